@@ -1,0 +1,256 @@
+# Varve: one Makefile for the hypervisor, its guests and the tests. `make help` lists the targets.
+#
+#   V=1                 show the commands
+#   O=build             where everything that is built goes
+#   CC=gcc|clang        compiler of the hypervisor and the guests
+#   CROSS_COMPILE=x86_64-linux-gnu-   prefix of compiler and binutils (clang: its --target)
+#   DEBUG=0             without debug assertions and the undefined-behaviour traps
+#   LZ4_LIB=FILE        a static liblz4 for the target, if the compiler does not find Debian's
+#   JOBS=N              how many compilers run at a time in `make run`, `make test`, ...
+
+O       ?= build
+V       ?= 0
+DEBUG   ?= 1
+JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
+MACHINE ?= auto
+SCENARIO ?= tools/scenarios/demo.cfg
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+ifeq ($(V),0)
+Q := @
+say = @printf '  %-8s%s\n' '$(1)' '$(2)'
+else
+Q :=
+say = @:
+endif
+# Wrapped so that a recipe may start further makes of this same file: what `setup` installed must be
+# seen by a fresh reading of the variables below.
+again = $(MAKE) --no-print-directory -j$(JOBS)
+
+# --- tools -----------------------------------------------------------------------------------------
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+ifneq ($(findstring clang,$(notdir $(firstword $(CC)))),)
+TCC := $(CC) $(if $(CROSS_COMPILE),--target=$(patsubst %-,%,$(notdir $(CROSS_COMPILE))))
+UBSAN := -fsanitize=undefined -fno-sanitize=function -fsanitize-trap=undefined
+else
+TCC := $(CROSS_COMPILE)$(CC)
+UBSAN := -fsanitize=undefined -fsanitize-undefined-trap-on-error
+endif
+TLD      := $(CROSS_COMPILE)ld
+TAR      := $(CROSS_COMPILE)ar
+TOBJCOPY := $(CROSS_COMPILE)objcopy
+HOSTCC   ?= gcc
+FUZZCC   ?= clang
+LZ4_LIB  ?= $(shell $(TCC) -print-file-name=liblz4.a)
+
+# --- flags -----------------------------------------------------------------------------------------
+
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wvla -Werror
+# No date and no path of the building machine gets into a binary.
+REPRO := -ffile-prefix-map=$(CURDIR)/= -ffile-prefix-map=$(CURDIR)=. -Wdate-time
+BARE := -std=gnu17 -O2 -g $(WARN) $(REPRO) -I. -m64 -ffreestanding -mno-red-zone -fno-strict-aliasing \
+	-fno-omit-frame-pointer -fno-pic -fno-pie -mcmodel=small -fcf-protection=none \
+	-fno-asynchronous-unwind-tables -fno-delete-null-pointer-checks
+HV_CFLAGS := $(BARE) -mgeneral-regs-only -fstack-protector-strong
+ifneq ($(DEBUG),0)
+HV_CFLAGS += -DVARVE_DEBUG $(UBSAN)
+endif
+LDFLAGS := -nostdlib -static -z max-page-size=0x1000 -z noexecstack --build-id=none
+DEPS = -MMD -MP -MF $(@:.o=.d) -MT $@
+
+# --- the hypervisor --------------------------------------------------------------------------------
+
+HV_SRC := $(sort $(wildcard boot/*.S boot/*.c arch/x86/*.S arch/x86/*.c arch/x86/vmx/*.S arch/x86/vmx/*.c \
+	arch/x86/svm/*.S arch/x86/svm/*.c hv/*.c hv/mmu/*.c mm/*.c lib/*.c))
+HV_OBJ := $(HV_SRC:%=$(O)/hv/%.o)
+
+# --- the guests: guest-tests/NAME and guest-tests/bad/NAME, each a program beside guest-tests/lib ---
+# A guest's flags.mk may set, with NAME its folder's name:
+#   CFLAGS_NAME, LDFLAGS_NAME, FORMAT_NAME (elf32-i386, elf64-x86-64 or binary), LDSCRIPT_NAME
+
+GUEST_LIB_SRC := $(sort $(wildcard guest-tests/lib/*.S guest-tests/lib/*.c))
+GUEST_LIB_OBJ := $(GUEST_LIB_SRC:%=$(O)/%.o)
+GUEST_LDSCRIPT := $(firstword $(wildcard guest-tests/lib/guest.ld guest-tests/lib/*.ld))
+GUEST_DIRS := $(filter-out guest-tests/lib guest-tests/bad, \
+	$(patsubst %/,%,$(sort $(dir $(wildcard guest-tests/*/*.[cS] guest-tests/bad/*/*.[cS])))))
+GUESTS := $(GUEST_DIRS:%=$(O)/guests/%)
+GUEST_ELF := $(foreach d,$(GUEST_DIRS),$(O)/guests/$(notdir $(d)).elf)
+GUEST_CFLAGS := $(BARE) -mgeneral-regs-only -fno-stack-protector
+-include $(GUEST_DIRS:%=%/flags.mk)
+
+# --- what runs on the build machine ----------------------------------------------------------------
+# The same mm, MMU and parser sources against tests/host, in three variants.
+
+HOST_SRC := $(filter-out lib/string.c,$(sort $(wildcard mm/*.c hv/mmu/*.c lib/*.c \
+	$(addprefix hv/,scenario.c decode.c emulate.c insn.c cpuid.c monitor_parse.c loader_parse.c) \
+	$(addprefix boot/,acpi.c multiboot.c bootinfo.c cmdline.c memmap.c)))) $(wildcard tests/host/*.c)
+UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
+TORTURE_SRC := $(sort $(wildcard tests/torture/*.c))
+MODEL_SRC := $(sort $(wildcard tests/model/*.c))
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+HOST_BASE := -std=gnu17 -g $(WARN) $(REPRO) -I. -DVARVE_HOST -DVARVE_DEBUG -fno-strict-aliasing -fno-omit-frame-pointer
+HOST_CFLAGS_plain := $(HOST_BASE) -O2
+HOST_CFLAGS_asan  := $(HOST_BASE) -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
+HOST_CFLAGS_tsan  := $(HOST_BASE) -O1 -fsanitize=thread
+HOST_CFLAGS_fuzz  := $(HOST_BASE) -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+HOST_LIBS := -llz4 -lpthread
+
+UNIT_plain := $(UNIT_SRC:tests/unit/%.c=$(O)/host/plain/%)
+UNIT_asan := $(UNIT_SRC:tests/unit/%.c=$(O)/host/asan/%)
+TORTURE := $(TORTURE_SRC:tests/torture/%.c=$(O)/host/tsan/%)
+MODEL := $(MODEL_SRC:tests/model/%.c=$(O)/host/asan/%)
+FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/host/fuzz/%)
+
+# --- targets ---------------------------------------------------------------------------------------
+
+.PHONY: all hv guests host-tests fuzzers run test bench results iso check unit fuzz gdb plot clean help FORCE
+
+all: hv guests ## build the hypervisor and the guests
+
+hv: $(O)/varve.elf $(O)/varve32.elf
+
+guests: $(GUEST_ELF)
+
+run: ## set up, build, boot the demo on the best machine there is, plot it (MACHINE=, SCENARIO=)
+	$(Q)tools/setup run
+	$(Q)$(again) all
+	$(Q)status=0; tools/run --build $(O) --machine $(MACHINE) --scenario $(SCENARIO) --out out/demo || status=$$?; \
+	tools/plot out/demo/stats.jsonl -o out/demo/generations.svg || true; exit $$status
+
+test: ## set up, then every test; the last line counts them
+	$(Q)tools/setup test
+	$(Q)tests/all.py --build $(O) --make '$(MAKE)' --jobs $(JOBS)
+
+bench: ## the deterministic figures, several runs each: out/bench/report.md
+	$(Q)tools/setup bench
+	$(Q)$(again) O=$(O)/release DEBUG=0 all
+	$(Q)tools/bench --build $(O)/release --out out/bench
+
+results: ## write the figures of the last `make bench` to docs/results.md
+	$(Q)tools/bench --results docs/results.md --out out/bench
+
+iso: ## a GRUB image of the demo for BIOS and UEFI: build/varve.iso
+	$(Q)tools/setup iso
+	$(Q)$(again) all
+	$(Q)tools/run --build $(O) --scenario $(SCENARIO) --make-iso $(O)/varve.iso
+
+check: ## formatting, both compilers, lints, static analysis
+	$(Q)tools/setup check
+	$(Q)tests/lint/run.py --build $(O) --make '$(MAKE)' --jobs $(JOBS)
+
+unit: ## host tests only, with and without sanitizers
+	$(Q)tools/setup unit
+	$(Q)tests/all.py --build $(O) --make '$(MAKE)' --jobs $(JOBS) --only unit,model,torture,tools
+
+fuzz: ## every fuzz target for a while (SECONDS_EACH=60)
+	$(Q)tools/setup fuzz
+	$(Q)tests/all.py --build $(O) --make '$(MAKE)' --jobs $(JOBS) --only fuzz --fuzz-seconds $(or $(SECONDS_EACH),60)
+
+gdb: ## QEMU stopped at the first instruction, and a debugger with the symbols attached
+	$(Q)tools/setup gdb
+	$(Q)$(again) all
+	$(Q)tools/run --build $(O) --machine qemu-svm --scenario $(SCENARIO) --out out/gdb --gdb & pid=$$!; sleep 1; \
+	gdb -q $(O)/varve.elf -ex 'target remote localhost:1234' -ex 'hbreak hv_main'; kill $$pid 2>/dev/null || true
+
+plot: ## draw the generations over time of the last `make run`
+	$(Q)tools/plot out/demo/stats.jsonl -o out/demo/generations.svg
+
+clean: ## remove what was built and the results of runs
+	$(Q)rm -rf $(O) out
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+	@sed -n '3,9s/^#//p' Makefile
+
+# --- rules -----------------------------------------------------------------------------------------
+
+# Changed only when compiler or flags change, so that objects of two configurations never mix.
+$(O)/flags: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(TCC) $(HV_CFLAGS) $(LDFLAGS) | $(HOSTCC) $(HOST_BASE) | $(LZ4_LIB)' > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+$(O)/hv/%.c.o: %.c $(O)/flags
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(TCC) $(HV_CFLAGS) $(DEPS) -c $< -o $@
+
+$(O)/hv/%.S.o: %.S $(O)/flags
+	$(call say,AS,$<)
+	@mkdir -p $(@D)
+	$(Q)$(TCC) $(HV_CFLAGS) -D__ASSEMBLY__ $(DEPS) -c $< -o $@
+
+$(O)/varve.elf: $(HV_OBJ) linker.ld
+	$(call say,LD,$@)
+	@test -f "$(LZ4_LIB)" || { echo "liblz4.a not found (package liblz4-dev, or set LZ4_LIB=)" >&2; exit 1; }
+	$(Q)$(TLD) $(LDFLAGS) -T linker.ld -o $@ $(HV_OBJ) $(LZ4_LIB)
+
+# QEMU's -kernel takes a 32-bit ELF only.
+$(O)/varve32.elf: $(O)/varve.elf
+	$(call say,OBJCOPY,$@)
+	$(Q)$(TOBJCOPY) -O elf32-i386 --strip-debug $< $@
+
+guest-flags = $(CFLAGS_$(notdir $(patsubst %/,%,$(dir $(1)))))
+
+$(O)/guest-tests/%.c.o: guest-tests/%.c $(O)/flags
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(TCC) $(GUEST_CFLAGS) $(call guest-flags,$<) $(DEPS) -c $< -o $@
+
+$(O)/guest-tests/%.S.o: guest-tests/%.S $(O)/flags
+	$(call say,AS,$<)
+	@mkdir -p $(@D)
+	$(Q)$(TCC) $(GUEST_CFLAGS) -D__ASSEMBLY__ $(call guest-flags,$<) $(DEPS) -c $< -o $@
+
+# One guest: $(1) its folder, $(2) its name.
+define guest
+$(O)/guests/$(2).elf: $(patsubst %,$(O)/%.o,$(sort $(wildcard $(1)/*.[cS]))) $(GUEST_LIB_OBJ) \
+		$(or $(LDSCRIPT_$(2)),$(GUEST_LDSCRIPT)) $(wildcard $(1)/flags.mk)
+	$$(call say,GUEST,$$@)
+	@mkdir -p $$(@D)
+	$$(Q)$$(TLD) $$(LDFLAGS) $$(LDFLAGS_$(2)) -T $(or $(LDSCRIPT_$(2)),$(GUEST_LDSCRIPT)) -o $$@.debug $$(filter %.o,$$^)
+	$$(Q)$$(TOBJCOPY) -O $$(or $$(FORMAT_$(2)),elf32-i386) --strip-debug $$@.debug $$@
+endef
+$(foreach d,$(GUEST_DIRS),$(eval $(call guest,$(d),$(notdir $(d)))))
+
+# Host objects, one archive per variant: $(1) variant, $(2) compiler.
+define host-variant
+$(O)/host/$(1)/obj/%.c.o: %.c $(O)/flags
+	$$(call say,HOSTCC,$$< ($(1)))
+	@mkdir -p $$(@D)
+	$$(Q)$(2) $$(HOST_CFLAGS_$(1)) $$(DEPS) -c $$< -o $$@
+
+$(O)/host/$(1)/libvarve.a: $(HOST_SRC:%=$(O)/host/$(1)/obj/%.o)
+	$$(call say,AR,$$@)
+	$$(Q)rm -f $$@ && $(TAR) rcsD $$@ $$^
+endef
+$(eval $(call host-variant,plain,$(HOSTCC)))
+$(eval $(call host-variant,asan,$(HOSTCC)))
+$(eval $(call host-variant,tsan,$(HOSTCC)))
+$(eval $(call host-variant,fuzz,$(FUZZCC)))
+
+# One program from one file and the archive: $(1) variant, $(2) compiler, $(3) folder, $(4) libraries.
+define host-program
+$(O)/host/$(1)/%: $(O)/host/$(1)/obj/$(3)/%.c.o $(O)/host/$(1)/libvarve.a
+	$$(call say,HOSTLD,$$@)
+	$$(Q)$(2) $(subst -fsanitize=fuzzer-no-link,-fsanitize=fuzzer,$(HOST_CFLAGS_$(1))) -o $$@ $$< $$(filter %.a,$$^) $(4) $$(HOST_LIBS)
+endef
+$(eval $(call host-program,plain,$(HOSTCC),tests/unit,-lcmocka))
+$(eval $(call host-program,asan,$(HOSTCC),tests/unit,-lcmocka))
+$(eval $(call host-program,asan,$(HOSTCC),tests/model,))
+$(eval $(call host-program,tsan,$(HOSTCC),tests/torture,))
+$(eval $(call host-program,fuzz,$(FUZZCC),tests/fuzz,-lZydis))
+
+host-tests: $(UNIT_plain) $(UNIT_asan) $(TORTURE) $(MODEL)
+fuzzers: $(FUZZERS)
+
+ifeq ($(filter clean help,$(MAKECMDGOALS)),)
+-include $(shell find $(O) -name '*.d' 2>/dev/null)
+endif

@@ -1,0 +1,142 @@
+"""The console of a running machine: shown live, kept in a file, and read for the verdict."""
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import termios
+import time
+import tty
+
+VERDICT = re.compile(rb"^VARVE: (PASS|FAIL)\b ?(.*)$")
+GRACE_S = 10  # how long an emulator may take to end after its verdict
+
+
+class Console:
+    """Collects lines; remembers the last verdict and the last line."""
+
+    def __init__(self, log, show):
+        self.log = log
+        self.show = show
+        self.partial = b""
+        self.verdict = None  # (b"PASS" | b"FAIL", why)
+        self.last_line = b""
+
+    def feed(self, data):
+        data = data.replace(b"\r", b"")
+        self.log.write(data)
+        self.log.flush()
+        if self.show:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        *lines, self.partial = (self.partial + data).split(b"\n")
+        for line in lines:
+            self._line(line)
+
+    def close(self):
+        if self.partial:
+            self._line(self.partial)
+            self.partial = b""
+
+    def _line(self, line):
+        if line.strip():
+            self.last_line = line
+        m = VERDICT.match(line)
+        if m:
+            self.verdict = (m.group(1).decode(), m.group(2).decode(errors="replace"))
+
+
+class Tail:
+    """Reads what an emulator appends to a file."""
+
+    def __init__(self, path):
+        self.file = open(path, "rb")  # pylint: disable=consider-using-with
+
+    def read(self):
+        return self.file.read()
+
+
+class RawTerminal:
+    """Passes keys to the guest as they are typed, without an echo of ours; Ctrl-C still ends us."""
+
+    def __init__(self, wanted):
+        self.fd = sys.stdin.fileno() if wanted else -1
+        self.saved = None
+
+    def __enter__(self):
+        if self.fd >= 0:
+            self.saved = termios.tcgetattr(self.fd)
+            tty.setcbreak(self.fd)
+        return self
+
+    def __exit__(self, *_):
+        if self.saved:
+            termios.tcsetattr(self.fd, termios.TCSADRAIN, self.saved)
+
+
+def stop(process):
+    """Ends an emulator that we started, with everything it started (it leads its own group)."""
+    for sig, wait in ((signal.SIGTERM, 2), (signal.SIGKILL, 5)):
+        if process.poll() is not None:
+            return
+        try:
+            os.killpg(process.pid, sig)
+            process.wait(wait)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            pass
+
+
+def deadline_of(console, deadline, verdict_seen_at):
+    """Once there is a verdict the emulator has only a moment left to end by itself."""
+    if console.verdict and verdict_seen_at:
+        return min(deadline, verdict_seen_at + GRACE_S)
+    return deadline
+
+
+def follow_pipe(process, console, timeout_s, interactive):
+    """Streams until the emulator ends. True if it was stopped because its time was up."""
+    deadline, seen_at = time.monotonic() + timeout_s, None
+    out = process.stdout.fileno()
+    sources = [out] + ([sys.stdin.fileno()] if interactive else [])
+    with RawTerminal(interactive):
+        while True:
+            left = deadline_of(console, deadline, seen_at) - time.monotonic()
+            if left <= 0:
+                return True
+            ready, _, _ = select.select(sources, [], [], left)
+            if out in ready:
+                data = os.read(out, 65536)
+                if not data:
+                    return False
+                console.feed(data)
+                if console.verdict and not seen_at:
+                    seen_at = time.monotonic()
+            if interactive and sys.stdin.fileno() in ready:
+                keys = os.read(sys.stdin.fileno(), 256)
+                try:
+                    os.write(process.stdin.fileno(), keys)
+                except BrokenPipeError:
+                    sources = [out]
+                if not keys:
+                    sources = [out]
+
+
+def follow_file(process, console, timeout_s, path):
+    """The same for an emulator that writes its serial port to a file."""
+    deadline, seen_at = time.monotonic() + timeout_s, None
+    tail = Tail(path)
+    while True:
+        ended = process.poll() is not None
+        data = tail.read()
+        if data:
+            console.feed(data)
+            if console.verdict and not seen_at:
+                seen_at = time.monotonic()
+        if ended and not data:
+            return False
+        if time.monotonic() > deadline_of(console, deadline, seen_at):
+            return True
+        if not ended and not data:
+            time.sleep(0.05)
