@@ -1,11 +1,15 @@
-/* The three ways from boot/ into the hypervisor. */
+/* What boot/ calls, in this order. None of them returns but hv_init(). */
 #pragma once
 
 #include "hv/bootinfo.h"
 #include "lib/util.h"
 
-/* On the boot CPU, before any other CPU runs; `bi` stays valid and constant for ever. */
+/*
+ * Boot CPU, arch_init_bsp() done, interrupts off, other CPUs not started: memory, vendor, scenario.
+ * Ends the machine with FAIL and a sentence when it cannot go on.
+ */
 void hv_init(const struct boot_info *bi);
-/* The boot CPU and every other one, on their own stacks, interrupts off, once all CPUs are up. */
+/* Boot CPU, after every other CPU came up or was given up. */
 noreturn_fn void hv_main(void);
+/* Each further CPU, once it is up (per-CPU block, tables, stack, local APIC ready). */
 noreturn_fn void hv_cpu_main(void);

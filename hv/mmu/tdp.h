@@ -1,0 +1,49 @@
+/*
+ * The TDP MMU: guest-physical to machine-physical tables that hardware walks (EPT or NPT).
+ *
+ * Faults and zaps run under the read side of the space's MMU lock and race each other by
+ * compare-exchange; aging takes no lock at all. Tables are freed through the epoch, after a flush.
+ */
+#pragma once
+
+#include "hv/mmu/spte.h"
+#include "lib/types.h"
+#include "lib/util.h"
+#include "mm/fault.h"
+#include "mm/notifier.h"
+
+struct tdp {
+	struct notifier notifier; /* registered with the space */
+	const struct spte_format *format;
+	hpa_t root;
+	a64 tables;  /* table pages, root included */
+	a64 leaves;  /* present leaves */
+	a64 fixed_fast_total; /* faults answered without the MMU lock (access-track restore, spurious) */
+};
+
+/* An access that missed, as the hardware reported it. */
+struct tdp_access {
+	gpa_t gpa;
+	bool write, fetch;
+};
+
+/* Builds the root and registers the MMU with the space. False: no memory. */
+bool tdp_create(struct tdp *t, struct space *s, const struct spte_format *format) must_check;
+/* After space_drain(): frees all tables. No vCPU uses them any more. */
+void tdp_destroy(struct tdp *t);
+
+/*
+ * Resolves a second-level fault: restores access-tracked entries without the lock, else brings the
+ * page in and installs it. No lock held, interrupts off, on the CPU of the vCPU's thread. May take
+ * long (direct reclaim). FAULT_NO_SLOT: the caller emulates. The caller enters the guest again after
+ * FIXED and RETRY alike.
+ */
+enum fault_result tdp_fault(struct tdp *t, const struct tdp_access *access);
+
+/*
+ * Hypervisor access to guest memory (devices, loader, decoder's fetch): copies within the space,
+ * bringing pages in as a fault would, pinning each while it is copied and marking it accessed.
+ * Returns the bytes copied: short where there is no slot. May take long; no lock held.
+ */
+u64 tdp_read_guest(struct tdp *t, gpa_t from, void *to, u64 bytes);
+u64 tdp_write_guest(struct tdp *t, gpa_t to, const void *from, u64 bytes);

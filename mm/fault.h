@@ -1,0 +1,41 @@
+/*
+ * Bringing a guest page in: the half of a second-level fault that knows the gfn map and no page
+ * tables. hv/mmu calls it and then installs the translation.
+ */
+#pragma once
+
+#include "lib/types.h"
+#include "lib/util.h"
+
+struct space;
+
+enum fault_result {
+	FAULT_FIXED,	  /* resident: map `frame` */
+	FAULT_RETRY,	  /* raced somebody: start over (after hal_pause) */
+	FAULT_NO_MEMORY,  /* not one frame can be had: the caller yields, or the OOM policy speaks */
+	FAULT_NO_SLOT,	  /* no RAM there: a device or nothing */
+	FAULT_BAD_PAGE,	  /* the store returned bad data: stop this VM, say so */
+	FAULT_STOP_VM,	  /* the space is dying */
+};
+
+struct fault_page {
+	u32 frame;
+	/*
+	 * A valid copy is still kept (or the page is all zero): as long as nobody writes, eviction costs
+	 * nothing. MMUs without a Dirty bit map it read-only until the first write.
+	 */
+	bool clean;
+};
+
+/*
+ * Makes the page resident: first touch (zeroed, I9), rescue, refault. A write drops the kept copy
+ * unless the caller's MMU can tell later that nothing was written (`keep_copy`). No lock held, not in
+ * an epoch section; may reclaim directly (long). The frame can be evicted again at once: the caller
+ * holds an invalidate_seq() taken before and checks it under the MMU lock.
+ */
+enum fault_result fault_bring_in(struct space *s, gfn_t g, bool write, bool keep_copy, struct fault_page *out);
+/*
+ * A write to a page that was mapped as clean, on an MMU without Dirty bits: the copy is no longer
+ * valid. RETRY if the page is not resident any more.
+ */
+enum fault_result fault_make_dirty(struct space *s, gfn_t g);

@@ -1,0 +1,125 @@
+/*
+ * Host frames that guests (and the packed pool) live in: one struct per frame, one state word that
+ * changes by compare-exchange only, and the allocator with its watermarks and reserve.
+ *
+ * The frames are those of `[host] memory`, carved once at boot into a few physically contiguous
+ * extents and numbered densely 0 .. frame_total() - 1. Nothing else of the machine is touched.
+ */
+#pragma once
+
+#include "lib/atomic.h"
+#include "lib/types.h"
+#include "lib/util.h"
+
+#define FRAME_NONE 0xffffffffu
+#define FRAME_MAX_EXTENTS 16u
+
+/*
+ * The state word. Fields below FRAME_USE change by compare-exchange from any CPU (promotion runs
+ * without a lock); the use changes only in the hands of the frame's one owner (I1).
+ *
+ *   2:0   gen + 1: index of the generation whose list the frame is on; 0 = on no list (isolated)
+ *   4:3   refs: software accesses seen, makes the tier
+ *   5     referenced: seen accessed once
+ *   6     workingset: was promoted, or came back recently
+ *   7     type: 0 clean (a valid copy is kept elsewhere, or all zero), 1 dirty (must be stored first)
+ *   8     isolated: in the hands of an evictor
+ *   9     locked: contents or owner are being changed
+ *   10    huge: part of a 2 MiB mapping
+ *   13:12 use: enum frame_use
+ *   31:16 pins: device emulation or the hypervisor holds the contents; never evicted while > 0
+ */
+#define FRAME_GEN	 BITS(2, 0)
+#define FRAME_REFS	 BITS(4, 3)
+#define FRAME_REFS_SHIFT 3
+#define FRAME_REFERENCED BIT(5)
+#define FRAME_WORKINGSET BIT(6)
+#define FRAME_DIRTY	 BIT(7)
+#define FRAME_ISOLATED	 BIT(8)
+#define FRAME_LOCKED	 BIT(9)
+#define FRAME_HUGE	 BIT(10)
+#define FRAME_USE	 BITS(13, 12)
+#define FRAME_USE_SHIFT	 12
+#define FRAME_PIN_ONE	 BIT(16)
+#define FRAME_PINS	 BITS(31, 16)
+
+enum frame_use { FRAME_FREE, FRAME_GUEST, FRAME_POOL, FRAME_HELD /* allocated, not yet given a use */ };
+
+struct frame {
+	a64 state;
+	u64 owner; /* space id 63:48, gfn 47:0; written while locked, held or isolated only */
+	u32 next;  /* list links: frame numbers; lruvec lock, or the allocator's */
+	u32 prev;
+	a64 rmap; /* head of the reverse map, shadow MMU */
+	u64 copy; /* gfn-map word of a copy that is still valid while the frame is clean, 0 = none.
+		     Owned by whoever has the gfn word BUSY or the frame isolated */
+};
+_Static_assert(sizeof(struct frame) == 40, "hypervisor memory per guest frame is a promised figure");
+
+struct frame_extent {
+	pfn_t first;
+	u64 nframes;
+};
+
+/* For whom a frame is taken: decides how deep into the reserve the allocator may go. */
+enum frame_class {
+	FRAME_FOR_CACHE, /* may fail early: leaves everything below the low watermark alone */
+	FRAME_FOR_FAULT, /* a guest's page: may use all but the pool's reserve (I10) */
+	FRAME_FOR_POOL,	 /* lets an eviction finish: may take the last frame */
+};
+
+/* Free-frame marks, in frames; set by frame_init() from the total. */
+struct frame_marks {
+	u64 high;    /* background reclaim stops here */
+	u64 low;     /* background reclaim starts below this */
+	u64 min;     /* a faulting vCPU reclaims by itself below this */
+	u64 reserve; /* kept for FRAME_FOR_POOL */
+};
+extern struct frame_marks frame_marks;
+
+/* Once, boot CPU: takes the extents; allocates the frame array from hal_pages. False: no memory. */
+bool frame_init(const struct frame_extent *extent, unsigned n) must_check;
+u64 frame_total(void);
+/* Frames nobody has. Racy by nature. */
+u64 frame_free_count(void);
+u64 frame_pool_count(void);
+
+/*
+ * A frame in use FRAME_HELD, contents undefined (scrub before another owner sees it: I9), or
+ * FRAME_NONE. Any context, takes LOCK_FRAME.
+ */
+u32 frame_alloc(enum frame_class class) must_check;
+/*
+ * Gives a frame back. It must be on no list and unmapped; whoever had it mapped was flushed
+ * (`flush_gen` of `space_id` done) and the grace period is over (I7): asserted.
+ * Scrubbing is the next owner's business; debug builds poison.
+ */
+void frame_free(u32 frame);
+
+struct frame *frame_at(u32 frame);
+u32 frame_number(const struct frame *f);
+pfn_t frame_pfn(u32 frame);
+/* FRAME_NONE when the pfn is none of ours: callers filter before touching the frame array. */
+u32 frame_of_pfn(pfn_t pfn);
+void *frame_ptr(u32 frame);
+
+/* FRAME_HELD -> use, with its owner. */
+void frame_give(u32 frame, enum frame_use use, u16 space_id, gfn_t gfn);
+static inline u16 frame_space_id(const struct frame *f)
+{
+	return (u16)(f->owner >> 48);
+}
+static inline gfn_t frame_gfn(const struct frame *f)
+{
+	return gfn(f->owner & BITS(47, 0));
+}
+static inline enum frame_use frame_use(u64 state)
+{
+	return (enum frame_use)((state & FRAME_USE) >> FRAME_USE_SHIFT);
+}
+
+/* A pinned frame stays resident. pin fails when the frame is isolated or not a guest's. Lockless. */
+bool frame_pin_try(u32 frame) must_check;
+void frame_unpin(u32 frame);
+/* Software access (device emulation, hypervisor copy): feeds referenced and the tier. Lockless. */
+void frame_mark_accessed(u32 frame);

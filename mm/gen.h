@@ -1,0 +1,89 @@
+/*
+ * Generations: the lruvec of a space. A sliding window of two to four generations, numbered by
+ * ever-growing sequence numbers; index = seq % GEN_MAX. max_seq is the youngest and common to both
+ * types; min_seq[type] is the oldest that still has a list.
+ *
+ * Promotion changes a frame's state word only (compare-exchange, no lock); the frame stays on its old
+ * list until the evictor comes across it and sorts it (lazy sorting). Sizes follow the state word, not
+ * the lists, are batched by walkers, and may be negative for a while.
+ */
+#pragma once
+
+#include "lib/atomic.h"
+#include "lib/lock.h"
+#include "lib/types.h"
+#include "mm/frame.h"
+
+#define GEN_MIN	  2u /* never fewer: the two youngest cannot be evicted */
+#define GEN_MAX	  4u
+#define GEN_TIERS 4u
+#define GEN_BATCH 64u	     /* frames per eviction chunk */
+#define GEN_MAX_BATCH 4096u  /* promotions batched before the counters are flushed */
+
+enum gen_type { GEN_CLEAN, GEN_DIRTY, GEN_TYPES };
+
+struct frame_list {
+	u32 head; /* youngest end */
+	u32 tail; /* eviction end */
+};
+
+struct lruvec {
+	struct spinlock lock; /* LOCK_LRUVEC: lists, min_seq, births, and changes of max_seq */
+	a64 max_seq;
+	u64 min_seq[GEN_TYPES];
+	u64 birth_ns[GEN_MAX];
+	struct frame_list list[GEN_MAX][GEN_TYPES];
+	a64 size[GEN_MAX][GEN_TYPES]; /* signed frames */
+	/* Refault feedback of the generation now evicted, and its moving average. */
+	a64 evicted[GEN_TYPES][GEN_TIERS];
+	a64 refaulted[GEN_TYPES][GEN_TIERS];
+	u64 protected_[GEN_TYPES][GEN_TIERS];
+	u64 avg_refaulted[GEN_TYPES][GEN_TIERS];
+	u64 avg_total[GEN_TYPES][GEN_TIERS];
+};
+
+static inline unsigned gen_index(u64 seq)
+{
+	return (unsigned)(seq % GEN_MAX);
+}
+
+void gen_init(struct lruvec *l);
+
+/* Size changes a walker collects before it takes the lruvec lock once. */
+struct gen_batch {
+	s32 delta[GEN_MAX][GEN_TYPES];
+	u32 promoted;
+};
+void gen_batch_flush(struct lruvec *l, struct gen_batch *b);
+
+/* How a frame comes in (design: where a page enters). */
+enum gen_entry { GEN_ENTER_FRESH, GEN_ENTER_REFAULT, GEN_ENTER_REFAULT_HOT, GEN_ENTER_REJECTED, GEN_ENTER_RESCUED };
+/* Puts an unlisted frame (gen 0) on the list its entry calls for. Takes the lruvec lock. */
+void gen_insert(struct lruvec *l, u32 frame, enum gen_entry how);
+/* Takes a frame off whatever list it is on; false if it is on none (isolated by somebody). */
+bool gen_remove(struct lruvec *l, u32 frame) must_check;
+
+/*
+ * The page was seen accessed: two-touch promotion (referenced first, then youngest generation and
+ * workingset). Lockless, by compare-exchange; the size change goes to `b`. False if the frame is on no
+ * list or no longer the space's.
+ */
+bool gen_promote(struct lruvec *l, u32 frame, u16 space_id, struct gen_batch *b);
+
+/*
+ * A new youngest generation, unless max_seq is no longer `expected`. If a type has GEN_MAX already,
+ * its oldest is emptied into the next first. Takes the lruvec lock, at most GEN_MAX_BATCH frames per
+ * hold. Returns whether this call made it.
+ */
+bool gen_advance(struct lruvec *l, u64 expected);
+/* Drops empty oldest generations of a type down to GEN_MIN. lruvec lock held. */
+void gen_trim_locked(struct lruvec *l, enum gen_type type);
+
+struct gen_view {
+	u64 seq;
+	u64 age_ns;
+	u64 frames[GEN_TYPES]; /* never negative here */
+};
+/* Snapshot for people, oldest first, at most GEN_MAX; returns how many. Takes the lruvec lock. */
+unsigned gen_snapshot(struct lruvec *l, struct gen_view *out);
+u64 gen_total(const struct lruvec *l);

@@ -1,0 +1,96 @@
+/*
+ * The gfn map: the authority on where every guest page is. One 64-bit word per guest frame; an SPTE
+ * is only a cache of it.
+ *
+ *   none --first touch--> resident --coldest generation--> evicting --> zero | filled | pooled | disk
+ *                           ^  ^                              |                     |
+ *                           |  +---- rescue: touched ---------+                     |
+ *                           +---------------- refault ------------------------------+
+ *
+ * Word:   3:0 tag   4 busy   5 workingset   7:6 tier   19:8 seq (low 12 bits of min_seq at eviction)
+ *         63:20 payload: frame number, pool handle, 32-bit fill pattern or disk slot
+ *
+ * Bits 19:5 are the refault shadow and mean something only in an away word (zero, filled, pooled,
+ * disk).
+ *
+ * Transitions are compare-exchanges of the whole word:
+ *   - any word but evicting may be made BUSY by one CPU, which then alone may change it (bring-in of
+ *     an away page, first touch, drop). Others see BUSY and retry; the holder neither sleeps nor
+ *     waits for another CPU.
+ *   - resident -> evicting by the evictor that isolated the frame, after it zapped the SPTEs.
+ *   - evicting -> resident by any fault (rescue), or -> away by the evictor, whoever comes first (I5).
+ */
+#pragma once
+
+#include "lib/atomic.h"
+#include "lib/types.h"
+#include "lib/util.h"
+
+enum gfn_tag { GFN_NONE, GFN_RESIDENT, GFN_EVICTING, GFN_ZERO, GFN_FILLED, GFN_POOLED, GFN_DISK };
+
+#define GFN_TAG		  BITS(3, 0)
+#define GFN_BUSY	  BIT(4)
+#define GFN_WORKINGSET	  BIT(5)
+#define GFN_TIER_SHIFT	  6
+#define GFN_TIER	  BITS(7, 6)
+#define GFN_SEQ_SHIFT	  8
+#define GFN_SEQ		  BITS(19, 8)
+#define GFN_PAYLOAD_SHIFT 20
+#define GFN_PAYLOAD_BITS  44
+
+static inline enum gfn_tag gfn_word_tag(u64 word)
+{
+	return (enum gfn_tag)(word & GFN_TAG);
+}
+static inline u64 gfn_word_payload(u64 word)
+{
+	return word >> GFN_PAYLOAD_SHIFT;
+}
+static inline u64 gfn_word(enum gfn_tag tag, u64 payload)
+{
+	return (payload << GFN_PAYLOAD_SHIFT) | tag;
+}
+static inline bool gfn_word_away(u64 word)
+{
+	return gfn_word_tag(word) >= GFN_ZERO;
+}
+/* Frame number of a resident or evicting word. */
+static inline u32 gfn_word_frame(u64 word)
+{
+	return (u32)gfn_word_payload(word);
+}
+
+struct space;
+struct epoch_node;
+
+/* A contiguous piece of guest-physical memory with its words; never moves while it is published. */
+struct slot {
+	gfn_t base;
+	u64 npages;
+	a64 *word; /* npages of them, from hal_pages */
+};
+
+#define SLOTS_MAX 8u
+/* Published as a whole, replaced as a whole, freed through the epoch. */
+struct slots {
+	u32 nr;
+	struct slot slot[SLOTS_MAX]; /* ascending, disjoint */
+};
+
+/* The slot that has the gfn, or NULL. Inside an epoch section, or with LOCK_SLOTS held. */
+const struct slot *gfnmap_slot(struct space *s, gfn_t g);
+/* The word of a gfn, or NULL when no slot has it. Same context; the word outlives the slot only so. */
+a64 *gfnmap_word(struct space *s, gfn_t g);
+
+/*
+ * Publishes a slots array with the piece added / removed. add: false when it overlaps, there are
+ * SLOTS_MAX already, or memory is short (nothing changed). remove: pages must be gone already
+ * (space_drop_range). May wait for a grace period; no lock held.
+ */
+bool gfnmap_add(struct space *s, gfn_t base, u64 npages) must_check;
+void gfnmap_remove(struct space *s, gfn_t base);
+
+/* Takes / drops BUSY. take: false if somebody has it or the word changed from *word (updated). */
+bool gfnmap_busy_try(a64 *where, u64 *word) must_check;
+/* Publishes the new word (without BUSY). Only by the one that has BUSY. */
+void gfnmap_busy_end(a64 *where, u64 word);

@@ -1,0 +1,120 @@
+/*
+ * The notifier contract: how the core asks the second-level MMUs of a guest, and the only way in
+ * which it does. mm owns it, every MMU in hv/mmu implements it.
+ *
+ *   fast-only  answers only what can be had without waiting for anyone and without making anyone
+ *              wait. A trylock that leaves is allowed, blocking is not (I11). It never says
+ *              "failed": what it did not look at is simply not reported.
+ *   accurate   (the default) every MMU of the space is asked, under its lock if it has to be.
+ *              Accurate means asked, not exact: a translation that a TLB still holds does not set
+ *              its Accessed bit again until it is flushed.
+ *
+ * Order of asking: the MMUs in the order in which they were registered (TDP first); stop if young
+ * and testing; leave out those without has_fast_aging if fast-only; leave out those that have
+ * nothing mapped.
+ *
+ * Aging takes no part in the invalidate protocol: it neither makes nor removes a translation. That
+ * is why it needs no lock.
+ */
+#pragma once
+
+#include "lib/atomic.h"
+#include "lib/types.h"
+#include "lib/util.h"
+
+struct space;
+
+#define NOTIFIER_TEST	   1u /* look, change nothing */
+#define NOTIFIER_CLEAR	   2u /* clear the Accessed bits that are found set */
+#define NOTIFIER_FAST_ONLY 4u
+
+#define NOTIFIER_YOUNG	  1u /* at least one page asked for was accessed */
+#define NOTIFIER_WAS_FAST 2u /* ... and an MMU with has_fast_aging saw it */
+
+#define NOTIFIER_MAX_PAGES TABLE_PAGES
+#define NOTIFIER_WORDS	   (NOTIFIER_MAX_PAGES / 64)
+
+/* Result of taking a page's translations away. */
+struct notifier_zap {
+	bool mapped; /* there was one */
+	bool dirty;  /* written since it was made (Dirty bit, or writable where there is no such bit) */
+	bool young;
+};
+
+struct notifier;
+struct notifier_ops {
+	const char *name;
+	/* Declared here, false unless said, never changes: FAST_ONLY calls are answered. */
+	bool has_fast_aging;
+
+	/*
+	 * Pages first .. first + n - 1, n <= 512, of which those whose bit is set in `bitmap` are meant
+	 * (bit i = page first + i). On return the bit is set where the page was young. Exactly one of
+	 * TEST and CLEAR. Returns NOTIFIER_* result bits. Inside an epoch section of the caller; no lock
+	 * held by the caller but, for n <= 64, a frame it isolated. `visited` is increased by the entries
+	 * read.
+	 */
+	unsigned (*age)(struct notifier *n, gfn_t first, unsigned npages, u64 *bitmap, unsigned flags,
+			u64 *visited);
+	/*
+	 * Removes every translation of the page by exchange. Between invalidate_begin() and
+	 * invalidate_end() for a range that has the page; takes the MMU lock itself (read side for TDP).
+	 * The caller flushes afterwards.
+	 */
+	void (*zap)(struct notifier *n, gfn_t g, struct notifier_zap *result);
+	/* Is anything mapped at all? A racy no is fine. */
+	bool (*populated)(struct notifier *n);
+	/* One audit line per fault found: present leaf that disagrees with the gfn map, I6. Space stopped. */
+	u64 (*audit)(struct notifier *n);
+};
+
+struct notifier {
+	const struct notifier_ops *ops;
+	struct space *space;
+};
+
+/*
+ * Asks every MMU of the space, in order. `bitmap` has NOTIFIER_WORDS words at most, (n + 63) / 64 are
+ * used. Context as for ops->age, but enters the epoch by itself.
+ */
+unsigned notifier_age(struct space *s, gfn_t first, unsigned npages, u64 *bitmap, unsigned flags,
+		      u64 *visited);
+/* notifier_age() of one page without its bitmap. */
+unsigned notifier_age_one(struct space *s, gfn_t g, unsigned flags);
+/* Has the space any MMU that answers FAST_ONLY? */
+bool notifier_any_fast(const struct space *s);
+void notifier_zap(struct space *s, gfn_t g, struct notifier_zap *result);
+
+/*
+ * The invalidate protocol (kept in the space, under its MMU lock):
+ * begin: write lock; in_progress++; widen the range; unlock. After it, no fault can install a page of
+ *        the range: one that was under way has finished (it held the read side), later ones see us.
+ * end:   write lock; seq++; in_progress--; unlock. seq first shows a fault that started before begin
+ *        and comes late that it raced.
+ * Ranges are [first, last]. No lock held by the caller; neither waits for a guest.
+ */
+struct invalidate {
+	a64 seq;
+	u32 in_progress;
+	gfn_t first, last;
+};
+void invalidate_begin(struct space *s, gfn_t first, gfn_t last);
+void invalidate_end(struct space *s, gfn_t first, gfn_t last);
+/* Snapshot before the gfn map is read (ord I1: acquire, pairs with invalidate_end). */
+u64 invalidate_seq(const struct space *s);
+/* With the MMU lock held (either side): must the fault that took `seq` start over? */
+bool invalidate_retry(const struct space *s, u64 seq, gfn_t g);
+
+/*
+ * Flush generations: a number per space that every vCPU must have honoured before what it could
+ * still translate to is reused (I7). request() after the entries are gone; wait() makes every vCPU
+ * that is in the guest with an older number leave it. Asserted by frame and table reuse.
+ */
+struct flush {
+	a64 wanted;
+	a64 done;
+};
+u64 flush_request(struct space *s);
+/* No lock held. Returns when flush_is_done(gen). Executes pause while it waits. */
+void flush_wait(struct space *s, u64 gen);
+bool flush_is_done(const struct space *s, u64 gen);

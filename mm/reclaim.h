@@ -1,0 +1,41 @@
+/*
+ * Who reclaims, when and from whom: watermarks, the background loop, direct reclaim, and the choice of
+ * the VM that has to go when nothing more can be packed.
+ */
+#pragma once
+
+#include "lib/types.h"
+#include "lib/util.h"
+
+struct space;
+
+struct reclaim_ops {
+	/* Wakes the thread that calls reclaim_background(). Any context. */
+	void (*wake)(void);
+	/*
+	 * Nothing more can be packed: stop the guest of this space, with a line that says so. Returns at
+	 * once; its memory comes back when its vCPUs have stopped.
+	 */
+	void (*out_of_memory)(struct space *victim, const char *why);
+	/* The reclaimer's chance to let others run between chunks; NULL = none. Only called from
+	   reclaim_background(). */
+	void (*yield)(void);
+};
+void reclaim_init(const struct reclaim_ops *ops);
+
+/* Is free memory below the low mark? Cheap; the fault path asks after each allocation and wakes. */
+bool reclaim_needed(void);
+/*
+ * One round of the background thread: ages and evicts, fairly over all spaces in proportion to what
+ * they hold, until the high mark or until no progress. Returns whether it is worth coming back soon.
+ */
+bool reclaim_background(void);
+/* Regular aging without pressure, every `period_ns`; called by the background thread. */
+void reclaim_age_periodic(u64 now_ns, u64 period_ns);
+/* A faulting vCPU helps itself: tries to free a chunk. Returns frames freed. No lock held. */
+u64 reclaim_direct(struct space *for_whom);
+/*
+ * Direct reclaim got nothing and the reserve is used up: names the space with the largest excess over
+ * its share and calls out_of_memory() once per victim. False: a victim is already on its way.
+ */
+bool reclaim_out_of_memory(void);
