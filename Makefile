@@ -165,6 +165,10 @@ plot: ## draw the generations over time of the last `make run`
 clean: ## remove what was built and the results of runs
 	$(Q)rm -rf $(O) out
 
+# One variable, for the lints that compile with the same flags.
+print-%:
+	@printf '%s\n' '$($*)'
+
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
 	@sed -n '3,9s/^#//p' Makefile

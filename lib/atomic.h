@@ -113,5 +113,5 @@ static inline void fence_full(void)
 /* Keeps the compiler from moving memory accesses; orders nothing between CPUs. */
 static inline void fence_compiler(void)
 {
-	__asm__ volatile("" ::: "memory");
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 }

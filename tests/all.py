@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+"""Every test of the project, ring by ring; the last line counts single tests."""
+
+import argparse
+import os
+import re
+import shutil
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+sys.dont_write_bytecode = True
+
+from tests.lib import cmocka  # noqa: E402
+from tests.lib.report import Report, run  # noqa: E402
+from tests.lint import run as lint  # noqa: E402
+from tests.system import run as system  # noqa: E402
+
+RINGS = ("build", "unit", "model", "torture", "tools", "fuzz", "check", "system")
+UNIT_S, TORTURE_S, BUILD_S = 180, 240, 900
+
+
+def parse_arguments(argv):
+    p = argparse.ArgumentParser(prog="tests/all.py", description=__doc__)
+    p.add_argument("--build", default="build")
+    p.add_argument("--make", default="make")
+    p.add_argument("--jobs", default="2")
+    p.add_argument("--only", help=f"rings to run, of {','.join(RINGS)}")
+    p.add_argument("--fuzz-seconds", type=int, default=10, help="per target")
+    options = p.parse_args(argv)
+    options.rings = options.only.split(",") if options.only else list(RINGS)
+    unknown = set(options.rings) - set(RINGS)
+    if unknown:
+        p.error(f"no ring called {' '.join(sorted(unknown))}")
+    return options
+
+
+def make(options, *goals):
+    """(success, output) of building `goals`."""
+    command = options.make.split() + ["--no-print-directory", f"-j{options.jobs}", f"O={options.build}", *goals]
+    status, output, _ = run(command, BUILD_S, cwd=ROOT)
+    return status == 0, output
+
+
+def programs(options, variant, folder, prefix=""):
+    """[(name, path of the program)] of the C files in tests/`folder`."""
+    where = os.path.join(ROOT, "tests", folder)
+    names = sorted(f[:-2] for f in os.listdir(where) if f.endswith(".c") and f.startswith(prefix))
+    return [(n, os.path.join(options.build, "host", variant, n)) for n in names]
+
+
+def built(report, options, found, ring):
+    """The programs of a ring that could be built; each of the others is a failure."""
+    good = []
+    for name, path in found:
+        done, output = make(options, path)
+        if done:
+            good.append((name, path))
+        else:
+            report.fail(f"{ring}/{name}", "does not build", output)
+    return good
+
+
+def ring_build(report, options):
+    done, output = make(options, "all")
+    if done:
+        report.ok("build")
+    else:
+        report.fail("build", "make all", output)
+    # All host programs at once, for speed; what fails is found again, and named, by its ring.
+    make(options, "-k", "host-tests", "fuzzers")
+
+
+def run_cmocka(report, label, path):
+    status, output, _ = run([path], UNIT_S, cwd=ROOT)
+    tests = cmocka.outcome(output)
+    for name, how in tests.items():
+        if how == "ok":
+            report.ok(f"{label}/{name}")
+        elif how == "skipped":
+            report.skip(f"{label}/{name}", "the test says so")
+        else:
+            report.fail(f"{label}/{name}", "see the output of its program", output)
+    if not tests:
+        report.fail(label, "no test ran", output)
+    elif status != 0 and "failed" not in tests.values():
+        report.fail(label, f"ends with {'no status: its time was up' if status is None else status}", output)
+
+
+def ring_unit(report, options):
+    for variant in ("asan", "plain"):
+        for name, path in built(report, options, programs(options, variant, "unit", "test_"), "unit"):
+            run_cmocka(report, f"unit/{variant}/{name}", path)
+
+
+def run_whole(report, label, path, timeout_s):
+    """A program that is one test: its exit status is its verdict."""
+    status, output, seconds = run([path], timeout_s, cwd=ROOT)
+    if status == 0:
+        report.ok(label, f"{seconds:.1f} s")
+    else:
+        report.fail(label, "its time was up" if status is None else f"exit status {status}", output)
+
+
+def ring_model(report, options):
+    for name, path in built(report, options, programs(options, "asan", "model"), "model"):
+        run_whole(report, f"model/{name}", path, TORTURE_S)
+
+
+def ring_torture(report, options):
+    for name, path in built(report, options, programs(options, "tsan", "torture"), "torture"):
+        run_whole(report, f"torture/{name}", path, TORTURE_S)
+
+
+def ring_tools(report, _options):
+    command = [sys.executable, "-B", "-m", "unittest", "discover", "-v", "-t", ".", "-s", "tests/tools"]
+    status, output, _ = run(command, 120, cwd=ROOT)
+    single = re.findall(r"^(\w+) \(([\w.]+)\)(?:\n.*)? \.\.\. (ok|FAIL|ERROR|skipped.*)$", output, re.M)
+    for name, where, how in single:
+        label = f"tools/{where.split('.')[0] if '.' not in where else where.split('.')[-2]}/{name}"
+        if how == "ok":
+            report.ok(label)
+        elif how.startswith("skipped"):
+            report.skip(label, how)
+        else:
+            report.fail(label, how, output)
+    ran = re.search(r"^Ran (\d+) test", output, re.M)
+    if not ran or int(ran.group(1)) != len(single) or (status != 0 and not any(h in ("FAIL", "ERROR") for *_, h in single)):
+        report.fail("tools", f"unittest ended with {status}", output)
+
+
+def ring_fuzz(report, options):
+    for name, path in built(report, options, programs(options, "fuzz", "fuzz", "fuzz_"), "fuzz"):
+        short = name[len("fuzz_"):]
+        work = os.path.join(ROOT, "out", "fuzz", short)
+        os.makedirs(os.path.join(work, "corpus"), exist_ok=True)
+        command = [os.path.abspath(path), f"-max_total_time={options.fuzz_seconds}", "-timeout=10", "-print_final_stats=1",
+                   f"-artifact_prefix={work}/", os.path.join(work, "corpus")]
+        seeds = os.path.join(ROOT, "tests", "fuzz", "corpus", short)
+        if os.path.isdir(seeds):
+            command.append(seeds)
+        status, output, seconds = run(command, options.fuzz_seconds * 2 + 60, cwd=ROOT)
+        runs = re.search(r"stat::number_of_executed_units: (\d+)", output)
+        if status == 0 and runs and int(runs.group(1)) > 0:
+            report.ok(f"fuzz/{short}", f"{runs.group(1)} inputs in {seconds:.0f} s")
+        else:
+            report.fail(f"fuzz/{short}", f"exit status {status}; the input is in {work}", output)
+
+
+def ring_check(report, options):
+    lint.run_all(report, lint.Settings(options.build, options.make, options.jobs))
+
+
+def ring_system(report, options):
+    shutil.rmtree(os.path.join(ROOT, "out", "test"), ignore_errors=True)
+    system.run_all(report, options.build, system.read_list())
+
+
+def main(argv):
+    options = parse_arguments(argv)
+    report = Report()
+    for ring in RINGS:
+        if ring in options.rings:
+            report.section(ring)
+            globals()["ring_" + ring](report, options)
+    return report.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

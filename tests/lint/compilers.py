@@ -1,0 +1,74 @@
+"""Checks that run a compiler or another tool over the sources."""
+
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.lib.report import run
+
+from . import source
+
+# Objects that the hypervisor's flags do not fit are looked at with the guests' or the build machine's.
+FLAGS_OF = {"guest-tests/": "GUEST_CFLAGS", "tests/": "HOST_BASE"}
+
+
+def make_variable(settings, name):
+    status, output, _ = run(settings.make.split() + ["--no-print-directory", f"print-{name}"], 60, cwd=source.ROOT)
+    if status != 0:
+        raise RuntimeError(output)
+    return output.split()
+
+
+def missing(tool, package):
+    return None if shutil.which(tool) else [f"{tool} is not installed (package {package})"]
+
+
+def each(paths, job, settings):
+    """Runs job(path) -> [problem] over all paths, as many at a time as there are jobs."""
+    with ThreadPoolExecutor(int(settings.jobs)) as pool:
+        return [problem for found in pool.map(job, paths) for problem in found]
+
+
+def check_format(settings):
+    gone = missing("clang-format", "clang-format")
+    if gone:
+        return gone
+    paths = source.files(source.CODE_DIRS + ("guest-tests", "tests"), (".c", ".h"))
+    status, output, _ = run(["clang-format", "--dry-run", "-Werror", *paths], 120, cwd=source.ROOT)
+    return [] if status == 0 else [line for line in output.splitlines() if "error:" in line] or [output]
+
+
+def check_headers(settings):
+    flags = {name: make_variable(settings, name) for name in ("HV_CFLAGS", *FLAGS_OF.values())}
+
+    def compile_alone(path):
+        which = next((v for prefix, v in FLAGS_OF.items() if path.startswith(prefix)), "HV_CFLAGS")
+        command = ["gcc", *flags[which], "-fsyntax-only", "-include", path, "-x", "c", os.devnull]
+        status, output, _ = run(command, 60, cwd=source.ROOT)
+        return [] if status == 0 else [f"{path} does not compile alone:\n{output}"]
+
+    return each(source.files(source.CODE_DIRS + ("guest-tests", "tests"), (".h",)), compile_alone, settings)
+
+
+def check_sparse(settings):
+    """sparse sees mixed-up address types; mm and the MMUs are where they would hurt."""
+    gone = missing("sparse", "sparse")
+    if gone:
+        return gone
+    # sparse knows fewer options than gcc; what it does not know it must not be given.
+    keep = ("-D", "-I", "-std", "-ffreestanding", "-m64")
+    flags = [f for f in make_variable(settings, "HV_CFLAGS") if f.startswith(keep)]
+
+    def look(path):
+        status, output, _ = run(["sparse", *flags, "-Wbitwise", "-Wno-decl", "-Wsparse-error", path], 60, cwd=source.ROOT)
+        return [] if status == 0 and not output.strip() else output.strip().splitlines() or [f"{path}: status {status}"]
+
+    return each(source.files(("mm", "hv/mmu"), (".c",)), look, settings)
+
+
+def check_build(settings, variables, folder):
+    """A whole build with other variables, in a folder of its own."""
+    command = settings.make.split() + ["--no-print-directory", f"-j{settings.jobs}", *variables,
+                                       "O=" + os.path.join(settings.build, folder), "all"]
+    status, output, _ = run(command, 900, cwd=source.ROOT)
+    return [] if status == 0 else output.splitlines()

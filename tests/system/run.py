@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+"""Boots what tests/system/list names, and compares each boot with what the list expects.
+
+A boot is judged by its verdict, by a pattern on its console, and by its JSON lines: every one must
+parse, and the last must agree with the console.
+"""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import sys
+import threading
+from dataclasses import dataclass, field
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, ROOT)
+sys.dont_write_bytecode = True
+
+from tests.lib.report import Report, run  # noqa: E402
+from tests.system import badimages  # noqa: E402
+from tools.lib import machines  # noqa: E402
+
+LIST = os.path.join(ROOT, "tests", "system", "list")
+SCENARIO_PLACES = ("tools/scenarios", "tests/system", "tests/system/bad")
+SLOTS = 2  # emulated CPUs that run at a time
+
+
+@dataclass
+class Test:
+    name: str
+    machine: str
+    cpus: int
+    timeout_s: int
+    scenario: str
+    verdict: str  # pass or fail
+    pattern: str = ""
+    options: list = field(default_factory=list)
+
+    @property
+    def slots(self):
+        return min(SLOTS, 1 if "--single" in self.options else self.cpus)
+
+
+def parse_line(line):
+    words = shlex.split(line, comments=False)
+    if len(words) < 6:
+        raise ValueError("six columns wanted")
+    verdict, _, pattern = words[5].partition("=")
+    if verdict not in ("pass", "fail"):
+        raise ValueError(f"expectation '{verdict}' is neither pass nor fail")
+    re.compile(pattern)
+    return Test(words[0], words[1], int(words[2]), int(words[3]), words[4], verdict, pattern, words[6:])
+
+
+def read_list(path=LIST):
+    tests = []
+    with open(path, encoding="utf-8") as f:
+        for number, line in enumerate(f, 1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            try:
+                tests.append(parse_line(line))
+            except ValueError as e:
+                raise SystemExit(f"{path}:{number}: {e}") from e
+    names = [t.name for t in tests]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise SystemExit(f"{path}: names stand twice: {' '.join(twice)}")
+    return tests
+
+
+def scenario_path(name):
+    for place in SCENARIO_PLACES:
+        path = os.path.join(ROOT, place, name + ".cfg")
+        if os.path.exists(path):
+            return path
+    return None
+
+
+def stats_problem(path, verdict):
+    """What is wrong with the JSON lines of a boot that ended with `verdict`, or None."""
+    text = machines.read_text(path)
+    last = None
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            last = json.loads(line)
+        except ValueError:
+            return f"stats.jsonl:{number} is no JSON: {line[:60]}"
+    if last is None:
+        return None if verdict == "fail" else "stats.jsonl is empty"
+    if last.get("type") != "verdict" or last.get("verdict", "").lower() != verdict:
+        return f"the last JSON line is no verdict {verdict.upper()}"
+    return None
+
+
+def judge(test, status, output, out):
+    """Why the boot is not what was expected, or None."""
+    console = machines.read_text(os.path.join(out, "console.log"))
+    lines = [line for line in console.splitlines() if line.strip()]
+    last = lines[-1] if lines else ""
+    if status is None:
+        return "tools/run did not end"
+    if status not in (0, 1) or not last.startswith("VARVE: "):
+        return output.strip().splitlines()[-1] if output.strip() else f"exit status {status}"
+    if (status == 0) != (test.verdict == "pass") or not last.startswith(f"VARVE: {test.verdict.upper()}"):
+        return f"expected {test.verdict}, got: {last}"
+    if test.verdict == "fail" and "run:" in output:
+        return output[output.index("run:"):].splitlines()[0]
+    if test.pattern and not re.search(test.pattern, console, re.M):
+        return f"nothing on the console matches /{test.pattern}/"
+    return stats_problem(os.path.join(out, "stats.jsonl"), test.verdict)
+
+
+def run_one(report, build, test):
+    label = f"system/{test.name}"
+    if test.machine in machines.MACHINES and machines.problem(machines.MACHINES[test.machine]):
+        report.skip(label, machines.problem(machines.MACHINES[test.machine]))
+        return
+    scenario = scenario_path(test.scenario)
+    if not scenario:
+        report.fail(label, f"there is no scenario {test.scenario}.cfg")
+        return
+    out = os.path.join(ROOT, "out", "test", test.name)
+    os.makedirs(out, exist_ok=True)
+    command = [sys.executable, "-B", os.path.join(ROOT, "tools", "run"), "--quiet", "--build", build]
+    command += ["--machine", test.machine, "--cpus", str(test.cpus), "--timeout", str(test.timeout_s)]
+    command += ["--scenario", scenario, "--out", out, *test.options]
+    status, output, seconds = run(command, test.timeout_s + 30, cwd=ROOT)
+    with open(os.path.join(out, "run.log"), "w", encoding="utf-8") as f:
+        f.write(f"{shlex.join(command)}\n{output}")
+    output = "\n".join(line for line in output.splitlines() if not line.startswith("run: warning:"))
+    why = judge(test, status, output, out)
+    if why:
+        report.fail(label, why, machines.read_text(os.path.join(out, "console.log")))
+    else:
+        report.ok(label, f"{seconds:.1f} s")
+
+
+class Slots:
+    """Hands out emulated CPUs, so that two small boots run at a time, or a large one alone."""
+
+    def __init__(self, total):
+        self.free = total
+        self.changed = threading.Condition()
+
+    def take(self, n):
+        with self.changed:
+            self.changed.wait_for(lambda: self.free >= n)
+            self.free -= n
+
+    def give(self, n):
+        with self.changed:
+            self.free += n
+            self.changed.notify_all()
+
+
+def run_all(report, build, tests):
+    build = os.path.abspath(build)
+    badimages.write_all(os.path.join(build, "guests"))
+    slots = Slots(SLOTS)
+
+    def work(test):
+        try:
+            run_one(report, build, test)
+        except Exception as e:  # a broken test must not look like one that was never there
+            report.fail(f"system/{test.name}", f"{type(e).__name__}: {e}")
+        finally:
+            slots.give(test.slots)
+
+    threads = []
+    for test in sorted(tests, key=lambda t: -t.slots):
+        slots.take(test.slots)
+        threads.append(threading.Thread(target=work, args=(test,)))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+
+
+def main(argv):
+    p = argparse.ArgumentParser(prog="tests/system/run.py", description=__doc__.splitlines()[0])
+    p.add_argument("--build", default=os.path.join(ROOT, "build"))
+    p.add_argument("--machine", help="only boots on this machine")
+    p.add_argument("names", nargs="*", help="only these (a trailing * matches the rest)")
+    options = p.parse_args(argv)
+    tests = [t for t in read_list() if not options.machine or t.machine == options.machine]
+    if options.names:
+        patterns = [re.compile(re.escape(n).replace(r"\*", ".*") + "$") for n in options.names]
+        tests = [t for t in tests if any(p.match(t.name) for p in patterns)]
+    report = Report()
+    run_all(report, options.build, tests)
+    return report.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
