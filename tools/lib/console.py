@@ -11,6 +11,7 @@ import time
 import tty
 
 VERDICT = re.compile(rb"^VARVE: (PASS|FAIL)\b ?(.*)$")
+GUEST_LINE = re.compile(rb"^\[[\w.-]+\] ")
 GRACE_S = 10  # how long an emulator may take to end after its verdict
 
 
@@ -23,6 +24,8 @@ class Console:
         self.partial = b""
         self.verdict = None  # (b"PASS" | b"FAIL", why)
         self.last_line = b""
+        self.started = time.monotonic()
+        self.first_guest_s = None  # from the start of the emulator to the first line of a guest
 
     def feed(self, data):
         data = data.replace(b"\r", b"")
@@ -43,6 +46,8 @@ class Console:
     def _line(self, line):
         if line.strip():
             self.last_line = line
+        if self.first_guest_s is None and GUEST_LINE.match(line):
+            self.first_guest_s = time.monotonic() - self.started
         m = VERDICT.match(line)
         if m:
             self.verdict = (m.group(1).decode(), m.group(2).decode(errors="replace"))

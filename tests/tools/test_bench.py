@@ -1,0 +1,59 @@
+"""How tools/bench reads figures and writes them down."""
+
+import json
+import os
+import tempfile
+import unittest
+
+from tests.tools.load import load_tool
+
+bench = load_tool("bench")
+
+
+class BenchTest(unittest.TestCase):
+    def setUp(self):
+        self.temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(self.temporary.cleanup)
+        self.folder = self.temporary.name
+
+    def write(self, records, run=None):
+        with open(os.path.join(self.folder, "stats.jsonl"), "w", encoding="utf-8") as f:
+            f.writelines(json.dumps(r) + "\n" for r in records)
+        with open(os.path.join(self.folder, "run.json"), "w", encoding="utf-8") as f:
+            json.dump(run or {}, f)
+
+    def test_bench_line_by_whole_name(self):
+        self.write([{"type": "bench", "vm": "b", "line": "bench cpuid2 value=9 unit=x"},
+                    {"type": "bench", "vm": "b", "line": "bench cpuid value=731 unit=instructions"}])
+        self.assertEqual(bench.read_bench_line(self.folder, "cpuid"), 731)
+        with self.assertRaises(bench.Failed):
+            bench.read_bench_line(self.folder, "fault")
+
+    def test_memory_figures(self):
+        self.write([{"type": "boot", "vms": [{"frames": 100}, {"frames": 300}]},
+                    {"type": "host", "hv_bytes": 8000, "pool_frames": 0, "pool_bytes": 0},
+                    {"type": "host", "hv_bytes": 20000, "pool_frames": 3, "pool_bytes": 12000}])
+        self.assertEqual(bench.read_bytes_per_frame(self.folder, ""), 50)
+        self.assertAlmostEqual(bench.read_pool_overhead(self.folder, ""), 1.024)
+
+    def test_boot_without_a_guest_line_is_no_figure(self):
+        self.write([], {"first_guest_s": None})
+        with self.assertRaises(bench.Failed):
+            bench.read_first_guest(self.folder, "")
+
+    def test_results_replace_only_their_own_part(self):
+        path = os.path.join(self.folder, "results.md")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(f"# R\nbefore\n{bench.START}\nold\n{bench.END}\nafter\n")
+        bench.write_results(path, "new\n")
+        with open(path, encoding="utf-8") as f:
+            self.assertEqual(f.read(), f"# R\nbefore\n{bench.START}\nnew\n{bench.END}\nafter\n")
+
+    def test_every_figure_has_its_scenario_and_reader(self):
+        for figure in bench.FIGURES:
+            self.assertTrue(os.path.exists(os.path.join(bench.ROOT, "tools", "scenarios", figure.scenario + ".cfg")), figure.scenario)
+            self.assertIn(figure.value.split(":")[0], bench.READERS)
+
+
+if __name__ == "__main__":
+    unittest.main()

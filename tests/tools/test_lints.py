@@ -1,0 +1,79 @@
+"""The lints find what they are there for."""
+
+import unittest
+
+from tests.lib import cmocka
+from tests.lint import docs, layers, source, text
+from tests.system import badimages
+from tests.system import run as system
+
+
+class LayersTest(unittest.TestCase):
+    def test_each_layer_keeps_to_its_own(self):
+        bad = {
+            "mm/x.c": "arch/x86/cpu.h",
+            "mm/y.c": "hv/main.h",
+            "lib/x.c": "mm/gen.h",
+            "arch/x86/x.c": "mm/gen.h",
+            "hv/mmu/x.c": "hv/bootinfo.h",
+            "boot/x.c": "mm/gen.h",
+        }
+        for path, include in bad.items():
+            found = layers.problems_of(path, f'#include "{include}"\n')
+            self.assertTrue(any("must not know" in f for f in found), path)
+
+    def test_good_includes_are_left_alone(self):
+        self.assertEqual(layers.problems_of("mm/x.c", '#include "arch/hal.h"\n#include <stddef.h>\n'), [])
+        self.assertEqual(layers.problems_of("hv/x.c", '/* #include "no/such.h" */\n#include "arch/hal.h"\n'), [])
+
+    def test_hosted_headers_are_refused(self):
+        self.assertIn("stdio.h", layers.problems_of("mm/x.c", "#include <stdio.h>\n")[0])
+
+
+class TextTest(unittest.TestCase):
+    def test_length_of_functions(self):
+        body = "static int longish(int a)\n{\n" + "\ta++;\n" * 81 + "}\n\nint s(void)\n{\n}\n"
+        self.assertEqual(text.functions(body), [("longish", 2, 81), ("s", 87, 0)])
+
+    def test_comments_and_strings_are_no_code(self):
+        stripped = source.strip_comments('a /* volatile\n */ "volatile" // volatile\nb')
+        self.assertNotIn("volatile", stripped)
+        self.assertEqual(stripped.count("\n"), 2)
+
+
+class DocsTest(unittest.TestCase):
+    def test_braces(self):
+        self.assertEqual(docs.expand("mm/gen.{c,h}"), ["mm/gen.c", "mm/gen.h"])
+        self.assertEqual(docs.expand("mm/gen.c"), ["mm/gen.c"])
+
+    def test_feature_rows(self):
+        table = "| # | status | shown by |\n|---|---|---|\n| 1 | yes | `a` |\n\n| other |\n|---|\n| x |\n"
+        self.assertEqual(docs.feature_rows(table), [(3, "yes", "`a`")])
+
+
+class SystemListTest(unittest.TestCase):
+    def test_line(self):
+        t = system.parse_line("a qemu-svm 2 30 smoke fail=no.image --append 'x y'")
+        self.assertEqual((t.verdict, t.pattern, t.options, t.slots), ("fail", "no.image", ["--append", "x y"], 2))
+        self.assertEqual(system.parse_line("a qemu-svm 2 30 smoke pass --single").slots, 1)
+        for wrong in ("a qemu-svm 2 30 smoke", "a qemu-svm 2 30 smoke maybe"):
+            with self.assertRaises(ValueError):
+                system.parse_line(wrong)
+
+    def test_every_line_is_understood_and_has_its_scenario(self):
+        for t in system.read_list():
+            self.assertIsNotNone(system.scenario_path(t.scenario), t.name)
+
+    def test_bad_images_differ_from_the_good_one(self):
+        images = badimages.images()
+        self.assertEqual(len(set(images.values())), len(images))
+
+
+class CmockaTest(unittest.TestCase):
+    def test_outcome_by_test(self):
+        output = "[ RUN      ] a\n[       OK ] a\n[ RUN      ] b\n[  FAILED  ] b\n[ RUN      ] c\n[  SKIPPED ] c\n[ RUN      ] d\n"
+        self.assertEqual(cmocka.outcome(output), {"a": "ok", "b": "failed", "c": "skipped", "d": "failed"})
+
+
+if __name__ == "__main__":
+    unittest.main()
