@@ -1,6 +1,7 @@
 /*
  * Where evicted pages go. Zero and same-filled pages cost nothing but their gfn word; the rest is
- * compressed into the pool. A store error never loses the page: the caller puts it back to resident.
+ * compressed into the pool. A store error never loses the page: the caller puts it back to
+ * resident.
  */
 #pragma once
 
@@ -9,32 +10,43 @@
 
 enum store_result {
 	STORE_OK,
-	STORE_FULL,	  /* no room, or the page does not pack: keep it resident */
+	STORE_FULL,           /* no room: keep the page resident */
 	STORE_INCOMPRESSIBLE, /* larger than is worth keeping; try another page */
-	STORE_BAD,	  /* what is kept is damaged (checksum) */
+	STORE_BAD,            /* what is kept is damaged (checksum), or the word names nothing */
 };
 
-/* Allocates nothing before the first put but per-CPU scratch. False: no memory. */
+/* A page that packs to more than this is not kept: its frame would hardly be won. */
+#define STORE_MAX_BYTES 3584u
+
+/* Once, boot CPU. Allocates the scratch of this CPU only. False: no memory. */
 bool store_init(void) must_check;
 
 /*
  * Keeps the contents of a frame. On STORE_OK *word is a gfn-map word (tag and payload; no shadow):
- * zero, filled or pooled. Caller: frame isolated, unmapped, flushed; brackets no FPU itself. Takes
- * LOCK_STORE and LOCK_FRAME inside.
+ * zero, filled or pooled; otherwise it is untouched. Takes one frame for the pool at most. Caller:
+ * frame isolated, unmapped, flushed; inside no FPU bracket. Takes LOCK_STORE and LOCK_FRAME inside.
  */
 enum store_result store_put(u32 frame, u64 *word);
-/* Contents of an away word into a frame (wholly overwritten). The word stays valid. */
+/*
+ * Contents of an away word into a frame (wholly overwritten on STORE_OK, undefined on STORE_BAD).
+ * The word stays valid. Needs no memory. The caller keeps others from dropping the word meanwhile.
+ */
 enum store_result store_get(u64 word, u32 frame);
 /* Forgets an away word's contents. Never fails. */
 void store_drop(u64 word);
 
 struct store_stats {
-	u64 objects;	      /* pages in the pool */
+	u64 objects;          /* pages in the pool */
 	u64 compressed_bytes; /* sum of their compressed sizes */
 	u64 pool_frames;      /* frames the pool holds, metadata included */
-	u64 meta_bytes;	      /* hypervisor memory besides, for handles and headers */
+	u64 meta_bytes;       /* hypervisor memory besides, for handles and headers */
 	u64 puts_total, gets_total, drops_total, full_total, incompressible_total;
+	u64 zero_total, filled_total; /* of the puts */
+	u64 bad_total;                /* gets that failed */
 };
 void store_snapshot(struct store_stats *out);
-/* Audit: recounts; returns the number of faults found, one line each. No put or get at the same time. */
+/*
+ * Audit: recounts the pool and checks every object's checksum; returns the number of faults found,
+ * one line each. No put, get or drop at the same time.
+ */
 u64 store_audit(void);
