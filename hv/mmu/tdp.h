@@ -9,6 +9,7 @@
 #include "hv/mmu/spte.h"
 #include "lib/types.h"
 #include "lib/util.h"
+#include "mm/epoch.h"
 #include "mm/fault.h"
 #include "mm/notifier.h"
 
@@ -19,6 +20,7 @@ struct tdp {
 	a64 tables;  /* table pages, root included */
 	a64 leaves;  /* present leaves */
 	a64 fixed_fast_total; /* faults answered without the MMU lock (access-track restore, spurious) */
+	struct epoch_node dead; /* defers the freeing of all tables */
 };
 
 /* An access that missed, as the hardware reported it. */

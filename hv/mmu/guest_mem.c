@@ -1,0 +1,127 @@
+/*
+ * The hypervisor's own access to guest memory.
+ *
+ * Nothing keeps a page where it is after fault_bring_in() but a pin, and the pin is taken on a
+ * frame, which may have gone to somebody else meanwhile. So: bring in, pin, look again whether the
+ * gfn still has that frame. From then on it stays (eviction and draining leave pinned frames alone)
+ * until the pin is dropped.
+ *
+ * A write happens behind the MMU's back: no Dirty bit tells of it later. So the kept copy is
+ * dropped while the pin is held; done before, the page could have been evicted and brought back in
+ * between, clean again, with a copy that would be taken for valid.
+ */
+#include "hv/mmu/tdp.h"
+
+#include "arch/hal.h"
+#include "hv/mmu/tdp_iter.h"
+#include "lib/string.h"
+#include "mm/epoch.h"
+#include "mm/frame.h"
+#include "mm/space.h"
+
+/* Lost races in a row for one page before the access is given up; each is another CPU's progress.
+ */
+#define GUEST_MEM_TRIES 1000
+
+static bool still_has(struct space *s, gfn_t g, u32 frame)
+{
+	a64 *where;
+	u64 word = 0;
+
+	epoch_enter();
+	where = gfnmap_word(s, g);
+	/*
+	 * No order of its own: frame_pin_try() succeeded by an exchange (full barrier), so a frame
+	 * that changed hands before the pin shows in the word, and afterwards it changes hands no
+	 * more.
+	 */
+	if (where)
+		word = a64_load(where);
+	epoch_exit();
+	return gfn_word_tag(word) == GFN_RESIDENT && !(word & GFN_BUSY) &&
+	       gfn_word_frame(word) == frame;
+}
+
+static enum fault_result guest_page_pin_try(struct space *s, gfn_t g, bool write, u32 *frame)
+{
+	struct fault_page page;
+	enum fault_result result = fault_bring_in(s, g, write, !write, &page);
+
+	if (result != FAULT_FIXED)
+		return result;
+	if (!frame_pin_try(page.frame))
+		return FAULT_RETRY;
+	if (!still_has(s, g, page.frame))
+		result = FAULT_RETRY;
+	else if (write)
+		result = fault_make_dirty(s, g);
+	if (result != FAULT_FIXED)
+		frame_unpin(page.frame);
+	*frame = page.frame;
+	return result;
+}
+
+/* The frame of a resident page, pinned and, for a write, dirty for good; FRAME_NONE if it has none.
+ */
+static u32 guest_page_pin(struct space *s, gfn_t g, bool write)
+{
+	for (unsigned i = 0; i < GUEST_MEM_TRIES; i++) {
+		u32 frame;
+		enum fault_result result = guest_page_pin_try(s, g, write, &frame);
+
+		if (result == FAULT_FIXED)
+			return frame;
+		if (result != FAULT_RETRY)
+			break;
+		hal_pause();
+	}
+	return FRAME_NONE;
+}
+
+static void guest_page_unpin(u32 frame)
+{
+	frame_mark_accessed(frame);
+	frame_unpin(frame);
+}
+
+/* Bytes of an access that lie in the page of `at`. */
+static u64 piece_of(gpa_t at, u64 bytes)
+{
+	return min_of(PAGE_SIZE - at.v % PAGE_SIZE, bytes);
+}
+
+u64 tdp_read_guest(struct tdp *t, gpa_t from, void *to, u64 bytes)
+{
+	u64 done = 0;
+
+	while (done < bytes) {
+		gpa_t at = gpa(from.v + done);
+		u64 piece = piece_of(at, bytes - done);
+		u32 frame = guest_page_pin(t->notifier.space, gpa_gfn(at), false);
+
+		if (frame == FRAME_NONE)
+			break;
+		memcpy((u8 *)to + done, (u8 *)frame_ptr(frame) + at.v % PAGE_SIZE, piece);
+		guest_page_unpin(frame);
+		done += piece;
+	}
+	return done;
+}
+
+u64 tdp_write_guest(struct tdp *t, gpa_t to, const void *from, u64 bytes)
+{
+	u64 done = 0;
+
+	while (done < bytes) {
+		gpa_t at = gpa(to.v + done);
+		u64 piece = piece_of(at, bytes - done);
+		u32 frame = guest_page_pin(t->notifier.space, gpa_gfn(at), true);
+
+		if (frame == FRAME_NONE)
+			break;
+		memcpy((u8 *)frame_ptr(frame) + at.v % PAGE_SIZE, (const u8 *)from + done, piece);
+		guest_page_unpin(frame);
+		done += piece;
+	}
+	return done;
+}

@@ -1,0 +1,154 @@
+/*
+ * Harvesting Accessed bits, without a lock.
+ *
+ * Why none is needed: aging neither makes nor removes a translation. Tables do not go away inside
+ * the caller's epoch section; entries are read once and changed by at most one compare-exchange
+ * each (hv/mmu/spte.h). So this never waits, nor makes a fault or a zap wait for more than a cache
+ * line: FAST_ONLY and accurate are the same here.
+ *
+ * How it stays cheap: one descent for each leaf table; then eight entries at a time, which is a
+ * cache line, are reduced to a mask of Accessed bits without a branch. Accessed is zero in every
+ * entry that is not a present leaf, so that bit is the whole test. Only bits that are set lead to
+ * an exchange.
+ *
+ * A translation that a TLB holds is not flushed: the page looks old until the entry leaves the TLB.
+ */
+#include "hv/mmu/tdp_ops.h"
+
+#include "arch/hal.h"
+#include "hv/mmu/tdp_iter.h"
+#include "mm/epoch.h"
+
+#define LINE_ENTRIES 8u
+
+/* A bitmap of up to NOTIFIER_MAX_PAGES, addressed in pieces of up to LINE_ENTRIES bits. */
+static u64 bits_get(const u64 *map, unsigned at, unsigned n)
+{
+	unsigned shift = at % 64;
+	u64 bits = map[at / 64] >> shift;
+
+	if (shift + n > 64)
+		bits |= map[at / 64 + 1] << (64 - shift);
+	return bits & (BIT(n) - 1);
+}
+
+static void bits_put(u64 *map, unsigned at, unsigned n, u64 bits)
+{
+	unsigned shift = at % 64;
+	u64 mask = BIT(n) - 1;
+
+	map[at / 64] = (map[at / 64] & ~(mask << shift)) | (bits << shift);
+	if (shift + n > 64)
+		map[at / 64 + 1] = (map[at / 64 + 1] & ~(mask >> (64 - shift))) |
+		                   (bits >> (64 - shift));
+}
+
+struct age_walk {
+	const struct spte_format *format;
+	u64 *bitmap;
+	bool clear;
+	bool young; /* at least one was */
+	u64 visited;
+};
+
+static inline void age_line(struct age_walk *w, a64 *entry, unsigned bit, unsigned n)
+{
+	const u64 accessed = w->format->accessed;
+	u64 asked = bits_get(w->bitmap, bit, n), young = 0;
+	u64 seen[LINE_ENTRIES];
+
+	if (!asked)
+		return;
+	for (unsigned i = 0; i < n; i++) {
+		seen[i] = a64_load(&entry[i]);
+		young |= (u64)((seen[i] & accessed) != 0) << i;
+	}
+	w->visited += n;
+	young &= asked;
+	bits_put(w->bitmap, bit, n, young);
+	w->young |= young != 0;
+	if (!w->clear)
+		return;
+	for (; young; young &= young - 1) {
+		unsigned i = (unsigned)__builtin_ctzll(young);
+
+		spte_age(w->format, 1, &entry[i], seen[i]);
+	}
+}
+
+/* Stops after a line with a young page if only asked to test; returns the pages dealt with. */
+static unsigned age_table(struct age_walk *w, a64 *entry, unsigned bit, unsigned n)
+{
+	unsigned done = 0;
+
+	while (done < n && (w->clear || !w->young)) {
+		/* Whole lines of the table, but for the first and the last. */
+		unsigned line = (unsigned)((uintptr_t)&entry[done] / sizeof(*entry)) % LINE_ENTRIES;
+		unsigned piece = min_of(LINE_ENTRIES - line, n - done);
+
+		age_line(w, &entry[done], bit + done, piece);
+		done += piece;
+	}
+	return done;
+}
+
+static void bits_fill(u64 *map, unsigned at, unsigned n, bool keep)
+{
+	for (unsigned i = 0, piece; i < n && !keep; i += piece) {
+		piece = min_of(LINE_ENTRIES, n - i);
+		bits_put(map, at + i, piece, 0);
+	}
+}
+
+static bool bits_any(const u64 *map, unsigned at, unsigned n)
+{
+	u64 any = 0;
+
+	for (unsigned i = 0; i < n; i += LINE_ENTRIES)
+		any |= bits_get(map, at + i, min_of(LINE_ENTRIES, n - i));
+	return any;
+}
+
+/* One entry for all n pages: nothing there, or a large leaf. */
+static void age_large(struct age_walk *w, const struct tdp_entry *e, unsigned bit, unsigned n)
+{
+	bool young = spte_is_leaf(w->format, e->level, e->seen) && spte_young(w->format, e->seen) &&
+	             bits_any(w->bitmap, bit, n);
+
+	bits_fill(w->bitmap, bit, n, young);
+	w->visited++;
+	w->young |= young;
+	if (young && w->clear)
+		spte_age(w->format, e->level, e->at, e->seen);
+}
+
+unsigned tdp_age(struct notifier *notifier, gfn_t first, unsigned npages, u64 *bitmap,
+                 unsigned flags, u64 *visited)
+{
+	struct tdp *t = tdp_of(notifier);
+	struct age_walk w = {
+	        .format = t->format, .bitmap = bitmap, .clear = flags & NOTIFIER_CLEAR};
+	unsigned done = 0;
+
+	DEBUG_ASSERT(epoch_active());
+	DEBUG_ASSERT(npages && npages <= NOTIFIER_MAX_PAGES);
+	DEBUG_ASSERT(!(flags & NOTIFIER_TEST) == !!(flags & NOTIFIER_CLEAR));
+	while (done < npages && (w.clear || !w.young)) {
+		gfn_t g = gfn_add(first, done);
+		unsigned n = min_of(TABLE_PAGES - tdp_index(g, 1), npages - done);
+		struct tdp_entry e;
+
+		if (!tdp_reaches(g))
+			break;
+		e = tdp_find(t, g);
+		if (e.level == 1) {
+			done += age_table(&w, e.at, done, n);
+		} else {
+			age_large(&w, &e, done, n);
+			done += n;
+		}
+	}
+	bits_fill(bitmap, done, npages - done, false);
+	*visited += w.visited;
+	return w.young ? NOTIFIER_YOUNG | NOTIFIER_WAS_FAST : 0;
+}

@@ -1,0 +1,200 @@
+/*
+ * Second-level faults.
+ *
+ * Fast path, no lock: the entry is there and only has to be given back what aging took, or the
+ *access is allowed already (another CPU was first, or a TLB was stale). One compare-exchange on the
+ *entry that was judged; whatever else happened to it meanwhile makes it fail and is judged again.
+ *
+ * Slow path: the page has to be brought in (mm/fault.h), then installed under the read side of the
+ *MMU lock. Why a page that is being evicted cannot be installed:
+ *
+ *	fault				evictor
+ *	-----				-------
+ *	seq = invalidate_seq()
+ *	fault_bring_in()		invalidate_begin()  write lock: in_progress
+ *	read_lock			zap
+ *	invalidate_retry()?		gfn map: resident -> evicting
+ *	install				invalidate_end()    write lock: seq, in_progress
+ *	read_unlock			flush, store, free
+ *
+ * If the read section comes before begin's write section, the zap finds the entry and removes it.
+ *If it comes after, invalidate_retry() sees in_progress, or a new seq, and the fault starts over.
+ *
+ * A page that was mapped clean in a format without Dirty bits faults when it is first written; its
+ * copy is dropped and then W is granted. That runs under the same protocol: otherwise the page
+ *could have been evicted and brought back, with a new copy, between the two.
+ */
+#include "hv/mmu/tdp.h"
+
+#include "arch/hal.h"
+#include "hv/mmu/tdp_iter.h"
+#include "lib/hist.h"
+#include "mm/epoch.h"
+#include "mm/space.h"
+
+/* Lost races in a row before the guest is entered again without a result: its CPU has other duties.
+ */
+#define FAULT_TRIES 8
+
+enum tdp_fast {
+	FAST_FIXED,
+	FAST_ABSENT, /* nothing mapped there, or not with this right */
+	FAST_CLEAN,  /* mapped read-only because it is clean; this is a write */
+};
+
+static u64 access_needs(const struct tdp_access *a)
+{
+	return a->write ? SPTE_W : a->fetch ? SPTE_X : SPTE_R;
+}
+
+static enum tdp_fast tdp_fault_fast(struct tdp *t, const struct tdp_access *a)
+{
+	const struct spte_format *f = t->format;
+	enum tdp_fast result = FAST_ABSENT;
+	struct tdp_entry e;
+
+	epoch_enter();
+	e = tdp_find(t, gpa_gfn(a->gpa));
+	while (spte_is_leaf(f, e.level, e.seen)) {
+		if (access_needs(a) & ~spte_saved_rights(f, e.seen)) {
+			result = a->write ? FAST_CLEAN : FAST_ABSENT;
+			break;
+		}
+		if (!spte_is_tracked(f, e.seen) ||
+		    spte_replace(f, e.level, e.at, &e.seen,
+		                 spte_make_young(f, e.level, e.seen, 0, false))) {
+			result = FAST_FIXED;
+			break;
+		}
+	}
+	epoch_exit();
+	return result;
+}
+
+/* MMU lock held, nothing invalidated since the page was looked up. */
+static enum fault_result tdp_install_locked(struct tdp *t, gfn_t g, pfn_t page, u64 rights,
+                                            bool dirty)
+{
+	const struct spte_format *f = t->format;
+	struct tdp_entry e = tdp_find(t, g);
+	bool fresh = spte_is_empty(e.seen);
+	u64 want;
+
+	if (fresh) {
+		DEBUG_ASSERT(e.level == 1);
+		want = spte_make_leaf(f, e.level, page, rights, dirty);
+	} else {
+		DEBUG_ASSERT(spte_pfn(f, e.seen).v + g.v % tdp_span(e.level) == page.v);
+		want = spte_make_young(f, e.level, e.seen, rights, dirty);
+	}
+	/* ord T2: the page was filled by fault_bring_in(); hardware that finds the entry finds
+	 * that. */
+	if (!spte_replace(f, e.level, e.at, &e.seen, want))
+		return FAULT_RETRY;
+	/* Inside the read section: the zap that comes after it does not take the MMU for empty. */
+	a64_count(&t->leaves, fresh);
+	return FAULT_FIXED;
+}
+
+static enum fault_result tdp_install(struct tdp *t, gfn_t g, u64 seq, pfn_t page, u64 rights,
+                                     bool dirty)
+{
+	struct space *s = t->notifier.space;
+	enum fault_result result = FAULT_RETRY;
+
+	read_lock(&s->mmu_lock);
+	if (!invalidate_retry(s, seq, g))
+		result = tdp_install_locked(t, g, page, rights, dirty);
+	read_unlock(&s->mmu_lock);
+	return result;
+}
+
+/* Tables are built before the lock is taken: they are never in anybody's way. */
+static bool tdp_prepare(struct tdp *t, gfn_t g)
+{
+	bool built;
+
+	epoch_enter();
+	built = tdp_build(t, g);
+	epoch_exit();
+	return built;
+}
+
+static enum fault_result tdp_fault_absent(struct tdp *t, const struct tdp_access *a)
+{
+	struct space *s = t->notifier.space;
+	gfn_t g = gpa_gfn(a->gpa);
+	u64 seq = invalidate_seq(s);
+	struct fault_page page;
+	enum fault_result result = fault_bring_in(s, g, a->write, !a->write, &page);
+	bool writable = spte_has_dirty(t->format) || a->write || !page.clean;
+
+	if (result != FAULT_FIXED)
+		return result;
+	if (!tdp_prepare(t, g))
+		return FAULT_NO_MEMORY;
+	return tdp_install(t, g, seq, frame_pfn(page.frame),
+	                   SPTE_R | SPTE_X | (writable ? SPTE_W : 0), a->write);
+}
+
+/* MMU lock held, nothing invalidated since the copy was dropped. */
+static enum fault_result tdp_grant_write_locked(struct tdp *t, gfn_t g)
+{
+	struct tdp_entry e = tdp_find(t, g);
+
+	if (!spte_is_leaf(t->format, e.level, e.seen))
+		return FAULT_RETRY;
+	if (!spte_replace(t->format, e.level, e.at, &e.seen,
+	                  spte_make_young(t->format, e.level, e.seen, SPTE_W, true)))
+		return FAULT_RETRY;
+	return FAULT_FIXED;
+}
+
+static enum fault_result tdp_fault_clean(struct tdp *t, gfn_t g)
+{
+	struct space *s = t->notifier.space;
+	u64 seq = invalidate_seq(s);
+	enum fault_result result = fault_make_dirty(s, g);
+
+	if (result != FAULT_FIXED)
+		return result;
+	read_lock(&s->mmu_lock);
+	result = invalidate_retry(s, seq, g) ? FAULT_RETRY : tdp_grant_write_locked(t, g);
+	read_unlock(&s->mmu_lock);
+	return result;
+}
+
+static enum fault_result tdp_fault_once(struct tdp *t, const struct tdp_access *a, bool *absent)
+{
+	switch (tdp_fault_fast(t, a)) {
+	case FAST_FIXED:
+		a64_count(&t->fixed_fast_total, 1);
+		return FAULT_FIXED;
+	case FAST_CLEAN:
+		return tdp_fault_clean(t, gpa_gfn(a->gpa));
+	default:
+		*absent = true;
+		return tdp_fault_absent(t, a);
+	}
+}
+
+enum fault_result tdp_fault(struct tdp *t, const struct tdp_access *access)
+{
+	struct space *s = t->notifier.space;
+	enum fault_result result = FAULT_RETRY;
+	u64 start = hal_time_ns();
+	bool absent = false;
+
+	if (!tdp_reaches(gpa_gfn(access->gpa)))
+		return FAULT_NO_SLOT;
+	for (unsigned i = 0; i < FAULT_TRIES && result == FAULT_RETRY; i++) {
+		if (i)
+			hal_pause();
+		result = tdp_fault_once(t, access, &absent);
+	}
+	if (result == FAULT_FIXED && absent) {
+		a64_count(&s->stats.faults_total, 1);
+		hist_add(&s->stats.fault_ns, hal_time_ns() - start);
+	}
+	return result;
+}

@@ -1,0 +1,17 @@
+/* The TDP's side of the notifier contract (mm/notifier.h), one file each; tdp.c makes the table of
+ * them. */
+#pragma once
+
+#include "hv/mmu/tdp.h"
+#include "lib/types.h"
+#include "mm/notifier.h"
+
+static inline struct tdp *tdp_of(struct notifier *n)
+{
+	return container_of(n, struct tdp, notifier);
+}
+
+unsigned tdp_age(struct notifier *n, gfn_t first, unsigned npages, u64 *bitmap, unsigned flags,
+                 u64 *visited);
+void tdp_zap(struct notifier *n, gfn_t g, struct notifier_zap *result);
+u64 tdp_audit(struct notifier *n);

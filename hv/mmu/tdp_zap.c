@@ -1,0 +1,34 @@
+#include "hv/mmu/tdp_ops.h"
+
+#include "arch/hal.h"
+#include "hv/mmu/tdp_iter.h"
+#include "mm/space.h"
+
+/*
+ * The read side is enough: a fault that could still install the page has finished
+ * (invalidate_begin() waited for its read section), later ones find the invalidation; restoring and
+ * aging race this by compare-exchange and lose. What was set in the entry up to the exchange is in
+ * its old value.
+ */
+void tdp_zap(struct notifier *n, gfn_t g, struct notifier_zap *result)
+{
+	struct tdp *t = tdp_of(n);
+	const struct spte_format *f = t->format;
+	struct space *s = n->space;
+	struct tdp_entry e;
+
+	if (!tdp_reaches(g))
+		return;
+	read_lock(&s->mmu_lock);
+	e = tdp_find(t, g);
+	if (spte_is_leaf(f, e.level, e.seen)) {
+		u64 was = spte_zap(f, e.level, e.at);
+
+		DEBUG_ASSERT(!spte_is_empty(was));
+		a64_count(&t->leaves, ~0ull);
+		result->mapped = true;
+		result->dirty |= spte_dirty(f, was);
+		result->young |= spte_young(f, was);
+	}
+	read_unlock(&s->mmu_lock);
+}
