@@ -89,8 +89,8 @@ gdt:
 	.quad 0x00af9a000000ffff        /* SEL_CODE64 */
 	.quad 0x00cf92000000ffff        /* SEL_DATA */
 	.quad 0x00cf9a000000ffff        /* SEL_CODE32 */
-	.quad 0x000f9a000000ffff        /* SEL_CODE16, base 0, 1 MiB */
-	.quad 0x000f92000000ffff        /* SEL_DATA16, base 0, 1 MiB */
+	.quad 0x000f9a000000ffff        /* SEL_CODE16, base 0, 64 KiB */
+	.quad 0x000f92000000ffff        /* SEL_DATA16, base 0, 64 KiB */
 	.fill 2 * CPU_MAX, 8, 0         /* one TSS each, from SEL_TSS on */
 gdt_end:
 	.globl gdt_pointer
