@@ -44,7 +44,6 @@ TCC := $(CROSS_COMPILE)$(CC)
 UBSAN := -fsanitize=undefined -fsanitize-undefined-trap-on-error
 endif
 TLD      := $(CROSS_COMPILE)ld
-TAR      := $(CROSS_COMPILE)ar
 TOBJCOPY := $(CROSS_COMPILE)objcopy
 HOSTCC   ?= gcc
 FUZZCC   ?= clang
@@ -233,7 +232,7 @@ $(O)/host/$(1)/obj/%.c.o: %.c $(O)/flags
 
 $(O)/host/$(1)/libvarve.a: $(HOST_SRC:%=$(O)/host/$(1)/obj/%.o)
 	$$(call say,AR,$$@)
-	$$(Q)rm -f $$@ && $(TAR) rcsD $$@ $$^
+	$$(Q)rm -f $$@ && ar rcsD $$@ $$^
 endef
 $(eval $(call host-variant,plain,$(HOSTCC)))
 $(eval $(call host-variant,asan,$(HOSTCC)))

@@ -72,3 +72,25 @@ def check_build(settings, variables, folder):
                                        "O=" + os.path.join(settings.build, folder), "all"]
     status, output, _ = run(command, 900, cwd=source.ROOT)
     return [] if status == 0 else output.splitlines()
+
+
+def check_reproducible(settings):
+    """The same sources in another folder give the same bytes. Compares with what check_build left in `gcc`."""
+    first = os.path.join(source.ROOT, settings.build, "gcc")
+    copy = os.path.join(source.ROOT, settings.build, "copy")
+    shutil.rmtree(copy, ignore_errors=True)
+    for folder in source.CODE_DIRS + ("guest-tests", "tests/host"):
+        shutil.copytree(os.path.join(source.ROOT, folder), os.path.join(copy, folder))
+    for name in ("Makefile", "linker.ld"):
+        shutil.copy(os.path.join(source.ROOT, name), copy)
+    command = settings.make.split() + ["--no-print-directory", f"-j{settings.jobs}", "CC=gcc", "O=other", "all"]
+    status, output, _ = run(command, 900, cwd=copy)
+    if status != 0:
+        return output.splitlines()
+    found = []
+    for name in ["varve.elf", "varve32.elf"] + ["guests/" + n for n in os.listdir(os.path.join(copy, "other", "guests"))]:
+        with open(os.path.join(first, name), "rb") as a, open(os.path.join(copy, "other", name), "rb") as b:
+            if a.read() != b.read():
+                found.append(f"{name} differs between two folders")
+    shutil.rmtree(copy)
+    return found

@@ -36,6 +36,7 @@ CHECKS = {
     "gcc": lambda s: compilers.check_build(s, ["CC=gcc"], "gcc"),
     "gcc-release": lambda s: compilers.check_build(s, ["CC=gcc", "DEBUG=0"], "release"),
     "clang": lambda s: compilers.check_build(s, ["CC=clang"], "clang"),
+    "reproducible": compilers.check_reproducible,
 }
 
 
