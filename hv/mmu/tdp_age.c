@@ -92,12 +92,10 @@ static unsigned age_table(struct age_walk *w, a64 *entry, unsigned bit, unsigned
 	return done;
 }
 
-static void bits_fill(u64 *map, unsigned at, unsigned n, bool keep)
+static void bits_clear(u64 *map, unsigned at, unsigned n)
 {
-	for (unsigned i = 0, piece; i < n && !keep; i += piece) {
-		piece = min_of(LINE_ENTRIES, n - i);
-		bits_put(map, at + i, piece, 0);
-	}
+	for (unsigned i = 0; i < n; i += LINE_ENTRIES)
+		bits_put(map, at + i, min_of(LINE_ENTRIES, n - i), 0);
 }
 
 static bool bits_any(const u64 *map, unsigned at, unsigned n)
@@ -115,7 +113,8 @@ static void age_large(struct age_walk *w, const struct tdp_entry *e, unsigned bi
 	bool young = spte_is_leaf(w->format, e->level, e->seen) && spte_young(w->format, e->seen) &&
 	             bits_any(w->bitmap, bit, n);
 
-	bits_fill(w->bitmap, bit, n, young);
+	if (!young)
+		bits_clear(w->bitmap, bit, n);
 	w->visited++;
 	w->young |= young;
 	if (young && w->clear)
@@ -148,7 +147,7 @@ unsigned tdp_age(struct notifier *notifier, gfn_t first, unsigned npages, u64 *b
 			done += n;
 		}
 	}
-	bits_fill(bitmap, done, npages - done, false);
+	bits_clear(bitmap, done, npages - done);
 	*visited += w.visited;
 	return w.young ? NOTIFIER_YOUNG | NOTIFIER_WAS_FAST : 0;
 }

@@ -1,0 +1,173 @@
+#include "tests/host/walker.h"
+
+#include "arch/hal.h"
+
+#define LEVELS 4u
+
+static bool is_ept(const struct walker *w)
+{
+	return w->kind != WALKER_NPT;
+}
+
+static bool sets_accessed(const struct walker *w)
+{
+	return w->kind != WALKER_EPT;
+}
+
+static u64 accessed_bit(const struct walker *w)
+{
+	return is_ept(w) ? BIT(8) : BIT(5);
+}
+
+static u64 dirty_bit(const struct walker *w)
+{
+	return is_ept(w) ? BIT(9) : BIT(6);
+}
+
+static bool is_present(const struct walker *w, u64 entry)
+{
+	return entry & (is_ept(w) ? 7u : 1u);
+}
+
+static bool is_leaf(unsigned level, u64 entry)
+{
+	return level == 1 || (entry & BIT(7));
+}
+
+/* SDM 3C 28.3.3.1. */
+static bool ept_misconfigured(unsigned level, u64 entry)
+{
+	u64 type = (entry >> 3) & 7;
+
+	if ((entry & 3) == 2) /* write without read */
+		return true;
+	if (!is_leaf(level, entry))
+		return (entry & BITS(7, 3)) != 0;
+	if (type == 2 || type == 3 || type == 7)
+		return true;
+	return level > 3 || (level > 1 && (entry & BITS(((level - 1) * 9) + 11, 12)));
+}
+
+/* APM 2 5.3.3. */
+static bool npt_reserved(unsigned level, u64 entry)
+{
+	if (level == 4 && (entry & BITS(8, 7)))
+		return true;
+	return level > 1 && (entry & BIT(7)) && (entry & BITS(((level - 1) * 9) + 11, 13));
+}
+
+static bool misconfigured(const struct walker *w, unsigned level, u64 entry)
+{
+	return is_ept(w) ? ept_misconfigured(level, entry) : npt_reserved(level, entry);
+}
+
+static bool allows(const struct walker *w, u64 entry, bool write, bool fetch)
+{
+	if (is_ept(w))
+		return (entry & BIT(0)) && (!write || (entry & BIT(1))) &&
+		       (!fetch || (entry & BIT(2)));
+	return (entry & BIT(2)) && (!write || (entry & BIT(1))) && (!fetch || !(entry & BIT(63)));
+}
+
+/* Sets bits in an entry that is still what was read; false: start the walk again. */
+static bool set_bits(a64 *at, u64 *entry, u64 bits)
+{
+	u64 want = *entry | bits;
+
+	if (want == *entry)
+		return true;
+	if (!a64_cas(at, entry, want))
+		return false;
+	*entry = want;
+	return true;
+}
+
+struct access {
+	gpa_t a;
+	bool write, fetch;
+};
+
+static void tlb_fill(struct walker *w, const struct access *x, unsigned level, u64 entry)
+{
+	gfn_t g = gpa_gfn(x->a);
+	u64 below = (1ull << ((level - 1) * 9)) - 1;
+
+	w->tlb[g.v % WALKER_TLB] = (struct walker_tlb){
+	        .valid = true,
+	        .write = allows(w, entry, true, false),
+	        .exec = allows(w, entry, false, true),
+	        .dirty = !sets_accessed(w) || (entry & dirty_bit(w)),
+	        .g = g,
+	        .p = pfn((((entry & BITS(51, 12)) >> PAGE_SHIFT) & ~below) | (g.v & below)),
+	};
+}
+
+/* One attempt; false: an entry changed under the walk. */
+static bool walk_once(struct walker *w, const struct access *x, enum walker_result *result)
+{
+	a64 *table = hal_frame_ptr(hpa_pfn(w->root));
+	u64 set = sets_accessed(w) ? accessed_bit(w) : 0;
+
+	for (unsigned level = LEVELS;; level--) {
+		a64 *at = &table[(x->a.v >> (PAGE_SHIFT + (level - 1) * 9)) % TABLE_PAGES];
+		u64 entry = a64_load_acquire(at);
+		bool leaf = is_leaf(level, entry);
+
+		*result = WALKER_FAULT;
+		if (!is_present(w, entry))
+			return true;
+		*result = WALKER_MISCONFIG;
+		if (misconfigured(w, level, entry))
+			return true;
+		*result = WALKER_FAULT;
+		if (!allows(w, entry, x->write, x->fetch))
+			return true;
+		if (leaf && x->write && set)
+			set |= dirty_bit(w);
+		if (!set_bits(at, &entry, set))
+			return false;
+		if (leaf) {
+			tlb_fill(w, x, level, entry);
+			*result = WALKER_OK;
+			return true;
+		}
+		table = hal_frame_ptr(pfn((entry & BITS(51, 12)) >> PAGE_SHIFT));
+	}
+}
+
+void walker_init(struct walker *w, enum walker_kind kind, hpa_t root)
+{
+	*w = (struct walker){.kind = kind, .root = root};
+}
+
+void walker_flush(struct walker *w)
+{
+	for (unsigned i = 0; i < WALKER_TLB; i++)
+		w->tlb[i].valid = false;
+}
+
+enum walker_result walker_translate(struct walker *w, gpa_t a, bool write, bool fetch, hpa_t *out)
+{
+	const struct access x = {.a = a, .write = write, .fetch = fetch};
+	struct walker_tlb *e = &w->tlb[gpa_gfn(a).v % WALKER_TLB];
+	enum walker_result result = WALKER_OK;
+	bool hit = e->valid && e->g.v == gpa_gfn(a).v;
+
+	if (hit && ((write && !e->write) || (fetch && !e->exec))) {
+		/* A fault drops the translation that made it (SDM 3C 28.4.3.1). */
+		e->valid = false;
+		return WALKER_FAULT;
+	}
+	if (!hit || (write && !e->dirty)) {
+		e->valid = false;
+		w->walks++;
+		while (!walk_once(w, &x, &result))
+			;
+		if (result != WALKER_OK)
+			return result;
+	} else {
+		w->hits++;
+	}
+	*out = hpa(pfn_hpa(e->p).v | (a.v % PAGE_SIZE));
+	return WALKER_OK;
+}
