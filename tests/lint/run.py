@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, ROOT)
+sys.path[0] = ROOT
 sys.dont_write_bytecode = True
 
 from tests.lib.report import Report  # noqa: E402

@@ -15,7 +15,7 @@ import threading
 from dataclasses import dataclass, field
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, ROOT)
+sys.path[0] = ROOT
 sys.dont_write_bytecode = True
 
 from tests.lib.report import Report, run  # noqa: E402
