@@ -35,7 +35,8 @@ def check_format(settings):
         return gone
     paths = source.files(source.CODE_DIRS + ("guest-tests", "tests"), (".c", ".h"))
     status, output, _ = run(["clang-format", "--dry-run", "-Werror", *paths], 120, cwd=source.ROOT)
-    return [] if status == 0 else [line for line in output.splitlines() if "error:" in line] or [output]
+    wrong = sorted({line.split(":")[0] for line in output.splitlines() if "error:" in line})
+    return [] if status == 0 else [f"{path}: clang-format -i would change it" for path in wrong] or [output]
 
 
 def check_headers(settings):
