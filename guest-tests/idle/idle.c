@@ -6,6 +6,7 @@
  *   zero=P same=P percent of pages all zero, or one word throughout (default 0)
  *   seed=N        other contents (default 1)
  *   pages=4k      maps its memory with 4 KiB pages (default 2m)
+ *   spoil=N       flips a bit of page N before the check: must FAIL
  *
  * Asleep, CPU 0 halts and is woken by its APIC timer once a second; the others halt throughout.
  */
@@ -49,6 +50,8 @@ void guest_main(void)
 	console_printf("idle: %lu pages filled in %lu ms, sleeping %lu s\n", page_count,
 	               (time_ns() - start) / 1000000, seconds);
 	time_sleep_ms(seconds * 1000);
+	if (cmdline_text("spoil"))
+		mem_page(cmdline_u64("spoil", 0))[77] ^= 1ull << 33;
 	start = time_ns();
 	smp_run(verify, NULL);
 	console_printf("idle: %lu pages verified in %lu ms\n", page_count,

@@ -9,6 +9,7 @@
  *   seconds=N     how long (default 5);   ops=N  ends after N operations of each CPU instead
  *   seed=N        another order of keys and operations (default 1)
  *   pages=4k      maps its memory with 4 KiB pages (default 2m)
+ *   spoil=N       flips a bit of the entry at place N before the last check: must FAIL
  *
  * Prints operations per second and percentiles of their latency. At the end every key is verified,
  * and the versions must add up to the sets that were made.
@@ -129,6 +130,8 @@ void guest_main(void)
 			hist_merge(&latency[0], &latency[i]);
 	}
 	report(start, sets);
+	if (cmdline_text("spoil"))
+		table.entries[cmdline_u64("spoil", 0) % table.keys * table.entry_bytes + 18] ^= 4;
 	smp_run(check_part, NULL);
 	VERDICT_CHECK(table_version_sum(&table) == sets, "versions add up to %lu, sets made: %lu",
 	              table_version_sum(&table), sets);

@@ -50,6 +50,14 @@ static void content_of(const struct pattern *pattern, struct content *c, const u
 		c->line[i] = rng_mix(c->key + i);
 }
 
+bool pattern_is_zero(const struct pattern *pattern, const u64 *page, u64 round)
+{
+	struct content c;
+
+	content_of(pattern, &c, page, round);
+	return c.kind == KIND_ZERO;
+}
+
 static inline u64 noise_word(const struct content *c, unsigned i)
 {
 	u64 x = (c->key + i) * 0x9e3779b97f4a7c15ull;

@@ -23,3 +23,5 @@ void pattern_init(struct pattern *pattern, u64 noise, u64 zero, u64 same);
 void pattern_fill(const struct pattern *pattern, u64 *page, u64 round);
 /* FAILs the guest with address, expected and found if a word is wrong. */
 void pattern_check(const struct pattern *pattern, const u64 *page, u64 round);
+/* Whether the page is one of the all-zero ones in this round. */
+bool pattern_is_zero(const struct pattern *pattern, const u64 *page, u64 round);

@@ -9,6 +9,7 @@
  *   stride=N      pages between successive pages with stride (default 17)
  *   seed=N        other contents, another random order (default 1)
  *   pages=4k      maps its memory with 4 KiB pages (default 2m)
+ *   spoil=N       flips a bit of page N before the last check: must FAIL
  *
  * A round: every CPU takes its part of the round's order of pages, checks what the round before
  * left in each page and writes the new contents; then all wait for each other, and every CPU
@@ -164,6 +165,8 @@ void guest_main(void)
 	console_printf("touch: %lu pages, %u cpus, noise %u of 512 words\n", page_count,
 	               smp_count(), pattern.noise_words);
 	smp_run(work, NULL);
+	if (cmdline_text("spoil"))
+		mem_page(cmdline_u64("spoil", 0))[77] ^= 1ull << 33;
 	smp_run(check_all, NULL);
 	for (unsigned i = 0; i < ORDER_COUNT; i++)
 		if (tally[i].ns)
