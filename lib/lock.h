@@ -26,6 +26,8 @@ enum lock_class {
 	LOCK_FRAME = 90,
 	LOCK_SCHED = 100, /* run queues and wait queues: wake-ups may come from under any of the above */
 	LOCK_TIMER = 110,
+	LOCK_STACK = 112,
+	LOCK_PAGING = 115, /* the hypervisor's own page tables; allocates */
 	LOCK_HOSTMEM = 120,
 	LOCK_CONSOLE = 130,
 };

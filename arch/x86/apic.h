@@ -15,6 +15,8 @@ const char *apic_mode_name(void);
 
 /* This CPU's own ID as the APIC has it. */
 u32 apic_id(void);
+/* Number of the CPU with this APIC ID, -1 if it is none of ours. */
+int apic_cpu_of(u32 id);
 void apic_eoi(void);
 /* Interrupt `vector` for CPU `cpu` (also for oneself). Any context. */
 void apic_ipi(unsigned cpu, u8 vector);

@@ -10,6 +10,8 @@ struct arch_boot {
 	unsigned nr_ram;
 	hpa_t lapic_base; /* 0: from the APIC base MSR */
 	unsigned nr_cpus; /* that may come up, for the number of stacks */
+	/* The stack that runs now; the page below it becomes its guard page. */
+	u64 stack_low, stack_high;
 };
 
 /* Boot CPU, once, after console_init(), cpu_detect() and hostmem_init(). */

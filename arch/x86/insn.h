@@ -51,6 +51,19 @@ static inline u32 in32(u16 port)
 	return v;
 }
 
+/* One access of exactly 32 bits to memory-mapped registers. */
+static inline u32 mmio_read32(const void *at)
+{
+	u32 v;
+
+	__asm__ volatile("movl %1, %0" : "=r"(v) : "m"(*(const u32 *)at) : "memory");
+	return v;
+}
+static inline void mmio_write32(void *at, u32 v)
+{
+	__asm__ volatile("movl %1, %0" : "=m"(*(u32 *)at) : "r"(v) : "memory");
+}
+
 static inline u64 msr_read(u32 msr)
 {
 	u32 lo, hi;

@@ -14,5 +14,9 @@ void stack_init(unsigned n);
  */
 void *stack_alloc(const char *name) must_check;
 void stack_free(void *low);
+/* Makes the page below `low` the guard of a stack that exists already. Boot CPU, once. */
+void stack_adopt(u64 low, u64 high, const char *name);
+/* Bounds of the stack of ours in which `addr` lies; false if in none. Any context. */
+bool stack_bounds(u64 addr, u64 *low, u64 *high);
 /* If `addr` is in a guard page: the name of the stack above it, else NULL. Any context. */
 const char *stack_guard_owner(u64 addr);

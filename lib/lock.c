@@ -1,0 +1,254 @@
+/*
+ * Ticket lock, and the phase-fair ticket lock of Brandenburg and Anderson ("Reader-writer
+ * synchronization for shared-memory multiprocessor real-time systems", 2009).
+ *
+ * rwlock: `rin` counts readers that came in units of READER, `rout` those that left; the low byte of
+ * rin says whether a writer is present and in which of two alternating phases. A reader that finds a
+ * writer waits until those bits change: the writer left, or the next one is there already, before
+ * which this reader then goes. A writer draws a ticket (win), waits for its turn (wout), sets the
+ * bits, and waits until as many readers left as had come before it.
+ */
+#include "lib/lock.h"
+
+#include "arch/hal.h"
+
+#define READER         0x100u
+#define WRITER_PRESENT 2u
+#define WRITER_PHASE   1u
+#define WRITER_BITS    (WRITER_PRESENT | WRITER_PHASE)
+#define MAX_HELD       16u
+
+#ifdef VARVE_DEBUG
+
+struct held {
+	const void *lock;
+	const char *name;
+	u32 class;
+};
+
+/* Each CPU writes its own; others read it for a panic report only. */
+static struct held_locks {
+	struct held held[MAX_HELD];
+	u32 n;
+} aligned_to(64) held_locks[HAL_MAX_CPUS];
+
+static struct held_locks *held_here(void)
+{
+	return &held_locks[hal_cpu_id()];
+}
+
+static bool held_find(const struct held_locks *h, const void *lock)
+{
+	for (u32 i = 0; i < h->n; i++)
+		if (h->held[i].lock == lock)
+			return true;
+	return false;
+}
+
+/* Before waiting: a wait against the order, or for oneself, may never end. */
+static void held_check(const void *lock, u32 class, const char *name)
+{
+	const struct held_locks *h = held_here();
+
+	for (u32 i = 0; i < h->n; i++) {
+		if (h->held[i].lock == lock)
+			hal_panic("lock %s taken twice", name);
+		if (h->held[i].class >= class)
+			hal_panic("lock %s (class %u) taken under %s (class %u)", name, class,
+			          h->held[i].name, h->held[i].class);
+	}
+}
+
+static void held_push(const void *lock, u32 class, const char *name)
+{
+	struct held_locks *h = held_here();
+
+	if (h->n == MAX_HELD)
+		hal_panic("lock %s: more than %u locks held", name, MAX_HELD);
+	h->held[h->n] = (struct held){.lock = lock, .name = name, .class = class};
+	h->n++;
+}
+
+static void held_pop(const void *lock, const char *name)
+{
+	struct held_locks *h = held_here();
+
+	for (u32 i = h->n; i-- > 0;) {
+		if (h->held[i].lock != lock)
+			continue;
+		for (h->n--; i < h->n; i++)
+			h->held[i] = h->held[i + 1];
+		return;
+	}
+	hal_panic("lock %s released by a CPU that does not hold it", name);
+}
+
+unsigned lock_held_names(unsigned cpu, const char **names, unsigned max)
+{
+	const struct held_locks *h = &held_locks[cpu % HAL_MAX_CPUS];
+	unsigned n = min_of(h->n, max);
+
+	for (unsigned i = 0; i < n; i++)
+		names[i] = h->held[i].name;
+	return n;
+}
+
+void lock_assert_none(void)
+{
+	const struct held_locks *h = held_here();
+
+	if (h->n)
+		hal_panic("lock %s is held where none may be", h->held[h->n - 1].name);
+}
+
+bool spin_held(const struct spinlock *lock)
+{
+	return held_find(held_here(), lock);
+}
+
+#else
+
+static void held_check(const void *lock, u32 class, const char *name)
+{
+	(void)lock;
+	(void)class;
+	(void)name;
+}
+
+static void held_push(const void *lock, u32 class, const char *name)
+{
+	held_check(lock, class, name);
+}
+
+static void held_pop(const void *lock, const char *name)
+{
+	held_check(lock, 0, name);
+}
+
+unsigned lock_held_names(unsigned cpu, const char **names, unsigned max)
+{
+	(void)cpu;
+	(void)names;
+	(void)max;
+	return 0;
+}
+
+void lock_assert_none(void)
+{
+}
+
+bool spin_held(const struct spinlock *lock)
+{
+	(void)lock;
+	return true;
+}
+
+#endif
+
+void spin_init(struct spinlock *lock, enum lock_class class, const char *name)
+{
+	*lock = (struct spinlock)SPINLOCK_INIT(class, name);
+}
+
+void spin_lock(struct spinlock *lock)
+{
+	u32 ticket;
+
+	held_check(lock, lock->class, lock->name);
+	ticket = a32_fetch_add(&lock->next, 1);
+	/* ord L1: pairs with spin_unlock; what the holder before wrote is seen. */
+	while (a32_load_acquire(&lock->owner) != ticket)
+		hal_pause();
+	held_push(lock, lock->class, lock->name);
+}
+
+bool spin_trylock(struct spinlock *lock)
+{
+	/* ord L1: pairs with spin_unlock, as in spin_lock. */
+	u32 ticket = a32_load_acquire(&lock->owner);
+
+	if (!a32_cas(&lock->next, &ticket, ticket + 1))
+		return false;
+	held_push(lock, lock->class, lock->name);
+	return true;
+}
+
+void spin_unlock(struct spinlock *lock)
+{
+	held_pop(lock, lock->name);
+	/* ord L1: pairs with spin_lock. Only the holder writes `owner`. */
+	a32_store_release(&lock->owner, a32_load(&lock->owner) + 1);
+}
+
+void rw_init(struct rwlock *lock, enum lock_class class, const char *name)
+{
+	*lock = (struct rwlock){.class = class, .name = name};
+}
+
+void read_lock(struct rwlock *lock)
+{
+	u32 writer;
+
+	held_check(lock, lock->class, lock->name);
+	/* ord L2: full; a writer that set its bits before this is seen here, and one that sets them
+	 * later counts this reader. */
+	writer = a32_fetch_add(&lock->rin, READER) & WRITER_BITS;
+	/* ord L3: pairs with write_unlock; what the writer wrote is seen. */
+	while (writer && writer == (a32_load_acquire(&lock->rin) & WRITER_BITS))
+		hal_pause();
+	held_push(lock, lock->class, lock->name);
+}
+
+void read_unlock(struct rwlock *lock)
+{
+	held_pop(lock, lock->name);
+	/* ord L4: pairs with the wait of write_lock; this reader's loads are over. */
+	a32_fetch_add(&lock->rout, READER);
+}
+
+void write_lock(struct rwlock *lock)
+{
+	u32 ticket, came;
+
+	held_check(lock, lock->class, lock->name);
+	ticket = a32_fetch_add(&lock->win, 1);
+	/* ord L5: pairs with write_unlock of the writer before. */
+	while (a32_load_acquire(&lock->wout) != ticket)
+		hal_pause();
+	/* ord L2: full; see read_lock. The bits are clear: the writer before cleared them. */
+	came = a32_fetch_add(&lock->rin, WRITER_PRESENT | (ticket & WRITER_PHASE));
+	/* ord L4: pairs with read_unlock. */
+	while (a32_load_acquire(&lock->rout) != came)
+		hal_pause();
+	held_push(lock, lock->class, lock->name);
+}
+
+bool write_trylock(struct rwlock *lock)
+{
+	/* ord L5: pairs with write_unlock of the writer before. */
+	u32 ticket = a32_load_acquire(&lock->wout);
+	u32 expected = ticket, came;
+
+	if (!a32_cas(&lock->win, &expected, ticket + 1))
+		return false;
+	/* No other writer now. Nobody inside, and nobody comes before the bits are set? */
+	came = a32_load(&lock->rin);
+	/* ord L4: pairs with read_unlock. */
+	if (a32_load_acquire(&lock->rout) != came ||
+	    !a32_cas(&lock->rin, &came, came | WRITER_PRESENT | (ticket & WRITER_PHASE))) {
+		/* ord L5: hands the turn on. */
+		a32_store_release(&lock->wout, ticket + 1);
+		return false;
+	}
+	held_push(lock, lock->class, lock->name);
+	return true;
+}
+
+void write_unlock(struct rwlock *lock)
+{
+	held_pop(lock, lock->name);
+	/* ord L3: pairs with read_lock; lets the readers of this phase in. */
+	a32_fetch_and(&lock->rin, ~(u32)WRITER_BITS);
+	/* ord L5: pairs with write_lock; only the holder writes `wout`. */
+	a32_store_release(&lock->wout, a32_load(&lock->wout) + 1);
+}
