@@ -1,0 +1,396 @@
+/*
+ * Every interleaving, within a bound on preemptions, of a vCPU, an ager and an evictor on one page,
+ * over the real entry, fault, aging and zap code and the hardware walker. What is around them (gfn map,
+ * store, locks) is modelled here in a few lines.
+ *
+ * Then the test is tested: one at a time, the code is spoilt, and the explorer has to find it.
+ */
+#define ATOMIC_YIELD() explorer_yield()
+#define hal_panic      explorer_panic
+#define hal_pause      explorer_pause
+
+#include "tests/host/explorer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/atomic.h"
+#include "tests/host/walker.c"
+
+enum mutant {
+	NONE,
+	STORE_FOR_CAS,  /* an entry is replaced by a plain store */
+	LOAD_FOR_XCHG,  /* a zap reads, then empties */
+	NO_RETRY_CHECK, /* a fault does not ask whether it raced an invalidation */
+	NO_BEGIN,       /* invalidate_begin() tells nobody */
+	NO_FLUSH,       /* the evictor does not wait for the TLB */
+	NO_MAKE_DIRTY,  /* the copy is kept when a clean page is first written */
+	NO_READ_LOCK,   /* a fault installs while the evictor begins */
+	MUTANTS,
+};
+static const char *const mutant_name[] = {"as it is",
+                                          "plain store instead of compare-exchange",
+                                          "load and store instead of exchange",
+                                          "no invalidate_retry",
+                                          "no invalidate_begin",
+                                          "no flush",
+                                          "no fault_make_dirty",
+                                          "no read lock"};
+static enum mutant mutant;
+
+static bool mutable_cas(a64 *a, u64 *expected, u64 desired)
+{
+	if (mutant != STORE_FOR_CAS)
+		return a64_cas(a, expected, desired);
+	a64_store(a, desired);
+	return true;
+}
+
+static u64 mutable_xchg(a64 *a, u64 desired)
+{
+	u64 was;
+
+	if (mutant != LOAD_FOR_XCHG)
+		return a64_xchg(a, desired);
+	was = a64_load(a);
+	a64_store(a, desired);
+	return was;
+}
+
+#define a64_cas  mutable_cas
+#define a64_xchg mutable_xchg
+#include "hv/mmu/spte.c"
+#undef a64_cas
+#undef a64_xchg
+#include "hv/mmu/tdp_age.c"
+#include "hv/mmu/tdp_fault.c"
+#include "hv/mmu/tdp_iter.c"
+#include "hv/mmu/tdp_zap.c"
+
+/* --- the world of one guest page --- */
+
+#define GFN    gfn(5)
+#define FIRST  7u /* its contents at the start, and those of the copy */
+#define POISON 0xdeadu
+
+static struct {
+	struct space space;
+	struct tdp tdp;
+	struct walker walker;
+	unsigned epochs;
+	/* gfn map and store */
+	enum gfn_tag tag;
+	unsigned frame;
+	u64 copy;
+	bool copy_valid;
+	/* invalidate protocol and its lock */
+	unsigned readers;
+	u64 seq;
+	unsigned in_progress;
+	/* flush handshake */
+	bool in_guest;
+	unsigned wanted, honoured;
+	u64 expect; /* what the guest must read */
+} world;
+
+static u64 frames[3][PAGE_SIZE / 8] aligned_to(PAGE_SIZE);
+static a64 tables[4][TABLE_PAGES] aligned_to(PAGE_SIZE);
+
+void epoch_enter(void)
+{
+	world.epochs++;
+}
+void epoch_exit(void)
+{
+	world.epochs--;
+}
+bool epoch_active(void)
+{
+	return true;
+}
+void hist_add(struct hist *h, u64 value)
+{
+	(void)h;
+	(void)value;
+}
+pfn_t frame_pfn(u32 frame)
+{
+	return hal_ptr_pfn(frames[frame]);
+}
+
+/* Writers are single steps (below), so readers never wait. */
+void read_lock(struct rwlock *lock)
+{
+	(void)lock;
+	explorer_yield();
+	world.readers += mutant != NO_READ_LOCK;
+}
+void read_unlock(struct rwlock *lock)
+{
+	(void)lock;
+	explorer_yield();
+	world.readers -= mutant != NO_READ_LOCK;
+}
+static bool no_readers(void *arg)
+{
+	(void)arg;
+	return !world.readers;
+}
+/* The write section is one step, at a moment when nobody reads. */
+static void write_section(unsigned seq, int in_progress)
+{
+	explorer_yield();
+	explorer_wait(no_readers, NULL);
+	world.seq += seq;
+	world.in_progress += (unsigned)in_progress;
+}
+void invalidate_begin(struct space *s, gfn_t first, gfn_t last)
+{
+	(void)s, (void)first, (void)last;
+	if (mutant != NO_BEGIN)
+		write_section(0, 1);
+}
+void invalidate_end(struct space *s, gfn_t first, gfn_t last)
+{
+	(void)s, (void)first, (void)last;
+	write_section(1, mutant != NO_BEGIN ? -1 : 0);
+}
+u64 invalidate_seq(const struct space *s)
+{
+	(void)s;
+	explorer_yield();
+	return world.seq;
+}
+bool invalidate_retry(const struct space *s, u64 seq, gfn_t g)
+{
+	(void)s, (void)g;
+	explorer_yield();
+	return mutant != NO_RETRY_CHECK && (world.in_progress || world.seq != seq);
+}
+
+enum fault_result fault_bring_in(struct space *s, gfn_t g, bool write, bool keep_copy,
+                                 struct fault_page *out)
+{
+	(void)s, (void)g;
+	explorer_yield();
+	if (world.tag == GFN_POOLED) {
+		world.frame = (world.frame + 1) % ARRAY_SIZE(frames);
+		frames[world.frame][0] = world.copy;
+		world.copy_valid = true;
+	}
+	world.tag = GFN_RESIDENT;
+	if (write && !keep_copy)
+		world.copy_valid = false;
+	*out = (struct fault_page){.frame = world.frame, .clean = world.copy_valid};
+	return FAULT_FIXED;
+}
+enum fault_result fault_make_dirty(struct space *s, gfn_t g)
+{
+	(void)s, (void)g;
+	explorer_yield();
+	if (world.tag != GFN_RESIDENT)
+		return FAULT_RETRY;
+	if (mutant != NO_MAKE_DIRTY)
+		world.copy_valid = false;
+	return FAULT_FIXED;
+}
+
+/* --- the actors --- */
+
+static bool out_or_honoured(void *arg)
+{
+	(void)arg;
+	return !world.in_guest || world.honoured == world.wanted;
+}
+
+static void shootdown(void)
+{
+	explorer_yield();
+	world.wanted++;
+	if (mutant != NO_FLUSH)
+		explorer_wait(out_or_honoured, NULL);
+}
+
+static void enter_guest(void)
+{
+	explorer_yield();
+	world.in_guest = true;
+	explorer_yield();
+	if (world.honoured != world.wanted && mutant != NO_FLUSH) {
+		walker_flush(&world.walker);
+		world.honoured = world.wanted;
+	}
+}
+
+static void guest_touch(u64 *page, bool write, u64 value)
+{
+	explorer_yield();
+	if (write)
+		page[0] = world.expect = value;
+	else if (page[0] != world.expect)
+		explorer_panic("guest reads %#llx, wrote %#llx", (unsigned long long)page[0],
+		               (unsigned long long)world.expect);
+}
+
+static void guest_access(bool write, u64 value)
+{
+	struct tdp_access a = {.gpa = gfn_gpa(GFN), .write = write};
+	enum walker_result r;
+	hpa_t where;
+
+	do {
+		enter_guest();
+		r = walker_translate(&world.walker, a.gpa, write, false, &where);
+		if (r == WALKER_MISCONFIG)
+			explorer_panic("misconfigured entry");
+		if (r == WALKER_OK)
+			guest_touch((u64 *)(uintptr_t)where.v, write, value);
+		explorer_yield();
+		world.in_guest = false;
+		if (r != WALKER_OK && tdp_fault(&world.tdp, &a) > FAULT_RETRY)
+			explorer_panic("fault fails");
+	} while (r != WALKER_OK);
+}
+
+static void run_vcpu(void)
+{
+	guest_access(false, 0);
+	guest_access(true, FIRST + 1);
+	guest_access(false, 0);
+}
+
+static void run_ager(void)
+{
+	u64 bitmap = 1, visited = 0;
+
+	tdp_age(&world.tdp.notifier, GFN, 1, &bitmap, NOTIFIER_CLEAR, &visited);
+}
+
+/* As mm/evict.h has it: what the zap says of Dirty is noted before anybody can rescue the page. */
+static void run_evictor(void)
+{
+	struct notifier_zap zap = {.mapped = false};
+
+	invalidate_begin(&world.space, GFN, GFN);
+	tdp_zap(&world.tdp.notifier, GFN, &zap);
+	explorer_yield();
+	if (zap.dirty)
+		world.copy_valid = false;
+	world.tag = GFN_EVICTING;
+	invalidate_end(&world.space, GFN, GFN);
+	shootdown();
+	explorer_yield();
+	if (world.tag != GFN_EVICTING)
+		return;
+	if (!world.copy_valid)
+		world.copy = frames[world.frame][0];
+	world.tag = GFN_POOLED;
+	frames[world.frame][0] = POISON;
+}
+
+static const struct spte_format *scene_format;
+static enum walker_kind scene_kind;
+
+static void setup(void)
+{
+	memset(&world, 0, sizeof(world));
+	memset(tables, 0, sizeof(tables));
+	memset(frames, 0, sizeof(frames));
+	world.tag = GFN_RESIDENT;
+	world.copy_valid = true;
+	world.copy = world.expect = frames[0][0] = FIRST;
+	world.tdp.format = scene_format;
+	world.tdp.root = pfn_hpa(hal_ptr_pfn(tables[3]));
+	world.tdp.notifier.space = &world.space;
+	for (unsigned i = 3; i > 0; i--)
+		tables[i][0].raw = spte_make_table(scene_format, hal_ptr_pfn(tables[i - 1]));
+	walker_init(&world.walker, scene_kind, world.tdp.root);
+}
+
+static void check(void)
+{
+	u64 spte = tables[0][GFN.v].raw;
+	bool leaf = spte_is_leaf(scene_format, 1, spte);
+
+	if (!spte_valid(scene_format, 1, spte))
+		explorer_panic("entry %#llx is no valid encoding", (unsigned long long)spte);
+	if (leaf && world.tag != GFN_RESIDENT)
+		explorer_panic("mapped, but not resident");
+	if (leaf && spte_pfn(scene_format, spte).v != frame_pfn(world.frame).v)
+		explorer_panic("mapped to a frame that is not its own");
+	if (world.tdp.leaves.raw != leaf)
+		explorer_panic("leaves are miscounted");
+	/* What an eviction would find now is what the guest wrote. */
+	if (leaf && !spte_dirty(scene_format, spte) && world.copy_valid &&
+	    world.copy != world.expect)
+		explorer_panic("Dirty was lost");
+	if (leaf && spte_dirty(scene_format, spte) && !spte_has_dirty(scene_format) &&
+	    world.copy_valid)
+		explorer_panic("may be written, but the copy is still kept");
+}
+
+static const struct {
+	const struct spte_format *format;
+	enum walker_kind kind;
+} machines[] = {{&spte_ept_ad, WALKER_EPT_AD},
+                {&spte_ept_track, WALKER_EPT},
+                {&spte_npt_ad, WALKER_NPT},
+                {&spte_npt_track, WALKER_NPT}};
+
+static bool explore(unsigned machine, unsigned preemptions, struct explorer_result *r)
+{
+	const struct explorer_scene scene = {
+	        .name = "tdp",
+	        .setup = setup,
+	        .check = check,
+	        .actor = {{"vcpu", run_vcpu}, {"ager", run_ager}, {"evictor", run_evictor}},
+	        .nr_actors = 3,
+	        .max_preemptions = preemptions,
+	};
+
+	scene_format = machines[machine].format;
+	scene_kind = machines[machine].kind;
+	explorer_run(&scene, r);
+	return !r->failed && r->exhausted;
+}
+
+static bool explore_mutant(void)
+{
+	struct explorer_result r;
+
+	for (unsigned bound = 0; bound <= 3; bound++) {
+		for (unsigned i = 0; i < ARRAY_SIZE(machines); i++) {
+			(void)!explore(i, bound, &r);
+			if (!r.failed)
+				continue;
+			printf("%s: found on %s, schedule %llu with %u preemptions: %s (%s)\n",
+			       mutant_name[mutant], machines[i].format->name,
+			       (unsigned long long)r.schedules, bound, r.why, r.trace);
+			return true;
+		}
+	}
+	printf("%s: NOT found\n", mutant_name[mutant]);
+	return false;
+}
+
+int main(void)
+{
+	const char *bound = getenv("VARVE_PREEMPTIONS");
+	unsigned preemptions = bound ? (unsigned)atoi(bound) : 2;
+	struct explorer_result r;
+	bool good = true;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(machines); i++) {
+		bool one = explore(i, preemptions, &r);
+
+		printf("%s: %llu schedules of up to %u steps, all with up to %u preemptions: %s "
+		       "%s\n",
+		       machines[i].format->name, (unsigned long long)r.schedules, r.longest,
+		       preemptions, one ? "none bad" : r.why, one ? "" : r.trace);
+		good &= one;
+	}
+	for (mutant = NONE + 1; mutant < MUTANTS; mutant++)
+		good &= explore_mutant();
+	return good ? 0 : 1;
+}
