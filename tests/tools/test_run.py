@@ -18,6 +18,10 @@ class ScenarioTest(unittest.TestCase):
         text = "[vm a]\nimage = kv.elf # big\n image=touch.elf\n[vm c]\nimage  =  kv.elf\n#image = no.elf\nimages = x\n"
         self.assertEqual(media.scenario_images(text), ["kv.elf", "touch.elf"])
 
+    def test_images_of_overrides_and_in_quotes(self):
+        words = 'loglevel=3 vm.a.image=x.elf vm.b.args="image=no" xvm.c.image=no'
+        self.assertEqual(media.scenario_images('image = "y.elf" ; no\n', words), ["y.elf", "x.elf"])
+
     def test_image_beside_the_scenario_comes_before_the_build(self):
         with tempfile.TemporaryDirectory() as d:
             os.makedirs(os.path.join(d, "build", "guests"))

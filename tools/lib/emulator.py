@@ -57,7 +57,7 @@ def qemu_command(machine, options, out, boot):
         _, kernel, words, initrd = boot
         command += ["-kernel", kernel, "-initrd", initrd]
         if words:
-            command += ["-append", " ".join(words)]
+            command += ["-append", words]
     else:
         if boot[0] == "iso-uefi":
             machines.need_file(OVMF_CODE, "ovmf")

@@ -11,14 +11,12 @@ from . import machines
 CACHE_KEEP = 24  # boot images kept; the oldest go first
 
 
-def scenario_images(text):
-    """Values of the `image =` lines, each once, in order. The hypervisor does the real parsing."""
-    found = []
-    for line in text.splitlines():
-        m = re.match(r"\s*image\s*=\s*([^#\s]+)", line)
-        if m and m.group(1) not in found:
-            found.append(m.group(1))
-    return found
+def scenario_images(text, words=""):
+    """Values of the `image =` lines, and of such overrides among the command line's words, each once,
+    in order. The hypervisor does the real parsing."""
+    named = re.findall(r"^[ \t]*image[ \t]*=[ \t]*\"?([^\"#;\s]+)", text, re.M)
+    named += re.findall(r"(?:^|\s)vm\.[^.\s]+\.image=\"?([^\"\s]+)", words)
+    return list(dict.fromkeys(named))
 
 
 def find_image(name, scenario_path, build, overrides):
