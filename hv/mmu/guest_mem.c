@@ -13,33 +13,41 @@
 #include "hv/mmu/tdp.h"
 
 #include "arch/hal.h"
-#include "hv/mmu/tdp_iter.h"
 #include "lib/string.h"
 #include "mm/epoch.h"
 #include "mm/frame.h"
 #include "mm/space.h"
 
-/* Lost races in a row for one page before the access is given up; each is another CPU's progress.
+/*
+ * How long to wait for a page that an evictor on another CPU has in hand. It finishes its chunk
+ * without waiting for us (a CPU in the hypervisor is out of the guest), so this is never reached.
  */
-#define GUEST_MEM_TRIES 1000
+#define PATIENCE_NS 1000000000ull
 
-static bool still_has(struct space *s, gfn_t g, u32 frame)
+static bool has_frame(struct space *s, gfn_t g, u32 frame)
 {
-	a64 *where;
-	u64 word = 0;
+	a64 *where = gfnmap_word(s, g);
+
+	return where && a64_load(where) == gfn_word(GFN_RESIDENT, frame);
+}
+
+/*
+ * In the epoch section that saw the frame at its gfn, it cannot go back to the allocator under the pin.
+ * The second look needs no order of its own: the pin is an exchange (full barrier), so a frame that
+ * changed hands before it shows in the word, and afterwards it changes hands no more.
+ */
+static bool guest_frame_pin_try(struct space *s, gfn_t g, u32 frame)
+{
+	bool pinned;
 
 	epoch_enter();
-	where = gfnmap_word(s, g);
-	/*
-	 * No order of its own: frame_pin_try() succeeded by an exchange (full barrier), so a frame
-	 * that changed hands before the pin shows in the word, and afterwards it changes hands no
-	 * more.
-	 */
-	if (where)
-		word = a64_load(where);
+	pinned = has_frame(s, g, frame) && frame_pin_try(frame);
+	if (pinned && !has_frame(s, g, frame)) {
+		frame_unpin(frame);
+		pinned = false;
+	}
 	epoch_exit();
-	return gfn_word_tag(word) == GFN_RESIDENT && !(word & GFN_BUSY) &&
-	       gfn_word_frame(word) == frame;
+	return pinned;
 }
 
 static enum fault_result guest_page_pin_try(struct space *s, gfn_t g, bool write, u32 *frame)
@@ -49,11 +57,9 @@ static enum fault_result guest_page_pin_try(struct space *s, gfn_t g, bool write
 
 	if (result != FAULT_FIXED)
 		return result;
-	if (!frame_pin_try(page.frame))
+	if (!guest_frame_pin_try(s, g, page.frame))
 		return FAULT_RETRY;
-	if (!still_has(s, g, page.frame))
-		result = FAULT_RETRY;
-	else if (write)
+	if (write)
 		result = fault_make_dirty(s, g);
 	if (result != FAULT_FIXED)
 		frame_unpin(page.frame);
@@ -61,21 +67,23 @@ static enum fault_result guest_page_pin_try(struct space *s, gfn_t g, bool write
 	return result;
 }
 
-/* The frame of a resident page, pinned and, for a write, dirty for good; FRAME_NONE if it has none.
- */
+/* The frame of a resident page, pinned and, for a write, dirty for good; FRAME_NONE if it has none. */
 static u32 guest_page_pin(struct space *s, gfn_t g, bool write)
 {
-	for (unsigned i = 0; i < GUEST_MEM_TRIES; i++) {
+	u64 start = 0;
+
+	for (;;) {
 		u32 frame;
 		enum fault_result result = guest_page_pin_try(s, g, write, &frame);
 
 		if (result == FAULT_FIXED)
 			return frame;
-		if (result != FAULT_RETRY)
-			break;
+		if (!start)
+			start = hal_time_ns();
+		if (result != FAULT_RETRY || hal_time_ns() - start > PATIENCE_NS)
+			return FRAME_NONE;
 		hal_pause();
 	}
-	return FRAME_NONE;
 }
 
 static void guest_page_unpin(u32 frame)

@@ -180,7 +180,7 @@ void spte_age(const struct spte_format *f, unsigned level, a64 *entry, u64 seen)
 
 u64 spte_zap(const struct spte_format *f, unsigned level, a64 *entry)
 {
-	/* ord T3: the entry is gone before the flush generation is requested (full barrier). */
+	/* ord N3: the entry is gone before the flush generation is requested (full barrier). */
 	u64 was = a64_xchg(entry, SPTE_EMPTY);
 
 	DEBUG_ASSERT(spte_valid(f, level, was) && !spte_is_table(f, level, was));

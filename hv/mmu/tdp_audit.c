@@ -4,6 +4,7 @@
 #include "arch/hal.h"
 #include "hv/mmu/tdp_iter.h"
 #include "mm/epoch.h"
+#include "mm/frame.h"
 #include "mm/space.h"
 
 #define AUDIT_MAX_LINES 8u
@@ -25,6 +26,14 @@ static bool is_guest_frame(pfn_t p)
 	return frame_of_pfn(p) != FRAME_NONE;
 }
 
+/* Without a Dirty bit, nobody would know of a write to a page that counts as clean. */
+static void audit_clean(struct tdp *t, struct tdp_count *c, u64 page, u64 spte, u32 frame)
+{
+	if (!spte_has_dirty(t->format) && spte_dirty(t->format, spte) &&
+	    !(a64_load(&frame_at(frame)->state) & FRAME_DIRTY))
+		audit_fault(t, c, page, spte, "may be written, but its frame counts as clean");
+}
+
 static void audit_leaf(struct tdp *t, struct tdp_count *c, const struct tdp_iter *it)
 {
 	u64 spte = it->entry.seen;
@@ -41,7 +50,9 @@ static void audit_leaf(struct tdp *t, struct tdp_count *c, const struct tdp_iter
 			audit_fault(t, c, it->pos + i, spte, "mapped, but not resident");
 		else if (frame_pfn(gfn_word_frame(word)).v != first.v + i)
 			audit_fault(t, c, it->pos + i, spte,
-			            "mapped to another frame than its own");
+			            "mapped to a frame that is not its own");
+		else
+			audit_clean(t, c, it->pos + i, spte, gfn_word_frame(word));
 	}
 }
 
