@@ -1,7 +1,7 @@
 /*
  * cpuid: the CPUID and MSR policy as the guest sees it. No arguments. Needs Varve.
  *
- * Prints the leaves; FAILs on a wrong one. MSRs that a 64-bit guest lives on must behave, unknown ones
+ * Prints the leaves that are not all zero; FAILs on a wrong one. MSRs that a 64-bit guest lives on must behave, unknown ones
  * and illegal values must raise #GP.
  */
 #include "guest-tests/lib/guest.h"
@@ -29,7 +29,9 @@ static void print_leaf(u32 leaf)
 {
 	struct cpuid_regs r = cpuid(leaf, 0);
 
-	console_printf("cpuid 0x%08x: %08x %08x %08x %08x\n", leaf, r.eax, r.ebx, r.ecx, r.edx);
+	if (r.eax | r.ebx | r.ecx | r.edx)
+		console_printf("cpuid 0x%08x: %08x %08x %08x %08x\n", leaf, r.eax, r.ebx, r.ecx,
+		               r.edx);
 }
 
 static void print_all(void)

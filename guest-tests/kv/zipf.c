@@ -61,11 +61,12 @@ void zipf_init(struct zipf *zipf, u64 n, u64 theta_micro)
 	zipf->total = 0;
 	for (u64 rank = 1; rank <= n;) {
 		u64 width = rank <= 32 ? 1 : 1ull << (59 - __builtin_clzll(rank)); /* msb - 4 */
-		u64 weight;
+		u64 weight, log;
 
 		width = width < n + 1 - rank ? width : n + 1 - rank;
-		weight = exp2_negative(log2_fixed(rank + (width - 1) / 2) / 1000 * theta_micro /
-		                       1000);
+		/* The middle lies at rank + (width - 1) / 2, which may be a half. */
+		log = log2_fixed(2 * rank + width - 1) - ONE;
+		weight = exp2_negative(log * theta_micro / 1000000);
 		VERDICT_CHECK(zipf->groups < ZIPF_GROUPS, "too many keys for the zipf table");
 		zipf->first[zipf->groups] = rank - 1;
 		zipf->below[zipf->groups++] = zipf->total;
