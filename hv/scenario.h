@@ -1,0 +1,83 @@
+/*
+ * The scenario: what `[host]` and the `[vm NAME]` sections of the first boot module say, with the
+ * overrides of the command line. Pure functions over text, no allocation; any context.
+ *
+ *   [host]                  # or ; begins a comment, at the start of a line or behind a blank
+ *   memory = 64M            sizes: K, M, G        times: ms, s        numbers: decimal or 0x
+ *   [vm kv]                 names: a-z 0-9 _ -
+ *   args = "a # b"          a value in double quotes is taken as it stands
+ *
+ * On the command line: `host.memory=32M vm.kv.vcpus=2 vm.kv.args="keys=10 seconds=2"`. Double quotes
+ * keep blanks in a word, wherever they stand in it; \" and \\ stand for themselves. An override replaces
+ * what the file says; given twice, the last one counts. Words that begin otherwise are not looked at.
+ *
+ * Nothing is guessed: an unknown section or key, one given twice, a value that is none or cannot be are
+ * refused with a sentence that names line (or override), key, value and what is allowed.
+ */
+#pragma once
+
+#include "hv/bootinfo.h"
+#include "lib/types.h"
+#include "lib/util.h"
+
+#define SCENARIO_MAX_VMS   32u
+#define SCENARIO_NAME_MAX  32u /* with the terminating zero, like the next two */
+#define SCENARIO_IMAGE_MAX 128u
+#define SCENARIO_ARGS_MAX  512u
+
+#define SCENARIO_MAX_MEMORY_BYTES (512ull << 30) /* of the host as of a VM */
+#define SCENARIO_MAX_VCPUS        16u
+#define SCENARIO_MAX_CPUS         64u
+#define SCENARIO_MAX_TIME_NS      (86400ull * 1000000000)
+#define SCENARIO_MIN_PERIOD_NS    1000000ull
+
+enum scenario_mmu { SCENARIO_MMU_TDP };
+enum scenario_expect { SCENARIO_EXPECT_PASS, SCENARIO_EXPECT_FAIL, SCENARIO_EXPECT_STOP };
+
+/* Bits of `caps`. */
+#define SCENARIO_CAP_CORE      BIT(0)
+#define SCENARIO_CAP_WALK      BIT(1)
+#define SCENARIO_CAP_NONLEAF   BIT(2)
+#define SCENARIO_CAP_SECONDARY BIT(3)
+#define SCENARIO_CAPS          0xfu
+
+struct scenario_vm {
+	char name[SCENARIO_NAME_MAX];
+	char image[SCENARIO_IMAGE_MAX];
+	char args[SCENARIO_ARGS_MAX]; /* empty: none */
+	u64 memory_bytes;
+	u32 vcpus;
+	enum scenario_mmu mmu;
+	bool ad_off; /* treat the CPU as having no A/D bits */
+	enum scenario_expect expect;
+	u32 line; /* of its section, for messages */
+};
+
+struct scenario {
+	u64 memory_bytes;
+	bool overcommit;
+	u32 caps;
+	u32 cpus;     /* at most so many of the machine's; 0 = all */
+	u64 time_ns;  /* end of the scenario */
+	u64 aging_ns; /* between two aging passes of a VM */
+	u64 stats_ns; /* between two tables */
+	u32 nr_vms;
+	struct scenario_vm vm[SCENARIO_MAX_VMS]; /* in the order of the file */
+};
+
+#define SCENARIO_ERROR_MAX 320u
+struct scenario_error {
+	char text[SCENARIO_ERROR_MAX]; /* one sentence without newline; empty if there is none */
+};
+
+/*
+ * The whole scenario: text, overrides, checks over all of it. False, with *error, if anything is wrong;
+ * *out is then unspecified. `cmdline` may be NULL.
+ */
+bool scenario_load(struct scenario *out, const char *text, size_t bytes, const char *cmdline,
+                   struct scenario_error *error) must_check;
+/*
+ * The module whose base name is that of `image`, or NULL. Module 0 is the scenario itself and is not
+ * looked at.
+ */
+const struct boot_module *scenario_find_image(const char *image, const struct boot_info *bi);

@@ -1,0 +1,347 @@
+/* hv/scenario: what the text says, and a sentence for everything that it must not say. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "hv/scenario.h"
+
+#define MIB (1ull << 20)
+
+static struct scenario s;
+static struct scenario_error error;
+
+static bool load(const char *text, const char *cmdline)
+{
+	memset(&s, 0xa5, sizeof(s));
+	memset(&error, 0xa5, sizeof(error));
+	return scenario_load(&s, text, strlen(text), cmdline, &error);
+}
+
+static void assert_loads(const char *text, const char *cmdline)
+{
+	if (!load(text, cmdline))
+		fail_msg("refused: %s", error.text);
+	assert_string_equal(error.text, "");
+}
+
+/* Refused with a message that has all the words, which are separated by '|'. */
+static void assert_refused(const char *text, const char *cmdline, const char *words)
+{
+	char copy[256];
+
+	if (load(text, cmdline))
+		fail_msg("accepted: %s", text);
+	assert_true(strlen(error.text) < sizeof(error.text));
+	snprintf(copy, sizeof(copy), "%s", words);
+	for (char *w = strtok(copy, "|"); w; w = strtok(NULL, "|"))
+		if (!strstr(error.text, w))
+			fail_msg("'%s' does not say '%s'", error.text, w);
+}
+
+#define SMALL "[host]\nmemory = 64M\n[vm a]\nimage = a.elf\nmemory = 16M\n"
+
+static void test_scenario_smallest_and_defaults(void **state)
+{
+	(void)state;
+	assert_loads(SMALL, NULL);
+	assert_int_equal(s.memory_bytes, 64 * MIB);
+	assert_false(s.overcommit);
+	assert_int_equal(s.caps, 0xf);
+	assert_int_equal(s.cpus, 0);
+	assert_int_equal(s.time_ns, 60000000000ull);
+	assert_int_equal(s.aging_ns, 1000000000ull);
+	assert_int_equal(s.stats_ns, 1000000000ull);
+	assert_int_equal(s.nr_vms, 1);
+	assert_string_equal(s.vm[0].name, "a");
+	assert_string_equal(s.vm[0].image, "a.elf");
+	assert_string_equal(s.vm[0].args, "");
+	assert_int_equal(s.vm[0].memory_bytes, 16 * MIB);
+	assert_int_equal(s.vm[0].vcpus, 1);
+	assert_int_equal(s.vm[0].mmu, SCENARIO_MMU_TDP);
+	assert_false(s.vm[0].ad_off);
+	assert_int_equal(s.vm[0].expect, SCENARIO_EXPECT_PASS);
+	assert_int_equal(s.vm[0].line, 3);
+}
+
+static void test_scenario_every_key(void **state)
+{
+	(void)state;
+	assert_loads("# all of them\r\n"
+	             "[host]   ; the machine\r\n"
+	             "\tmemory=65536K # as 64M\r\n"
+	             "overcommit = yes\nreclaim = lockless\npolicy = mglru\ncaps = 0x5\n"
+	             "cpus = 2\ntime = 30s\naging = 250ms\nstats = 2s\n"
+	             "\n; a VM\n[ vm  kv-1_x ]\nimage = /boot/kv.elf\n"
+	             "args = keys=20000 zipf=0.99 a#b # not this\nmemory = 1G\nvcpus = 16\n"
+	             "mmu = tdp\nad = off\nexpect = stop\n"
+	             "[vm b]\nmemory=4096\nimage=b\nargs = \" a # b \" # comment\nexpect = fail",
+	             NULL);
+	assert_int_equal(s.memory_bytes, 64 * MIB);
+	assert_true(s.overcommit);
+	assert_int_equal(s.caps, SCENARIO_CAP_CORE | SCENARIO_CAP_NONLEAF);
+	assert_int_equal(s.cpus, 2);
+	assert_int_equal(s.time_ns, 30000000000ull);
+	assert_int_equal(s.aging_ns, 250000000ull);
+	assert_int_equal(s.stats_ns, 2000000000ull);
+	assert_int_equal(s.nr_vms, 2);
+	assert_string_equal(s.vm[0].name, "kv-1_x");
+	assert_string_equal(s.vm[0].image, "/boot/kv.elf");
+	assert_string_equal(s.vm[0].args, "keys=20000 zipf=0.99 a#b");
+	assert_int_equal(s.vm[0].memory_bytes, 1024 * MIB);
+	assert_int_equal(s.vm[0].vcpus, 16);
+	assert_true(s.vm[0].ad_off);
+	assert_int_equal(s.vm[0].expect, SCENARIO_EXPECT_STOP);
+	assert_string_equal(s.vm[1].args, " a # b ");
+	assert_int_equal(s.vm[1].memory_bytes, 4096);
+	assert_int_equal(s.vm[1].expect, SCENARIO_EXPECT_FAIL);
+}
+
+/* One line put into [host] or [vm a] of an otherwise right scenario. */
+static void host_refused(const char *line, const char *words)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text), "[host]\n%s\n[vm a]\nimage = a\nmemory = 4K\n", line);
+	assert_refused(text, NULL, words);
+}
+
+static void vm_refused(const char *line, const char *words)
+{
+	char text[2048];
+
+	snprintf(text, sizeof(text), "[host]\nmemory = 1M\n[vm a]\n%s\n", line);
+	assert_refused(text, NULL, words);
+}
+
+static void test_scenario_host_values_refused(void **state)
+{
+	static const char *const sizes[] = {"",
+	                                    "0",
+	                                    "1",
+	                                    "4095",
+	                                    "4097",
+	                                    "513G",
+	                                    "M",
+	                                    "4k",
+	                                    "4KB",
+	                                    "-4K",
+	                                    "0x1000",
+	                                    "1 M",
+	                                    "lots",
+	                                    "1.5M",
+	                                    "99999999999999999999G",
+	                                    "18446744073709551615G"};
+	char line[64];
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
+		snprintf(line, sizeof(line), "memory = %s", sizes[i]);
+		host_refused(line, "line 2|memory = |allowed is|multiple of 4K|512G");
+		host_refused(line, sizes[i][0] ? sizes[i] : "memory = :");
+	}
+	host_refused("overcommit = maybe", "line 2|overcommit = maybe|yes or no");
+	host_refused("reclaim = locked", "line 2|reclaim = locked|lockless|not built yet");
+	host_refused("policy = twolist", "line 2|policy = twolist|mglru");
+	host_refused("caps = 16", "caps = 16|0xf");
+	host_refused("caps = 0x", "caps = 0x:|0xf");
+	host_refused("caps = all", "caps = all|0xf");
+	host_refused("cpus = 0", "cpus = 0|from 1 to 64");
+	host_refused("cpus = 65", "cpus = 65|from 1 to 64");
+	host_refused("time = 30", "time = 30|1ms to 86400s");
+	host_refused("time = 0s", "time = 0s|1ms to 86400s");
+	host_refused("time = 86401s", "time = 86401s|1ms to 86400s");
+	host_refused("aging = 1 s", "aging = 1 s|1ms");
+	host_refused("stats = 1us", "stats = 1us|1ms");
+	host_refused("stats = 18446744073709551615s", "stats = 18446744073709551615s|1ms");
+}
+
+static void test_scenario_vm_values_refused(void **state)
+{
+	char line[1024];
+
+	(void)state;
+	vm_refused("image =", "line 4|image = |base name");
+	vm_refused("image = \"a b\"", "line 4|image = a b|no blanks");
+	snprintf(line, sizeof(line), "image = %0128d", 1);
+	vm_refused(line, "line 4|image = 000|...|at most 127");
+	snprintf(line, sizeof(line), "args = %0512d", 1);
+	vm_refused(line, "line 4|args = 000|...|at most 511");
+	vm_refused("memory = 0", "line 4|memory = 0|multiple of 4K");
+	vm_refused("vcpus = 0", "vcpus = 0|from 1 to 16");
+	vm_refused("vcpus = 17", "vcpus = 17|from 1 to 16");
+	vm_refused("vcpus = two", "vcpus = two|from 1 to 16");
+	vm_refused("mmu = shadow", "mmu = shadow|tdp|not built yet");
+	vm_refused("ad = on", "ad = on|hw or off");
+	vm_refused("expect = panic", "expect = panic|pass, fail or stop");
+	vm_refused("args = a\x01"
+	           "b",
+	           "args = a?b|byte 0x01");
+}
+
+static void test_scenario_longest_values(void **state)
+{
+	char text[2048];
+
+	(void)state;
+	snprintf(text, sizeof(text),
+	         "[host]\nmemory=512G\n[vm %031d]\nimage=%0127d\nargs=%0511d\nmemory=512G\n", 1, 2,
+	         3);
+	assert_loads(text, NULL);
+	assert_int_equal(strlen(s.vm[0].name), 31);
+	assert_int_equal(strlen(s.vm[0].image), 127);
+	assert_int_equal(strlen(s.vm[0].args), 511);
+}
+
+static void test_scenario_structure_refused(void **state)
+{
+	(void)state;
+	host_refused("colour = blue", "line 2|colour|[host]|memory, overcommit");
+	host_refused("vcpus = 1", "line 2|vcpus|[host]");
+	vm_refused("colour = blue", "line 4|colour|[vm]|image, args");
+	vm_refused("vcpus = 1\nvcpus = 1", "line 5|vcpus|twice");
+	vm_refused("memory", "line 4|memory|key = value");
+	vm_refused("= 5", "line 4|no such key");
+	vm_refused("args = \"a", "line 4|args|closing quote");
+	vm_refused("args = \"a\" b", "line 4|args|closing quote");
+	vm_refused("[host]", "line 4|[host]|twice");
+	vm_refused("[disk x]", "line 4|[disk x]|[host] and [vm NAME]");
+	vm_refused("[vmx]", "line 4|[vmx]");
+	vm_refused("[vm", "line 4|[vm");
+	vm_refused("[vm b] x", "line 4");
+	vm_refused("[]", "line 4|[host] and [vm NAME]");
+	vm_refused("[vm]", "line 4|1 to 31");
+	vm_refused("[vm a.b]", "line 4|a.b|1 to 31");
+	vm_refused("[vm A]", "line 4|[vm A]");
+	vm_refused("[vm 01234567890123456789012345678901]", "line 4|1 to 31");
+	vm_refused("[vm a]", "line 4|[vm a]|line 3");
+	assert_refused("memory = 64M\n" SMALL, NULL, "line 1|memory|before the first section");
+}
+
+static void test_scenario_whole_refused(void **state)
+{
+	(void)state;
+	assert_refused("", NULL, "[host] has no memory");
+	assert_refused("[host]\nmemory = 1M\n", NULL, "no [vm NAME]");
+	assert_refused("[vm a]\nimage=a\nmemory=1M\n", NULL, "[host] has no memory");
+	assert_refused("[host]\nmemory=1M\n[vm a]\nmemory=1M\n", NULL, "line 3|[vm a]|no image");
+	assert_refused("[host]\nmemory=1M\n\n[vm a]\nimage=a\n", NULL, "line 4|[vm a]|no memory");
+	assert_refused(SMALL "[vm b]\nimage=b\nmemory=49M\n", NULL,
+	               "66560K|65536K|overcommit = yes");
+	assert_loads(SMALL "[vm b]\nimage=b\nmemory=48M\n", NULL);
+	assert_loads(SMALL "[vm b]\nimage=b\nmemory=49M\n", "host.overcommit=yes");
+}
+
+static void test_scenario_bytes_that_are_no_text(void **state)
+{
+	static const char zero[] =
+	        "[host]\nmemory = 64M\n[vm a]\nargs = a\0b\nimage=a\nmemory=4K\n";
+	static const char binary[] = "\x00\xff\xfe\n[vm \x80]";
+
+	(void)state;
+	assert_false(scenario_load(&s, zero, sizeof(zero) - 1, NULL, &error));
+	assert_non_null(strstr(error.text, "line 4"));
+	assert_non_null(strstr(error.text, "byte 0x00"));
+	assert_false(scenario_load(&s, binary, sizeof(binary) - 1, NULL, &error));
+	assert_non_null(strstr(error.text, "line 1"));
+	/* Anything may stand in a comment. */
+	assert_loads("# d\xc3\xa9j\xc3\xa0 vu\n" SMALL, NULL);
+}
+
+static void test_scenario_most_vms(void **state)
+{
+	static char text[8192];
+	int n = snprintf(text, sizeof(text), "[host]\nmemory=512G\n");
+
+	(void)state;
+	for (unsigned i = 0; i < SCENARIO_MAX_VMS; i++)
+		n += snprintf(text + n, sizeof(text) - (size_t)n, "[vm v%u]\nimage=i\nmemory=4K\n",
+		              i);
+	assert_loads(text, NULL);
+	assert_int_equal(s.nr_vms, SCENARIO_MAX_VMS);
+	snprintf(text + n, sizeof(text) - (size_t)n, "[vm one-more]\n");
+	assert_refused(text, NULL, "line 99|one-more|at most 32");
+}
+
+static void test_scenario_overrides(void **state)
+{
+	(void)state;
+	assert_loads(
+	        SMALL,
+	        "varve.elf loglevel=3 host.memory=32M vm.a.args=\"keys=1 zipf=2\" console=com1 "
+	        "vm.a.vcpus=2 vm.a.vcpus=3");
+	assert_int_equal(s.memory_bytes, 32 * MIB);
+	assert_string_equal(s.vm[0].args, "keys=1 zipf=2");
+	assert_int_equal(s.vm[0].vcpus, 3);
+	/* The whole word in quotes, as a boot loader may write it, and quotes in the value. */
+	assert_loads(SMALL, "\"vm.a.args=say \\\"a b\\\" c\\\\d\" host.cpus=1");
+	assert_string_equal(s.vm[0].args, "say \"a b\" c\\d");
+	assert_int_equal(s.cpus, 1);
+	assert_loads("[host]\n[vm a]\nimage=a\n", "host.memory=1M vm.a.memory=1M");
+	assert_loads(SMALL, "vm.a.args=");
+	assert_loads(SMALL, "hostess=1 vmlinuz memory=5");
+}
+
+static void test_scenario_overrides_refused(void **state)
+{
+	char text[1024];
+
+	(void)state;
+	assert_refused(SMALL, "host.memory=32X", "override host.memory=32X|multiple of 4K");
+	assert_refused(SMALL, "host.colour=1", "override host.colour=1|no such key in [host]");
+	assert_refused(SMALL, "vm.b.vcpus=1", "override vm.b.vcpus=1|no VM b");
+	assert_refused(SMALL, "vm.a.colour=1", "override vm.a.colour=1|no such key in [vm]");
+	assert_refused(SMALL, "vm.a=1", "override vm.a=1|vm.NAME.KEY=VALUE");
+	assert_refused(SMALL, "host.memory", "override host.memory|host.KEY=VALUE");
+	assert_refused(SMALL, "vm.a.mmu=both", "override vm.a.mmu=both|tdp");
+	assert_refused(SMALL, "host.memory=8M", "16384K|8192K|overcommit");
+	snprintf(text, sizeof(text), "vm.a.args=%0600d", 1);
+	assert_refused(SMALL, text, "override vm.a.args=000|at most");
+	snprintf(text, sizeof(text), "vm.a.args=%0530d", 1);
+	assert_refused(SMALL, text, "override vm.a.args=000|at most 511");
+}
+
+static void test_scenario_find_image(void **state)
+{
+	static struct boot_info bi = {
+	        .nr_modules = 5,
+	        .module = {{.args = "kv.elf"},
+	                   {.args = "/boot/guests/touch.elf x=1"},
+	                   {.args = "kv.elf keys=/a/b"},
+	                   {.args = ""},
+	                   {.args = "dir/"}},
+	};
+
+	(void)state;
+	assert_ptr_equal(scenario_find_image("kv.elf", &bi), &bi.module[2]);
+	assert_ptr_equal(scenario_find_image("elsewhere/kv.elf", &bi), &bi.module[2]);
+	assert_ptr_equal(scenario_find_image("touch.elf", &bi), &bi.module[1]);
+	assert_null(scenario_find_image("touch", &bi));
+	assert_null(scenario_find_image("b", &bi));
+	assert_null(scenario_find_image("dir/", &bi));
+	bi.nr_modules = 0;
+	assert_null(scenario_find_image("kv.elf", &bi));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(test_scenario_smallest_and_defaults),
+	        cmocka_unit_test(test_scenario_every_key),
+	        cmocka_unit_test(test_scenario_host_values_refused),
+	        cmocka_unit_test(test_scenario_vm_values_refused),
+	        cmocka_unit_test(test_scenario_longest_values),
+	        cmocka_unit_test(test_scenario_structure_refused),
+	        cmocka_unit_test(test_scenario_whole_refused),
+	        cmocka_unit_test(test_scenario_bytes_that_are_no_text),
+	        cmocka_unit_test(test_scenario_most_vms),
+	        cmocka_unit_test(test_scenario_overrides),
+	        cmocka_unit_test(test_scenario_overrides_refused),
+	        cmocka_unit_test(test_scenario_find_image),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
