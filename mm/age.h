@@ -4,6 +4,7 @@
 #include "lib/types.h"
 
 struct space;
+struct gen_batch;
 
 struct age_result {
 	bool produced;
@@ -12,8 +13,14 @@ struct age_result {
 	u64 ns;
 };
 /*
+ * Harvests npages <= 512 pages from `first` on through the fast path and promotes those found young; size
+ * changes go to `batch`. Returns how many were young. Lockless; enters the epoch by itself.
+ */
+u64 age_block(struct space *s, gfn_t first, unsigned npages, struct gen_batch *batch, u64 *visited);
+/*
  * Harvests the Accessed bits of the whole space, table by table and without a lock, then makes a new
  * youngest generation, unless somebody else superseded `max_seq` meanwhile. Not in an epoch section, no
- * lock held. A space none of whose vCPUs ran since is not walked.
+ * lock held. A space none of whose vCPUs ran since is not walked. Several CPUs that age a space at the
+ * same time share its tables among them.
  */
 struct age_result age_space(struct space *s, u64 max_seq);

@@ -20,6 +20,8 @@ void epoch_enter(void);
 void epoch_exit(void);
 /* Is this CPU inside? */
 bool epoch_active(void);
+/* Does this CPU run a deferred fn? Then what fn was deferred for has had its grace period. */
+bool epoch_in_callback(void);
 
 /*
  * Runs fn(node) after every reader that could have seen what the caller just unlinked is gone. The
@@ -27,7 +29,11 @@ bool epoch_active(void);
  * possibly under no lock of the caller's class.
  */
 void epoch_defer(struct epoch_node *node, void (*fn)(struct epoch_node *node));
-/* Tries to advance the epoch and runs what is due on this CPU. Not inside a reader, no lock held. */
+/*
+ * Runs what is due on this CPU, after trying to advance the epoch as far as that takes; it takes nothing
+ * but that no other CPU is inside. Not inside a reader, no lock held. What was deferred on a CPU waits for
+ * this call on the same CPU: whoever schedules it calls this now and then.
+ */
 void epoch_poll(void);
 /* Returns when everything deferred on this CPU before the call has run. Not inside a reader. */
 void epoch_barrier(void);

@@ -6,11 +6,11 @@
 struct space;
 
 struct evict_result {
-	u64 scanned;	/* frames looked at */
-	u64 sorted;	/* promoted meanwhile: put where they belong */
-	u64 rejected;	/* found young by the accurate question */
-	u64 freed;	/* frames that went back to the allocator */
-	u64 store_full; /* not packed: no room or incompressible */
+	u64 scanned;     /* frames looked at */
+	u64 sorted;      /* promoted meanwhile: put where they belong */
+	u64 rejected;    /* found young by the accurate question */
+	u64 freed;       /* frames that went back to the allocator */
+	u64 store_full;  /* not packed: no room or incompressible */
 	bool need_aging; /* only the two youngest generations are left */
 };
 /*
@@ -20,3 +20,5 @@ struct evict_result {
  * epoch section; the caller pinned the space with space_get().
  */
 struct evict_result evict_space(struct space *s, u64 target);
+/* Does any CPU have frames in its hands right now? */
+bool evict_active(void);

@@ -10,12 +10,12 @@
 struct space;
 
 enum fault_result {
-	FAULT_FIXED,	  /* resident: map `frame` */
-	FAULT_RETRY,	  /* raced somebody: start over (after hal_pause) */
-	FAULT_NO_MEMORY,  /* not one frame can be had: the caller yields, or the OOM policy speaks */
-	FAULT_NO_SLOT,	  /* no RAM there: a device or nothing */
-	FAULT_BAD_PAGE,	  /* the store returned bad data: stop this VM, say so */
-	FAULT_STOP_VM,	  /* the space is dying */
+	FAULT_FIXED,     /* resident: map `frame` */
+	FAULT_RETRY,     /* raced somebody: start over (after hal_pause) */
+	FAULT_NO_MEMORY, /* not one frame can be had: the caller yields, or the OOM policy speaks */
+	FAULT_NO_SLOT,   /* no RAM there: a device or nothing */
+	FAULT_BAD_PAGE,  /* the store returned bad data: stop this VM, say so */
+	FAULT_STOP_VM,   /* the space is dying */
 };
 
 struct fault_page {
@@ -33,7 +33,8 @@ struct fault_page {
  * an epoch section; may reclaim directly (long). The frame can be evicted again at once: the caller
  * holds an invalidate_seq() taken before and checks it under the MMU lock.
  */
-enum fault_result fault_bring_in(struct space *s, gfn_t g, bool write, bool keep_copy, struct fault_page *out);
+enum fault_result fault_bring_in(struct space *s, gfn_t g, bool write, bool keep_copy,
+                                 struct fault_page *out);
 /*
  * A write to a page that was mapped as clean, on an MMU without Dirty bits: the copy is no longer
  * valid. RETRY if the page is not resident any more.

@@ -10,8 +10,9 @@
 #include "lib/atomic.h"
 #include "lib/types.h"
 #include "lib/util.h"
+#include "mm/epoch.h"
 
-#define FRAME_NONE 0xffffffffu
+#define FRAME_NONE        0xffffffffu
 #define FRAME_MAX_EXTENTS 16u
 
 /*
@@ -22,39 +23,61 @@
  *   4:3   refs: software accesses seen, makes the tier
  *   5     referenced: seen accessed once
  *   6     workingset: was promoted, or came back recently
- *   7     type: 0 clean (a valid copy is kept elsewhere, or all zero), 1 dirty (must be stored first)
+ *   7     type: 0 clean (`copy` is valid: kept in a store, or all zero), 1 dirty (must be stored first).
+ *         A guest's frame is dirty unless it has a copy. Changes with the frame off its list or under the
+ *         lruvec lock only; an MMU with Dirty bits may know better, zap says so
  *   8     isolated: in the hands of an evictor
- *   9     locked: contents or owner are being changed
+ *   9     locked: was a guest's, waits for the grace period before it is free (use: held)
  *   10    huge: part of a 2 MiB mapping
+ *   11    unpackable: a store declined it, and nobody wrote since as far as we know
  *   13:12 use: enum frame_use
  *   31:16 pins: device emulation or the hypervisor holds the contents; never evicted while > 0
+ *   63:32 stamp: grows with every change of gen, so that a promotion that read the word long ago fails
  */
-#define FRAME_GEN	 BITS(2, 0)
-#define FRAME_REFS	 BITS(4, 3)
+#define FRAME_GEN        BITS(2, 0)
+#define FRAME_REFS       BITS(4, 3)
 #define FRAME_REFS_SHIFT 3
 #define FRAME_REFERENCED BIT(5)
 #define FRAME_WORKINGSET BIT(6)
-#define FRAME_DIRTY	 BIT(7)
-#define FRAME_ISOLATED	 BIT(8)
-#define FRAME_LOCKED	 BIT(9)
-#define FRAME_HUGE	 BIT(10)
-#define FRAME_USE	 BITS(13, 12)
-#define FRAME_USE_SHIFT	 12
-#define FRAME_PIN_ONE	 BIT(16)
-#define FRAME_PINS	 BITS(31, 16)
+#define FRAME_DIRTY      BIT(7)
+#define FRAME_ISOLATED   BIT(8)
+#define FRAME_LOCKED     BIT(9)
+#define FRAME_HUGE       BIT(10)
+#define FRAME_UNPACKABLE BIT(11)
+#define FRAME_USE        BITS(13, 12)
+#define FRAME_USE_SHIFT  12
+#define FRAME_PIN_ONE    BIT(16)
+#define FRAME_PINS       BITS(31, 16)
+#define FRAME_STAMP_ONE  BIT(32)
+#define FRAME_STAMP      BITS(63, 32)
 
-enum frame_use { FRAME_FREE, FRAME_GUEST, FRAME_POOL, FRAME_HELD /* allocated, not yet given a use */ };
+enum frame_use {
+	FRAME_FREE,
+	FRAME_GUEST,
+	FRAME_POOL,
+	FRAME_HELD /* allocated, not yet given a use */
+};
 
 struct frame {
 	a64 state;
-	u64 owner; /* space id 63:48, gfn 47:0; written while locked, held or isolated only */
-	u32 next;  /* list links: frame numbers; lruvec lock, or the allocator's */
-	u32 prev;
-	a64 rmap; /* head of the reverse map, shadow MMU */
-	u64 copy; /* gfn-map word of a copy that is still valid while the frame is clean, 0 = none.
-		     Owned by whoever has the gfn word BUSY or the frame isolated */
+	u64 owner; /* space id 63:48, gfn 47:0; written while held or free only */
+	a64 rmap;  /* head of the reverse map, shadow MMU */
+	union {
+		struct {
+			u32 next; /* list links: frame numbers; lruvec lock, or the allocator's */
+			u32 prev;
+			/*
+			 * Gfn-map word of a copy, 0 = none; valid while the frame is clean, else to be
+			 * dropped. Owned by the CPU that has the gfn word BUSY, or by the evictor while the
+			 * word is evicting.
+			 */
+			a64 copy;
+		};
+		struct epoch_node node; /* on its way to the allocator, through the epoch */
+	};
 };
-_Static_assert(sizeof(struct frame) == 40, "hypervisor memory per guest frame is a promised figure");
+_Static_assert(sizeof(struct frame) == 40,
+               "hypervisor memory per guest frame is a promised figure");
 
 struct frame_extent {
 	pfn_t first;
@@ -65,7 +88,7 @@ struct frame_extent {
 enum frame_class {
 	FRAME_FOR_CACHE, /* may fail early: leaves everything below the low watermark alone */
 	FRAME_FOR_FAULT, /* a guest's page: may use all but the pool's reserve (I10) */
-	FRAME_FOR_POOL,	 /* lets an eviction finish: may take the last frame */
+	FRAME_FOR_POOL,  /* lets an eviction finish: may take the last frame */
 };
 
 /* Free-frame marks, in frames; set by frame_init() from the total. */
@@ -79,6 +102,10 @@ extern struct frame_marks frame_marks;
 
 /* Once, boot CPU: takes the extents; allocates the frame array from hal_pages. False: no memory. */
 bool frame_init(const struct frame_extent *extent, unsigned n) must_check;
+#ifdef VARVE_HOST
+/* Undoes frame_init(): each test starts from none. */
+void frame_exit(void);
+#endif
 u64 frame_total(void);
 /* Frames nobody has. Racy by nature. */
 u64 frame_free_count(void);
@@ -91,10 +118,15 @@ u64 frame_pool_count(void);
 u32 frame_alloc(enum frame_class class) must_check;
 /*
  * Gives a frame back. It must be on no list and unmapped; whoever had it mapped was flushed
- * (`flush_gen` of `space_id` done) and the grace period is over (I7): asserted.
+ * and the grace period is over (I7): a guest's frame is taken from an epoch callback only (asserted).
  * Scrubbing is the next owner's business; debug builds poison.
  */
 void frame_free(u32 frame);
+
+/* frame_free() after the grace period. The frame is the epoch's from here on; it was flushed (I7). */
+void frame_retire(u32 frame);
+/* Changes bits of the state word that are no list's business (not gen): clears, then sets. */
+void frame_state_change(u32 frame, u64 clear, u64 set);
 
 struct frame *frame_at(u32 frame);
 u32 frame_number(const struct frame *f);
@@ -118,7 +150,11 @@ static inline enum frame_use frame_use(u64 state)
 	return (enum frame_use)((state & FRAME_USE) >> FRAME_USE_SHIFT);
 }
 
-/* A pinned frame stays resident. pin fails when the frame is isolated or not a guest's. Lockless. */
+/*
+ * A pinned frame stays resident. pin fails when the frame is isolated or not a guest's. Lockless; inside
+ * the epoch section in which the gfn word named the frame, and the word must still say so afterwards.
+ * Who then writes through the pin calls fault_make_dirty() first: no Dirty bit tells of that write.
+ */
 bool frame_pin_try(u32 frame) must_check;
 void frame_unpin(u32 frame);
 /* Software access (device emulation, hypervisor copy): feeds referenced and the tier. Lockless. */

@@ -13,19 +13,15 @@
 #include "lib/lock.h"
 #include "lib/types.h"
 #include "mm/frame.h"
+#include "mm/frame_list.h"
 
-#define GEN_MIN	  2u /* never fewer: the two youngest cannot be evicted */
-#define GEN_MAX	  4u
-#define GEN_TIERS 4u
-#define GEN_BATCH 64u	     /* frames per eviction chunk */
-#define GEN_MAX_BATCH 4096u  /* promotions batched before the counters are flushed */
+#define GEN_MIN       2u /* never fewer: the two youngest cannot be evicted */
+#define GEN_MAX       4u
+#define GEN_TIERS     4u
+#define GEN_BATCH     64u   /* frames per eviction chunk */
+#define GEN_MAX_BATCH 4096u /* promotions batched before the counters are flushed */
 
 enum gen_type { GEN_CLEAN, GEN_DIRTY, GEN_TYPES };
-
-struct frame_list {
-	u32 head; /* youngest end */
-	u32 tail; /* eviction end */
-};
 
 struct lruvec {
 	struct spinlock lock; /* LOCK_LRUVEC: lists, min_seq, births, and changes of max_seq */
@@ -57,11 +53,21 @@ struct gen_batch {
 void gen_batch_flush(struct lruvec *l, struct gen_batch *b);
 
 /* How a frame comes in (design: where a page enters). */
-enum gen_entry { GEN_ENTER_FRESH, GEN_ENTER_REFAULT, GEN_ENTER_REFAULT_HOT, GEN_ENTER_REJECTED, GEN_ENTER_RESCUED };
+enum gen_entry {
+	GEN_ENTER_FRESH,
+	GEN_ENTER_REFAULT,
+	GEN_ENTER_REFAULT_HOT,
+	GEN_ENTER_REJECTED,   /* the evictor found it young: counts as a touch */
+	GEN_ENTER_RESCUED,    /* a fault was faster than the evictor: counts as a touch */
+	GEN_ENTER_UNPACKABLE, /* no store took it: ages again, untouched */
+};
 /* Puts an unlisted frame (gen 0) on the list its entry calls for. Takes the lruvec lock. */
 void gen_insert(struct lruvec *l, u32 frame, enum gen_entry how);
 /* Takes a frame off whatever list it is on; false if it is on none (isolated by somebody). */
 bool gen_remove(struct lruvec *l, u32 frame) must_check;
+
+/* The frame's copy is no longer valid: type dirty, on the list of that type. Takes the lruvec lock. */
+void gen_make_dirty(struct lruvec *l, u32 frame);
 
 /*
  * The page was seen accessed: two-touch promotion (referenced first, then youngest generation and
@@ -78,6 +84,29 @@ bool gen_promote(struct lruvec *l, u32 frame, u16 space_id, struct gen_batch *b)
 bool gen_advance(struct lruvec *l, u64 expected);
 /* Drops empty oldest generations of a type down to GEN_MIN. lruvec lock held. */
 void gen_trim_locked(struct lruvec *l, enum gen_type type);
+
+/* What an evictor took off the lists: in its hands (FRAME_ISOLATED) until gen_insert() or freed. */
+struct gen_chunk {
+	u32 frame[GEN_BATCH];
+	unsigned n;
+	u64 scanned; /* looked at, whatever became of it */
+	u64 sorted;  /* promoted since they were listed: moved to the list they belong on */
+	u64 seq;     /* generation they come from, and its type */
+	enum gen_type type;
+	bool need_aging; /* neither type has more than the two youngest generations */
+};
+/*
+ * Takes up to GEN_BATCH frames from the eviction end of the oldest generation. Pinned ones go to the
+ * next generation. Takes the lruvec lock, moves at most GEN_MAX_BATCH frames.
+ */
+void gen_isolate(struct lruvec *l, struct gen_chunk *out);
+
+/* Tier of a state word: 0 .. GEN_TIERS - 1. */
+unsigned gen_tier(u64 state);
+/* Refault shadow of a page evicted from generation `seq` of `type`, for an away word. */
+u64 gen_shadow(u64 state, enum gen_type type, u64 seq);
+/* Counts the refault of an away word if it is recent; returns whether it is. Lockless. */
+bool gen_refault(struct lruvec *l, u64 word);
 
 struct gen_view {
 	u64 seq;

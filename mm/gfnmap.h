@@ -7,11 +7,11 @@
  *                           |  +---- rescue: touched ---------+                     |
  *                           +---------------- refault ------------------------------+
  *
- * Word:   3:0 tag   4 busy   5 workingset   7:6 tier   19:8 seq (low 12 bits of min_seq at eviction)
- *         63:20 payload: frame number, pool handle, 32-bit fill pattern or disk slot
+ * Word:   2:0 tag   3 clean   4 busy   5 workingset   7:6 tier   19:8 seq (low 12 bits of min_seq at
+ *         eviction)   63:20 payload: frame number, pool handle, 32-bit fill pattern or disk slot
  *
- * Bits 19:5 are the refault shadow and mean something only in an away word (zero, filled, pooled,
- * disk).
+ * Bits 3 and 19:5 are the refault shadow (clean: the type it was evicted from) and mean something only
+ * in an away word (zero, filled, pooled, disk).
  *
  * Transitions are compare-exchanges of the whole word:
  *   - any word but evicting may be made BUSY by one CPU, which then alone may change it (bring-in of
@@ -25,18 +25,21 @@
 #include "lib/atomic.h"
 #include "lib/types.h"
 #include "lib/util.h"
+#include "mm/epoch.h"
 
 enum gfn_tag { GFN_NONE, GFN_RESIDENT, GFN_EVICTING, GFN_ZERO, GFN_FILLED, GFN_POOLED, GFN_DISK };
 
-#define GFN_TAG		  BITS(3, 0)
-#define GFN_BUSY	  BIT(4)
-#define GFN_WORKINGSET	  BIT(5)
-#define GFN_TIER_SHIFT	  6
-#define GFN_TIER	  BITS(7, 6)
-#define GFN_SEQ_SHIFT	  8
-#define GFN_SEQ		  BITS(19, 8)
+#define GFN_TAG           BITS(2, 0)
+#define GFN_CLEAN         BIT(3)
+#define GFN_BUSY          BIT(4)
+#define GFN_WORKINGSET    BIT(5)
+#define GFN_TIER_SHIFT    6
+#define GFN_TIER          BITS(7, 6)
+#define GFN_SEQ_SHIFT     8
+#define GFN_SEQ           BITS(19, 8)
 #define GFN_PAYLOAD_SHIFT 20
 #define GFN_PAYLOAD_BITS  44
+#define GFN_SHADOW        (GFN_CLEAN | GFN_WORKINGSET | GFN_TIER | GFN_SEQ)
 
 static inline enum gfn_tag gfn_word_tag(u64 word)
 {
@@ -61,7 +64,6 @@ static inline u32 gfn_word_frame(u64 word)
 }
 
 struct space;
-struct epoch_node;
 
 /* A contiguous piece of guest-physical memory with its words; never moves while it is published. */
 struct slot {
@@ -73,10 +75,13 @@ struct slot {
 #define SLOTS_MAX 8u
 /* Published as a whole, replaced as a whole, freed through the epoch. */
 struct slots {
+	struct epoch_node node;
 	u32 nr;
 	struct slot slot[SLOTS_MAX]; /* ascending, disjoint */
 };
 
+/* All slots, never NULL. Inside an epoch section, or with LOCK_SLOTS held. */
+const struct slots *gfnmap_slots(struct space *s);
 /* The slot that has the gfn, or NULL. Inside an epoch section, or with LOCK_SLOTS held. */
 const struct slot *gfnmap_slot(struct space *s, gfn_t g);
 /* The word of a gfn, or NULL when no slot has it. Same context; the word outlives the slot only so. */
@@ -89,6 +94,8 @@ a64 *gfnmap_word(struct space *s, gfn_t g);
  */
 bool gfnmap_add(struct space *s, gfn_t base, u64 npages) must_check;
 void gfnmap_remove(struct space *s, gfn_t base);
+/* Frees all that space_destroy() finds left. Nobody reads it any more. */
+void gfnmap_destroy(struct space *s);
 
 /* Takes / drops BUSY. take: false if somebody has it or the word changed from *word (updated). */
 bool gfnmap_busy_try(a64 *where, u64 *word) must_check;

@@ -24,20 +24,20 @@
 
 struct space;
 
-#define NOTIFIER_TEST	   1u /* look, change nothing */
-#define NOTIFIER_CLEAR	   2u /* clear the Accessed bits that are found set */
+#define NOTIFIER_TEST      1u /* look, change nothing */
+#define NOTIFIER_CLEAR     2u /* clear the Accessed bits that are found set */
 #define NOTIFIER_FAST_ONLY 4u
 
-#define NOTIFIER_YOUNG	  1u /* at least one page asked for was accessed */
+#define NOTIFIER_YOUNG    1u /* at least one page asked for was accessed */
 #define NOTIFIER_WAS_FAST 2u /* ... and an MMU with has_fast_aging saw it */
 
 #define NOTIFIER_MAX_PAGES TABLE_PAGES
-#define NOTIFIER_WORDS	   (NOTIFIER_MAX_PAGES / 64)
+#define NOTIFIER_WORDS     (NOTIFIER_MAX_PAGES / 64)
 
 /* Result of taking a page's translations away. */
 struct notifier_zap {
 	bool mapped; /* there was one */
-	bool dirty;  /* written since it was made (Dirty bit, or writable where there is no such bit) */
+	bool dirty; /* written since it was made (Dirty bit, or writable where there is no such bit) */
 	bool young;
 };
 
@@ -54,8 +54,8 @@ struct notifier_ops {
 	 * held by the caller but, for n <= 64, a frame it isolated. `visited` is increased by the entries
 	 * read.
 	 */
-	unsigned (*age)(struct notifier *n, gfn_t first, unsigned npages, u64 *bitmap, unsigned flags,
-			u64 *visited);
+	unsigned (*age)(struct notifier *n, gfn_t first, unsigned npages, u64 *bitmap,
+	                unsigned flags, u64 *visited);
 	/*
 	 * Removes every translation of the page by exchange. Between invalidate_begin() and
 	 * invalidate_end() for a range that has the page; takes the MMU lock itself (read side for TDP).
@@ -78,7 +78,7 @@ struct notifier {
  * used. Context as for ops->age, but enters the epoch by itself.
  */
 unsigned notifier_age(struct space *s, gfn_t first, unsigned npages, u64 *bitmap, unsigned flags,
-		      u64 *visited);
+                      u64 *visited);
 /* notifier_age() of one page without its bitmap. */
 unsigned notifier_age_one(struct space *s, gfn_t g, unsigned flags);
 /* Has the space any MMU that answers FAST_ONLY? */
@@ -100,7 +100,7 @@ struct invalidate {
 };
 void invalidate_begin(struct space *s, gfn_t first, gfn_t last);
 void invalidate_end(struct space *s, gfn_t first, gfn_t last);
-/* Snapshot before the gfn map is read (ord I1: acquire, pairs with invalidate_end). */
+/* Snapshot before the gfn map is read (ord N1: acquire, pairs with ord N2 in invalidate_end). */
 u64 invalidate_seq(const struct space *s);
 /* With the MMU lock held (either side): must the fault that took `seq` start over? */
 bool invalidate_retry(const struct space *s, u64 seq, gfn_t g);

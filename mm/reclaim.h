@@ -23,6 +23,10 @@ struct reclaim_ops {
 };
 void reclaim_init(const struct reclaim_ops *ops);
 
+/* Wakes the background thread, unless it found only a moment ago that there is nothing to be had. */
+void reclaim_wake(void);
+/* The victim named last has given everything back: another may be named. space_drain() says so. */
+void reclaim_drained(const struct space *s);
 /* Is free memory below the low mark? Cheap; the fault path asks after each allocation and wakes. */
 bool reclaim_needed(void);
 /*
@@ -36,6 +40,9 @@ void reclaim_age_periodic(u64 now_ns, u64 period_ns);
 u64 reclaim_direct(struct space *for_whom);
 /*
  * Direct reclaim got nothing and the reserve is used up: names the space with the largest excess over
- * its share and calls out_of_memory() once per victim. False: a victim is already on its way.
+ * its share and calls out_of_memory() once per victim, which is dying from then on. A space's share of
+ * all frames is proportional to its pages; its excess is what it has resident, and its part of the pool,
+ * beyond that. False: a victim is already on its way, or direct reclaim has not failed often enough in a
+ * row to be sure (young pages everywhere are no proof that nothing can be packed).
  */
 bool reclaim_out_of_memory(void);

@@ -7,13 +7,14 @@
 #include "lib/atomic.h"
 #include "lib/hist.h"
 #include "lib/lock.h"
+#include "mm/epoch.h"
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
 #include "mm/notifier.h"
 
-#define SPACE_MAX	    64u
+#define SPACE_MAX           64u
 #define SPACE_MAX_NOTIFIERS 2u
-#define SPACE_NAME_MAX	    32u
+#define SPACE_NAME_MAX      32u
 
 struct space_ops {
 	/*
@@ -27,17 +28,17 @@ struct space_ops {
 
 /* Counters that only grow; read without order. */
 struct space_stats {
-	a64 faults_total;     /* second-level faults resolved */
+	a64 faults_total; /* second-level faults resolved */
 	a64 first_touch_total;
 	a64 evictions_total;
-	a64 refaults_total;   /* brought back from a store */
+	a64 refaults_total; /* brought back from a store */
 	a64 refaults_recent_total;
 	a64 rescues_total;
 	a64 clean_evictions_total; /* needed no store: the copy was still valid */
-	a64 rejected_total;   /* chosen by the evictor, found young */
+	a64 rejected_total;        /* chosen by the evictor, found young */
 	a64 store_full_total;
-	a64 passes_total;     /* aging passes */
-	a64 visited_total;    /* second-level entries read by them */
+	a64 passes_total;  /* aging passes */
+	a64 visited_total; /* second-level entries read by them */
 	a64 young_total;
 	a64 promoted_total;
 	a64 aging_ns_total;
@@ -49,22 +50,25 @@ struct space {
 	u16 id; /* 1 .. SPACE_MAX; index of space_at() */
 	char name[SPACE_NAME_MAX];
 	const struct space_ops *ops;
-	void *priv; /* the creator's */
-	aptr slots; /* struct slots */
+	void *priv;                 /* the creator's */
+	aptr slots;                 /* struct slots */
 	struct spinlock slots_lock; /* LOCK_SLOTS: one writer of `slots` */
-	struct rwlock mmu_lock;	    /* LOCK_MMU: read by TDP fault and zap, write by invalidate, roots */
+	struct rwlock
+	        mmu_lock; /* LOCK_MMU: read by TDP fault and zap, write by invalidate, roots */
 	struct invalidate inv;
 	struct flush flush;
 	struct notifier *notifier[SPACE_MAX_NOTIFIERS];
 	u32 nr_notifiers; /* constant after the first fault */
 	struct lruvec lru;
-	a64 walk_seq; /* max_seq that the last finished aging pass superseded */
-	/* Pages per gfn-map state; kept by the transitions. */
+	a64 walk_seq;    /* max_seq that the last finished aging pass superseded */
+	a64 walk_cursor; /* which block the walkers of a pass take next (age.c) */
+	/* Pages per gfn-map state, evicting among the resident; kept by the transitions. */
 	a64 resident, zero, filled, pooled;
 	u64 pages; /* sum of the slots */
 	a32 dying; /* no new faults; reclaim leaves it alone */
-	a32 users; /* reclaimers at work in it: destroy waits for none */
+	a32 users; /* reclaimers at work in it: drain waits until there are none */
 	struct space_stats stats;
+	struct epoch_node node; /* through which the space is freed */
 };
 
 /*
@@ -75,15 +79,25 @@ struct space *space_create(const char *name, const struct space_ops *ops, void *
 /* Before the first fault only. */
 void space_add_notifier(struct space *s, struct notifier *n);
 /*
+ * Gives back the pages first .. first + n - 1: translations, frames, kept copies; the words become
+ * none. Waits for evictors that have one of them in hand, and for pins. No lock held, not in an epoch
+ * section. Faults may bring pages of the range back meanwhile.
+ */
+void space_drop_range(struct space *s, gfn_t first, u64 npages);
+/*
  * Gives back every page (frames, pool objects) of a space whose vCPUs have stopped for good, and whose
  * MMUs are torn down after it. Waits for reclaimers that are at work in it. No lock held.
  */
 void space_drain(struct space *s);
+/* Counter of the pages in the state that a gfn-map word has; NULL for none and disk. */
+a64 *space_counter(struct space *s, u64 word);
 /* After space_drain() and the MMUs' teardown: frees slots and the space itself. */
 void space_destroy(struct space *s);
 
 /* Space of an id, or NULL; inside an epoch section, or pinned by space_get(). */
 struct space *space_at(u16 id);
-/* Keeps it from being drained; false if it is dying. */
+/* Keeps it from being drained; false if it is dying. Inside an epoch section. */
 bool space_get(struct space *s) must_check;
+/* space_at() and space_get() in one; NULL if there is none or it is dying. */
+struct space *space_get_id(u16 id) must_check;
 void space_put(struct space *s);

@@ -1,0 +1,281 @@
+/*
+ * The order of an eviction, and what each step is good for:
+ *
+ *   isolate              the frame is on no list: no other evictor, no pin, no promotion
+ *   ask                  young pages go back, younger
+ *   invalidate_begin     no fault installs a translation of these pages from here on
+ *   zap by exchange      what hardware wrote into the entry until now, its Dirty bit, comes with it (I8)
+ *   resident -> evicting a fault from here on rescues the page instead of bringing it in (I5)
+ *   invalidate_end
+ *   shoot down           no TLB can write the page any more: only now its contents stand still
+ *   store                reads them
+ *   evicting -> away     by compare-exchange; fails if the page was rescued, and then what was stored is
+ *                        dropped, for the guest may be writing already
+ *   free                 after the grace period (I7)
+ *
+ * Dirty found by the zap goes into the state word before the word becomes evicting: a rescue makes a new
+ * entry that knows nothing of it.
+ */
+#include "mm/evict.h"
+
+#include "arch/hal.h"
+#include "mm/age.h"
+#include "mm/epoch.h"
+#include "mm/frame.h"
+#include "mm/gen.h"
+#include "mm/gfnmap.h"
+#include "mm/notifier.h"
+#include "mm/space.h"
+#include "mm/store.h"
+
+#define LOOK_AROUND 64u
+
+/* Isolated frames on their way through the steps; `n` shrinks as they drop out. */
+struct batch {
+	struct space *space;
+	struct gen_chunk chunk;
+	struct evict_result *result;
+};
+
+static a32 at_work; /* CPUs that have frames isolated */
+
+bool evict_active(void)
+{
+	return a32_load(&at_work) != 0;
+}
+
+/* A page was young: so may be its neighbours, and the table they share is in the cache now. */
+static void look_around(struct space *s, gfn_t g)
+{
+	struct gen_batch batch = {.promoted = 0};
+	gfn_t first = gfn(align_down(g.v, (u64)LOOK_AROUND));
+	u64 visited = 0;
+
+	age_block(s, first, LOOK_AROUND, &batch, &visited);
+	if (batch.promoted) {
+		a64_count(&s->stats.promoted_total, batch.promoted);
+		gen_batch_flush(&s->lru, &batch);
+	}
+}
+
+static void ask(struct batch *b)
+{
+	struct space *s = b->space;
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < b->chunk.n; i++) {
+		u32 frame = b->chunk.frame[i];
+		gfn_t g = frame_gfn(frame_at(frame));
+		unsigned young = notifier_age_one(s, g, NOTIFIER_CLEAR);
+
+		if (!(young & NOTIFIER_YOUNG)) {
+			b->chunk.frame[kept++] = frame;
+			continue;
+		}
+		if (young & NOTIFIER_WAS_FAST)
+			look_around(s, g);
+		gen_insert(&s->lru, frame, GEN_ENTER_REJECTED);
+		a64_count(&s->stats.rejected_total, 1);
+		b->result->rejected++;
+	}
+	b->chunk.n = kept;
+}
+
+/* False if the word is in somebody's hands: a fault is about to change it. */
+static bool word_to_evicting(struct space *s, gfn_t g, u32 frame)
+{
+	u64 word = gfn_word(GFN_RESIDENT, frame);
+	bool done;
+
+	epoch_enter();
+	/* ord M6: the zap and its Dirty come before; a rescue that sees this pairs with ord M7 */
+	done = a64_cas(gfnmap_word(s, g), &word, gfn_word(GFN_EVICTING, frame));
+	epoch_exit();
+	return done;
+}
+
+static void chunk_bounds(const struct gen_chunk *chunk, gfn_t *first, gfn_t *last)
+{
+	*first = gfn(~0ull);
+	*last = gfn(0);
+	for (unsigned i = 0; i < chunk->n; i++) {
+		u64 g = frame_gfn(frame_at(chunk->frame[i])).v;
+
+		first->v = min_of(first->v, g);
+		last->v = max_of(last->v, g);
+	}
+}
+
+/* Takes all translations of the chunk away. Frames that stay come back in `stay`, to be listed again. */
+static unsigned unmap(struct batch *b, u32 *stay)
+{
+	struct space *s = b->space;
+	unsigned kept = 0, nstay = 0;
+	struct notifier_zap zap;
+	gfn_t first, last;
+	u64 gen;
+
+	chunk_bounds(&b->chunk, &first, &last);
+	invalidate_begin(s, first, last);
+	for (unsigned i = 0; i < b->chunk.n; i++) {
+		u32 frame = b->chunk.frame[i];
+		gfn_t g = frame_gfn(frame_at(frame));
+
+		notifier_zap(s, g, &zap);
+		if (zap.dirty)
+			frame_state_change(frame, FRAME_UNPACKABLE, FRAME_DIRTY);
+		if (word_to_evicting(s, g, frame))
+			b->chunk.frame[kept++] = frame;
+		else
+			stay[nstay++] = frame;
+	}
+	invalidate_end(s, first, last);
+	b->chunk.n = kept;
+
+	/* Even if nothing was mapped: another zap may not have been flushed yet. */
+	gen = flush_request(s);
+	flush_wait(s, gen);
+	ASSERT(flush_is_done(s, gen)); /* I7 */
+	return nstay;
+}
+
+static void evicted(struct batch *b, u32 frame, u64 state, u64 word)
+{
+	struct space *s = b->space;
+
+	a64_count(&s->lru.evicted[b->chunk.type][gen_tier(state)], 1);
+	a64_count(&s->stats.evictions_total, 1);
+	a64_count(&s->resident, -1ull);
+	if (space_counter(s, word))
+		a64_count(space_counter(s, word), 1);
+	b->result->freed++;
+	/* ord M6 (the exchange that made the word away) comes before the grace period begins: pairs with ord E4 */
+	frame_retire(frame);
+}
+
+/*
+ * Contents to a store, unless a valid copy is there. Who rescues the page may change `copy` under our
+ * eyes; then the exchange that follows fails and nothing of it matters.
+ */
+static enum store_result keep(u32 frame, u64 state, u64 copy, u64 *word)
+{
+	if (!(state & FRAME_DIRTY)) {
+		*word = copy;
+		return STORE_OK;
+	}
+	/* Neither written since it was declined, nor worth another try. */
+	if (state & FRAME_UNPACKABLE)
+		return STORE_INCOMPRESSIBLE;
+	return store_put(frame, word);
+}
+
+/* evicting -> `to` by compare-exchange; false if the page was rescued. */
+static bool word_leave_evicting(struct space *s, u32 frame, u64 to)
+{
+	u64 word = gfn_word(GFN_EVICTING, frame);
+	bool done;
+
+	epoch_enter();
+	/* ord M6: what was stored is complete before anybody can find it; pairs with ord M5, ord M7 */
+	done = a64_cas(gfnmap_word(s, frame_gfn(frame_at(frame))), &word, to);
+	epoch_exit();
+	return done;
+}
+
+static bool word_is_evicting(struct space *s, u32 frame)
+{
+	u64 word;
+
+	epoch_enter();
+	word = a64_load(gfnmap_word(s, frame_gfn(frame_at(frame))));
+	epoch_exit();
+	return word == gfn_word(GFN_EVICTING, frame);
+}
+
+static void put_back(struct batch *b, u32 frame, enum store_result why)
+{
+	struct space *s = b->space;
+
+	/* If it fails, the page was rescued: resident either way. */
+	(void)word_leave_evicting(s, frame, gfn_word(GFN_RESIDENT, frame));
+	if (why == STORE_INCOMPRESSIBLE)
+		frame_state_change(frame, 0, FRAME_UNPACKABLE);
+	gen_insert(&s->lru, frame, GEN_ENTER_UNPACKABLE);
+	a64_count(&s->stats.store_full_total, 1);
+	b->result->store_full++;
+}
+
+static void pack(struct batch *b, u32 frame)
+{
+	struct space *s = b->space;
+	struct frame *f = frame_at(frame);
+	u64 state = a64_load(&f->state), copy = a64_load(&f->copy), word = 0;
+	bool reused = !(state & FRAME_DIRTY);
+	enum store_result result;
+
+	if (!word_is_evicting(s, frame)) {
+		gen_insert(&s->lru, frame, GEN_ENTER_RESCUED);
+		return;
+	}
+	result = keep(frame, state, copy, &word);
+	if (result != STORE_OK) {
+		put_back(b, frame, result);
+		return;
+	}
+	word = (word & ~GFN_SHADOW) | gen_shadow(state, b->chunk.type, b->chunk.seq);
+	if (!word_leave_evicting(s, frame, word)) {
+		if (!reused)
+			store_drop(word & ~GFN_SHADOW);
+		gen_insert(&s->lru, frame, GEN_ENTER_RESCUED);
+		return;
+	}
+	DEBUG_ASSERT(gfn_word_away(word));
+	if (reused)
+		a64_count(&s->stats.clean_evictions_total, 1);
+	else if (copy)
+		store_drop(copy);
+	evicted(b, frame, state, word);
+}
+
+static void evict_chunk(struct batch *b)
+{
+	u32 stay[GEN_BATCH];
+	unsigned nstay;
+
+	ask(b);
+	if (!b->chunk.n)
+		return;
+	nstay = unmap(b, stay);
+	for (unsigned i = 0; i < nstay; i++)
+		gen_insert(&b->space->lru, stay[i], GEN_ENTER_RESCUED);
+	for (unsigned i = 0; i < b->chunk.n; i++) {
+		pack(b, b->chunk.frame[i]);
+		/* The pool takes frames before it sets some free: let it have those early. */
+		if (frame_free_count() <= frame_marks.reserve)
+			epoch_poll();
+	}
+}
+
+struct evict_result evict_space(struct space *s, u64 target)
+{
+	struct evict_result result = {.scanned = 0};
+	struct batch b = {.space = s, .result = &result};
+	/* Fixed at the start: what is rejected or brought back meanwhile does not prolong it. */
+	u64 budget = gen_total(&s->lru) + GEN_BATCH;
+
+	DEBUG_ASSERT(!epoch_active());
+	a32_fetch_add(&at_work, 1);
+	while (result.freed < target && result.scanned < budget && !a32_load(&s->dying)) {
+		gen_isolate(&s->lru, &b.chunk);
+		result.scanned += b.chunk.scanned;
+		result.sorted += b.chunk.sorted;
+		if (b.chunk.n)
+			evict_chunk(&b);
+		epoch_poll();
+		if (b.chunk.need_aging || !b.chunk.scanned)
+			break;
+	}
+	result.need_aging = b.chunk.need_aging;
+	a32_fetch_add(&at_work, -1u);
+	return result;
+}

@@ -1,0 +1,241 @@
+/*
+ * What a fault finds in the gfn word, and what it does:
+ *
+ *   busy       somebody is bringing it in or dropping it            retry
+ *   resident   another vCPU was first, or only the SPTE was missing  done
+ *   evicting   an evictor has it in hand                             exchange it back: a rescue
+ *   none       first touch                                           a zeroed frame (I9)
+ *   away       refault                                               a frame and the store's copy
+ *
+ * The last two take a frame before they take the word, so that whoever has a word BUSY needs nothing from
+ * anybody. The word is published before the frame is listed: an evictor cannot find a page whose word it
+ * could not change.
+ */
+#include "mm/fault.h"
+
+#include "arch/hal.h"
+#include "lib/string.h"
+#include "mm/epoch.h"
+#include "mm/evict.h"
+#include "mm/frame.h"
+#include "mm/gen.h"
+#include "mm/gfnmap.h"
+#include "mm/reclaim.h"
+#include "mm/space.h"
+#include "mm/store.h"
+
+#define TRIES 4u
+
+/*
+ * A frame for a guest. Below `min` the vCPU first makes room itself, but takes a frame of the reserve's
+ * upper part all the same if that brought nothing (I10).
+ */
+static u32 fault_frame(struct space *s)
+{
+	u32 frame = FRAME_NONE;
+
+	for (unsigned i = 0; i < TRIES && frame == FRAME_NONE; i++) {
+		u64 freed = 0;
+
+		if (frame_free_count() < frame_marks.min)
+			freed = reclaim_direct(s);
+		frame = frame_alloc(FRAME_FOR_FAULT);
+		if (frame == FRAME_NONE && !freed)
+			break;
+	}
+	if (reclaim_needed())
+		reclaim_wake();
+	/* Frames in an evictor's hands, or waiting for a reader to leave, are on their way here. */
+	if (frame == FRAME_NONE && !evict_active() && !epoch_pending())
+		reclaim_out_of_memory();
+	return frame;
+}
+
+/* Drops the copy of a resident page whose word the caller has BUSY. */
+static void drop_copy(struct space *s, u32 frame)
+{
+	u64 copy = a64_load(&frame_at(frame)->copy);
+
+	gen_make_dirty(&s->lru, frame);
+	a64_store(&frame_at(frame)->copy, 0);
+	if (copy)
+		store_drop(copy);
+}
+
+/* Is there anything to change before an MMU that cannot tell lets the guest write? */
+static bool must_make_dirty(u64 state)
+{
+	return !(state & FRAME_DIRTY) || state & FRAME_UNPACKABLE;
+}
+
+static enum fault_result make_dirty(struct space *s, a64 *where, u64 word)
+{
+	u32 frame = gfn_word_frame(word);
+
+	if (!must_make_dirty(a64_load(&frame_at(frame)->state)))
+		return FAULT_FIXED;
+	if (!gfnmap_busy_try(where, &word))
+		return FAULT_RETRY;
+	drop_copy(s, frame);
+	gfnmap_busy_end(where, word);
+	return FAULT_FIXED;
+}
+
+/* The page has a frame: resident, or evicting and rescued. Inside the epoch. */
+static enum fault_result take_present(struct space *s, a64 *where, u64 word, bool drop,
+                                      struct fault_page *out)
+{
+	u32 frame = gfn_word_frame(word);
+	enum fault_result result = FAULT_FIXED;
+
+	if (gfn_word_tag(word) == GFN_EVICTING) {
+		/* ord M7: pairs with ord M6; one of rescue and evictor wins (I5) */
+		if (!a64_cas(where, &word, gfn_word(GFN_RESIDENT, frame)))
+			return FAULT_RETRY;
+		a64_count(&s->stats.rescues_total, 1);
+		word = gfn_word(GFN_RESIDENT, frame);
+	}
+	if (drop)
+		result = make_dirty(s, where, word);
+	out->frame = frame;
+	out->clean = !(a64_load(&frame_at(frame)->state) & FRAME_DIRTY);
+	return result;
+}
+
+/* Contents of the page, as `word` says, into a frame that is still nobody's (I9). */
+static bool fill(u32 frame, u64 word)
+{
+	if (gfn_word_tag(word) != GFN_NONE)
+		return store_get(word & ~GFN_SHADOW, frame) == STORE_OK;
+	memset(frame_ptr(frame), 0, PAGE_SIZE);
+	return true;
+}
+
+/*
+ * The copy to keep with the frame, 0 = none: kept for a page that is only read, but not under pressure:
+ * then its place in the pool is worth more than a cheap eviction later.
+ */
+static u64 copy_to_keep(u64 word, bool write)
+{
+	u64 copy = gfn_word_tag(word) == GFN_NONE ? gfn_word(GFN_ZERO, 0) : word & ~GFN_SHADOW;
+
+	if (write || (gfn_word_tag(copy) == GFN_POOLED && reclaim_needed()))
+		return 0;
+	return copy;
+}
+
+/* What the refault shadow says: state bits to start with, and where the page enters. */
+static enum gen_entry judge(struct space *s, u64 word, u64 *state)
+{
+	if (gfn_word_tag(word) == GFN_NONE) {
+		a64_count(&s->stats.first_touch_total, 1);
+		return GEN_ENTER_FRESH;
+	}
+	a64_count(&s->stats.refaults_total, 1);
+	if (!gen_refault(&s->lru, word))
+		return GEN_ENTER_REFAULT;
+	a64_count(&s->stats.refaults_recent_total, 1);
+	*state |= (word & GFN_TIER) >> GFN_TIER_SHIFT << FRAME_REFS_SHIFT;
+	return word & GFN_WORKINGSET ? GEN_ENTER_REFAULT_HOT : GEN_ENTER_REFAULT;
+}
+
+/* The filled frame becomes the page's. The caller has the word BUSY; it is published and listed here. */
+static void install(struct space *s, gfn_t g, a64 *where, u64 word, bool write,
+                    struct fault_page *out)
+{
+	u64 copy = copy_to_keep(word, write), state = copy ? 0 : FRAME_DIRTY;
+	enum gen_entry how = judge(s, word, &state);
+	u32 frame = out->frame;
+
+	frame_give(frame, FRAME_GUEST, s->id, g);
+	a64_store(&frame_at(frame)->copy, copy);
+	frame_state_change(frame, 0, state);
+	out->clean = copy != 0;
+	if (!copy && gfn_word_away(word))
+		store_drop(word & ~GFN_SHADOW);
+	if (space_counter(s, word))
+		a64_count(space_counter(s, word), -1ull);
+	a64_count(&s->resident, 1);
+	gfnmap_busy_end(where, gfn_word(GFN_RESIDENT, frame));
+	gen_insert(&s->lru, frame, how);
+}
+
+/* First touch or refault into the frame in `out`, which stays the caller's unless FIXED. */
+static enum fault_result bring_in(struct space *s, gfn_t g, bool write, struct fault_page *out)
+{
+	a64 *where = gfnmap_word(s, g);
+	u64 word;
+
+	if (!where)
+		return FAULT_NO_SLOT;
+	word = a64_load(where);
+	if (gfn_word_tag(word) == GFN_RESIDENT || !gfnmap_busy_try(where, &word))
+		return FAULT_RETRY;
+	if (!fill(out->frame, word)) {
+		gfnmap_busy_end(where, word);
+		return FAULT_BAD_PAGE;
+	}
+	install(s, g, where, word, write, out);
+	return FAULT_FIXED;
+}
+
+static enum fault_result bring_in_new(struct space *s, gfn_t g, bool write, struct fault_page *out)
+{
+	u32 frame = fault_frame(s);
+	enum fault_result result;
+
+	if (frame == FRAME_NONE)
+		return FAULT_NO_MEMORY;
+	out->frame = frame;
+	epoch_enter();
+	result = bring_in(s, g, write, out);
+	epoch_exit();
+	if (result != FAULT_FIXED)
+		frame_free(frame);
+	return result;
+}
+
+enum fault_result fault_bring_in(struct space *s, gfn_t g, bool write, bool keep_copy,
+                                 struct fault_page *out)
+{
+	enum fault_result result = FAULT_FIXED;
+	bool present;
+	a64 *where;
+	u64 word;
+
+	DEBUG_ASSERT(!epoch_active());
+	if (a32_load(&s->dying))
+		return FAULT_STOP_VM;
+	epoch_enter();
+	where = gfnmap_word(s, g);
+	/* ord M5: the frame's owner and contents stand before the word names it; pairs with ord M4 */
+	word = where ? a64_load_acquire(where) : 0;
+	present = gfn_word_tag(word) == GFN_RESIDENT || gfn_word_tag(word) == GFN_EVICTING;
+	if (!where)
+		result = FAULT_NO_SLOT;
+	else if (word & GFN_BUSY)
+		result = FAULT_RETRY;
+	else if (present)
+		result = take_present(s, where, word, write && !keep_copy, out);
+	epoch_exit();
+	if (result != FAULT_FIXED || present)
+		return result;
+	return bring_in_new(s, g, write, out);
+}
+
+enum fault_result fault_make_dirty(struct space *s, gfn_t g)
+{
+	enum fault_result result = FAULT_RETRY;
+	a64 *where;
+	u64 word;
+
+	epoch_enter();
+	where = gfnmap_word(s, g);
+	word = where ? a64_load_acquire(where) : 0; /* ord M5 */
+	if (!where)
+		result = FAULT_NO_SLOT;
+	else if (gfn_word_tag(word) == GFN_RESIDENT && !(word & GFN_BUSY))
+		result = make_dirty(s, where, word);
+	epoch_exit();
+	return result;
+}

@@ -1,0 +1,490 @@
+/*
+ * Owns the lruvec. Which generation a frame is in, the state word says; which list it hangs on may lag
+ * behind. What keeps that right:
+ *
+ *   - A frame's generation is never older than its list's: lists are entered with both equal, the owner
+ *     of the lock moves both together, and gen_promote(), the only one that works without the lock, goes
+ *     to a max_seq that it read after the frame's state.
+ *   - The window moves past a generation only when its lists are empty, so nothing listed has a generation
+ *     older than min_seq (I4).
+ *   - A promotion whose state word is out of date fails: every change of gen changes the stamp. While it
+ *     is not out of date, the frame holds the window open at its own generation, so that the max_seq that
+ *     was read still is inside the window, and its index means what it meant.
+ *
+ * The type changes under the lock, together with the list, or while the frame is on no list.
+ */
+#include "mm/gen.h"
+
+#include "arch/hal.h"
+#include "mm/gfnmap.h"
+
+#define REFAULT_TRUST 64u /* fewer refaults than this prove nothing */
+#define SEQ_MASK      (GFN_SEQ >> GFN_SEQ_SHIFT)
+
+static unsigned state_index(u64 state)
+{
+	return (unsigned)(state & FRAME_GEN) - 1;
+}
+
+static enum gen_type state_type(u64 state)
+{
+	return state & FRAME_DIRTY ? GEN_DIRTY : GEN_CLEAN;
+}
+
+/* The state with another generation: gen is an index + 1, or 0 for none. */
+static u64 state_regen(u64 state, unsigned gen)
+{
+	return ((state & ~FRAME_GEN) | gen) + FRAME_STAMP_ONE;
+}
+
+static void size_add(struct lruvec *l, unsigned index, enum gen_type type, s64 n)
+{
+	a64_count(&l->size[index][type], (u64)n);
+}
+
+/* max_seq for somebody who holds the lock. */
+static u64 max_locked(const struct lruvec *l)
+{
+	DEBUG_ASSERT(spin_held(&l->lock));
+	return a64_load(&l->max_seq);
+}
+
+/* The generation of the window that has this index. */
+static u64 seq_of_locked(const struct lruvec *l, unsigned index)
+{
+	u64 max = max_locked(l);
+
+	return max - ((max - index) & (GEN_MAX - 1));
+}
+
+static bool evictable_locked(const struct lruvec *l, enum gen_type type)
+{
+	return l->min_seq[type] + GEN_MIN <= max_locked(l);
+}
+
+void gen_init(struct lruvec *l)
+{
+	u64 now = hal_time_ns();
+
+	spin_init(&l->lock, LOCK_LRUVEC, "lruvec");
+	a64_store(&l->max_seq, GEN_MAX - 1);
+	for (unsigned g = 0; g < GEN_MAX; g++) {
+		l->birth_ns[g] = now;
+		for (unsigned type = 0; type < GEN_TYPES; type++)
+			frame_list_init(&l->list[g][type]);
+	}
+}
+
+void gen_batch_flush(struct lruvec *l, struct gen_batch *b)
+{
+	spin_lock(&l->lock);
+	for (unsigned g = 0; g < GEN_MAX; g++)
+		for (unsigned type = 0; type < GEN_TYPES; type++)
+			size_add(l, g, type, b->delta[g][type]);
+	spin_unlock(&l->lock);
+	*b = (struct gen_batch){.promoted = 0};
+}
+
+/* --- feedback -------------------------------------------------------------------------------------- */
+
+unsigned gen_tier(u64 state)
+{
+	unsigned refs = (unsigned)((state & FRAME_REFS) >> FRAME_REFS_SHIFT);
+
+	if (refs == 3)
+		return state & FRAME_WORKINGSET ? GEN_TIERS - 1 : GEN_TIERS - 2;
+	return refs;
+}
+
+u64 gen_shadow(u64 state, enum gen_type type, u64 seq)
+{
+	u64 shadow = (seq & SEQ_MASK) << GFN_SEQ_SHIFT | (u64)gen_tier(state) << GFN_TIER_SHIFT;
+
+	if (state & FRAME_WORKINGSET)
+		shadow |= GFN_WORKINGSET;
+	return type == GEN_CLEAN ? shadow | GFN_CLEAN : shadow;
+}
+
+bool gen_refault(struct lruvec *l, u64 word)
+{
+	u64 seq = (word & GFN_SEQ) >> GFN_SEQ_SHIFT;
+	enum gen_type type = word & GFN_CLEAN ? GEN_CLEAN : GEN_DIRTY;
+
+	if (((a64_load(&l->max_seq) - seq) & SEQ_MASK) >= GEN_MAX)
+		return false;
+	a64_count(&l->refaulted[type][(word & GFN_TIER) >> GFN_TIER_SHIFT], 1);
+	return true;
+}
+
+/* The oldest generation of a type is used up: its figures become history. */
+static void advance_min_locked(struct lruvec *l, enum gen_type type)
+{
+	for (unsigned tier = 0; tier < GEN_TIERS; tier++) {
+		u64 refaulted = a64_xchg(&l->refaulted[type][tier], 0);
+		u64 evicted = a64_xchg(&l->evicted[type][tier], 0);
+
+		l->avg_refaulted[type][tier] = (l->avg_refaulted[type][tier] + refaulted) / 2;
+		l->avg_total[type][tier] = (l->avg_total[type][tier] + evicted +
+		                            l->protected_[type][tier]) /
+		                           2;
+		l->protected_[type][tier] = 0;
+	}
+	l->min_seq[type]++;
+}
+
+static void feedback_sum(const struct lruvec *l, enum gen_type type, u64 *refaulted, u64 *total)
+{
+	*refaulted = 0;
+	*total = 0;
+	for (unsigned tier = 0; tier < GEN_TIERS; tier++) {
+		*refaulted += l->avg_refaulted[type][tier] + a64_load(&l->refaulted[type][tier]);
+		*total += l->avg_total[type][tier] + a64_load(&l->evicted[type][tier]) +
+		          l->protected_[type][tier];
+	}
+}
+
+/* Clean pages are the cheaper ones to evict: take them unless they come back more often than dirty ones. */
+static enum gen_type choose_type_locked(const struct lruvec *l)
+{
+	u64 clean_refaulted, clean_total, dirty_refaulted, dirty_total;
+
+	if (!evictable_locked(l, GEN_DIRTY))
+		return GEN_CLEAN;
+	if (!evictable_locked(l, GEN_CLEAN))
+		return GEN_DIRTY;
+	feedback_sum(l, GEN_CLEAN, &clean_refaulted, &clean_total);
+	feedback_sum(l, GEN_DIRTY, &dirty_refaulted, &dirty_total);
+	if (clean_refaulted < REFAULT_TRUST)
+		return GEN_CLEAN;
+	return clean_refaulted * (dirty_total + REFAULT_TRUST) <=
+	                       (dirty_refaulted + 1) * clean_total
+	               ? GEN_CLEAN
+	               : GEN_DIRTY;
+}
+
+/* --- lists ----------------------------------------------------------------------------------------- */
+
+/* The list that a listed frame hangs on, by its ends; any list will do for one in the middle. */
+static struct frame_list *list_of_locked(struct lruvec *l, u32 frame)
+{
+	const struct frame *f = frame_at(frame);
+	struct frame_list *list = &l->list[0][0];
+
+	if (f->next != FRAME_NONE && f->prev != FRAME_NONE)
+		return list;
+	for (unsigned i = 0; i < GEN_MAX * GEN_TYPES; i++)
+		if (list[i].head == frame || list[i].tail == frame)
+			return &list[i];
+	hal_panic("frame %u is on no list of its lruvec", frame);
+}
+
+static u64 entry_seq_locked(const struct lruvec *l, enum gen_entry how, u64 state)
+{
+	u64 max = max_locked(l), seq = max;
+
+	switch (how) {
+	case GEN_ENTER_REFAULT_HOT:
+		break;
+	case GEN_ENTER_REJECTED:
+	case GEN_ENTER_RESCUED:
+		if (!(state & FRAME_WORKINGSET))
+			seq = max - 1;
+		break;
+	case GEN_ENTER_FRESH:
+	case GEN_ENTER_UNPACKABLE:
+		seq = max - 1;
+		break;
+	case GEN_ENTER_REFAULT:
+		seq = max - 2;
+		break;
+	}
+	return max_of(seq, l->min_seq[state_type(state)]);
+}
+
+/* One more touch, where one counts for little and two for much. */
+static u64 state_touched(u64 state)
+{
+	if (state & (FRAME_REFERENCED | FRAME_WORKINGSET))
+		return (state & ~(FRAME_REFERENCED | FRAME_REFS)) | FRAME_WORKINGSET;
+	return state | FRAME_REFERENCED;
+}
+
+static u64 entry_flags(enum gen_entry how, u64 state)
+{
+	switch (how) {
+	case GEN_ENTER_FRESH:
+	case GEN_ENTER_REFAULT:
+		return state | FRAME_REFERENCED; /* the fault was its first touch */
+	case GEN_ENTER_REFAULT_HOT:
+		return state | FRAME_WORKINGSET;
+	case GEN_ENTER_REJECTED:
+	case GEN_ENTER_RESCUED:
+		return state_touched(state);
+	case GEN_ENTER_UNPACKABLE:
+		break;
+	}
+	return state;
+}
+
+void gen_insert(struct lruvec *l, u32 frame, enum gen_entry how)
+{
+	struct frame *f = frame_at(frame);
+	u64 state, next;
+	unsigned index;
+
+	spin_lock(&l->lock);
+	state = a64_load(&f->state);
+	do {
+		ASSERT(!(state & FRAME_GEN) && frame_use(state) == FRAME_GUEST);
+		next = entry_flags(how, state) & ~FRAME_ISOLATED;
+		index = gen_index(entry_seq_locked(l, how, next));
+		next = state_regen(next, index + 1);
+		/* ord L2: pairs with ord L1 of the next evictor, F1 of who pins it */
+	} while (!a64_cas(&f->state, &state, next));
+	frame_list_push_head(&l->list[index][state_type(next)], frame);
+	size_add(l, index, state_type(next), 1);
+	spin_unlock(&l->lock);
+}
+
+bool gen_remove(struct lruvec *l, u32 frame)
+{
+	struct frame *f = frame_at(frame);
+	u64 state;
+
+	spin_lock(&l->lock);
+	state = a64_load(&f->state);
+	do {
+		if (!(state & FRAME_GEN)) {
+			spin_unlock(&l->lock);
+			return false;
+		}
+	} while (!a64_cas(&f->state, &state, state_regen(state, 0)));
+	frame_list_remove(list_of_locked(l, frame), frame);
+	size_add(l, state_index(state), state_type(state), -1);
+	spin_unlock(&l->lock);
+	return true;
+}
+
+void gen_make_dirty(struct lruvec *l, u32 frame)
+{
+	struct frame *f = frame_at(frame);
+	u64 state, next, seq;
+	unsigned index = 0;
+
+	spin_lock(&l->lock);
+	state = a64_load(&f->state);
+	do {
+		next = (state | FRAME_DIRTY) & ~FRAME_UNPACKABLE;
+		if (state & FRAME_GEN) {
+			/* The oldest generation of dirty pages may be younger than that of clean ones. */
+			seq = max_of(seq_of_locked(l, state_index(state)), l->min_seq[GEN_DIRTY]);
+			index = gen_index(seq);
+			next = state_regen(next, index + 1);
+		}
+	} while (!a64_cas(&f->state, &state, next));
+	if (state & FRAME_GEN && !(state & FRAME_DIRTY)) {
+		frame_list_remove(list_of_locked(l, frame), frame);
+		frame_list_push_head(&l->list[index][GEN_DIRTY], frame);
+	}
+	if (state & FRAME_GEN) {
+		size_add(l, state_index(state), state_type(state), -1);
+		size_add(l, index, GEN_DIRTY, 1);
+	}
+	spin_unlock(&l->lock);
+}
+
+bool gen_promote(struct lruvec *l, u32 frame, u16 space_id, struct gen_batch *b)
+{
+	struct frame *f = frame_at(frame);
+	u64 state, next;
+	unsigned index;
+
+	do {
+		/* ord L3: the state is read before max_seq, see above; pairs with ord L4 */
+		state = a64_load_acquire(&f->state);
+		if (!(state & FRAME_GEN) || frame_use(state) != FRAME_GUEST ||
+		    frame_space_id(f) != space_id)
+			return false;
+		next = state_touched(state);
+		index = gen_index(a64_load_acquire(&l->max_seq)); /* ord L3 */
+		if (next & FRAME_WORKINGSET)
+			next = state_regen(next, index + 1);
+	} while (!a64_cas(&f->state, &state, next));
+	if (next & FRAME_WORKINGSET && state_index(state) != index) {
+		b->delta[state_index(state)][state_type(state)]--;
+		b->delta[index][state_type(state)]++;
+		b->promoted++;
+	}
+	return true;
+}
+
+/* --- the window ------------------------------------------------------------------------------------ */
+
+void gen_trim_locked(struct lruvec *l, enum gen_type type)
+{
+	while (evictable_locked(l, type) &&
+	       l->list[gen_index(l->min_seq[type])][type].tail == FRAME_NONE)
+		advance_min_locked(l, type);
+}
+
+/*
+ * Takes a frame of the generation `seq` to the next one; a frame that was promoted meanwhile goes to its
+ * own. `to_tail`: it stays colder than what is there (else it counts as younger).
+ */
+static void move_on_locked(struct lruvec *l, u32 frame, enum gen_type type, u64 seq, bool to_tail)
+{
+	struct frame *f = frame_at(frame);
+	unsigned from = gen_index(seq), to = gen_index(seq + 1);
+	u64 state = a64_load(&f->state);
+	bool moved = false;
+
+	while (state_index(state) == from && !moved)
+		moved = a64_cas(&f->state, &state, state_regen(state, to + 1));
+	frame_list_remove(&l->list[from][type], frame);
+	if (!moved) {
+		frame_list_push_head(&l->list[state_index(state)][type], frame);
+		return;
+	}
+	size_add(l, from, type, -1);
+	size_add(l, to, type, 1);
+	if (to_tail)
+		frame_list_push_tail(&l->list[to][type], frame);
+	else
+		frame_list_push_head(&l->list[to][type], frame);
+}
+
+/* Makes room for one more generation of a type; false when the budget ran out before. */
+static bool make_room_locked(struct lruvec *l, enum gen_type type, unsigned *budget)
+{
+	u64 min = l->min_seq[type];
+	struct frame_list *list = &l->list[gen_index(min)][type];
+
+	if (max_locked(l) - min + 1 < GEN_MAX)
+		return true;
+	/* From the young end to the far end: the order of eviction stays. */
+	for (; list->head != FRAME_NONE; (*budget)--) {
+		if (!*budget)
+			return false;
+		move_on_locked(l, list->head, type, min, true);
+	}
+	advance_min_locked(l, type);
+	return true;
+}
+
+bool gen_advance(struct lruvec *l, u64 expected)
+{
+	for (;;) {
+		unsigned budget = GEN_MAX_BATCH;
+
+		spin_lock(&l->lock);
+		if (max_locked(l) != expected) {
+			spin_unlock(&l->lock);
+			return false;
+		}
+		if (make_room_locked(l, GEN_CLEAN, &budget) &&
+		    make_room_locked(l, GEN_DIRTY, &budget))
+			break;
+		spin_unlock(&l->lock);
+		hal_pause();
+	}
+	l->birth_ns[gen_index(expected + 1)] = hal_time_ns();
+	/* ord L4: who sees the new generation sees a window that has room for it; pairs with ord L3 */
+	a64_store_release(&l->max_seq, expected + 1);
+	spin_unlock(&l->lock);
+	return true;
+}
+
+/* --- eviction end ---------------------------------------------------------------------------------- */
+
+static void isolate_one_locked(struct lruvec *l, u32 frame, enum gen_type type, u64 seq,
+                               struct gen_chunk *out)
+{
+	struct frame *f = frame_at(frame);
+	unsigned index = gen_index(seq);
+	u64 state = a64_load(&f->state);
+
+	do {
+		if (state_index(state) != index) {
+			out->sorted++;
+			move_on_locked(l, frame, type, seq, false);
+			return;
+		}
+		if (state & FRAME_PINS) {
+			move_on_locked(l, frame, type, seq, false);
+			return;
+		}
+		/* ord L1: who pinned it and let go has used it before (F2); no pin from here on (F1) */
+	} while (!a64_cas(&f->state, &state, state_regen(state, 0) | FRAME_ISOLATED));
+	frame_list_remove(&l->list[index][type], frame);
+	size_add(l, index, type, -1);
+	out->frame[out->n++] = frame;
+}
+
+static void isolate_type_locked(struct lruvec *l, enum gen_type type, struct gen_chunk *out)
+{
+	u64 seq = l->min_seq[type];
+	struct frame_list *list = &l->list[gen_index(seq)][type];
+
+	out->type = type;
+	out->seq = seq;
+	if (!evictable_locked(l, type))
+		return;
+	for (; list->tail != FRAME_NONE && out->n < GEN_BATCH && out->scanned < GEN_MAX_BATCH;
+	     out->scanned++)
+		isolate_one_locked(l, list->tail, type, seq, out);
+}
+
+void gen_isolate(struct lruvec *l, struct gen_chunk *out)
+{
+	enum gen_type type;
+
+	out->n = 0;
+	out->scanned = 0;
+	out->sorted = 0;
+	spin_lock(&l->lock);
+	gen_trim_locked(l, GEN_CLEAN);
+	gen_trim_locked(l, GEN_DIRTY);
+	type = choose_type_locked(l);
+	isolate_type_locked(l, type, out);
+	/* Only when there was nothing at all: falling back earlier would undo the choice. */
+	if (!out->scanned)
+		isolate_type_locked(l, type == GEN_CLEAN ? GEN_DIRTY : GEN_CLEAN, out);
+	gen_trim_locked(l, GEN_CLEAN);
+	gen_trim_locked(l, GEN_DIRTY);
+	out->need_aging = !evictable_locked(l, GEN_CLEAN) && !evictable_locked(l, GEN_DIRTY);
+	spin_unlock(&l->lock);
+}
+
+/* --- for people ------------------------------------------------------------------------------------ */
+
+unsigned gen_snapshot(struct lruvec *l, struct gen_view *out)
+{
+	u64 now = hal_time_ns(), seq, max;
+	unsigned n = 0;
+
+	spin_lock(&l->lock);
+	max = max_locked(l);
+	for (seq = min_of(l->min_seq[GEN_CLEAN], l->min_seq[GEN_DIRTY]); seq <= max; seq++, n++) {
+		unsigned index = gen_index(seq);
+
+		out[n].seq = seq;
+		out[n].age_ns = now > l->birth_ns[index] ? now - l->birth_ns[index] : 0;
+		for (unsigned type = 0; type < GEN_TYPES; type++) {
+			s64 size = (s64)a64_load(&l->size[index][type]);
+
+			out[n].frames[type] = size > 0 ? (u64)size : 0;
+		}
+	}
+	spin_unlock(&l->lock);
+	return n;
+}
+
+u64 gen_total(const struct lruvec *l)
+{
+	s64 total = 0;
+
+	for (unsigned g = 0; g < GEN_MAX; g++)
+		for (unsigned type = 0; type < GEN_TYPES; type++)
+			total += (s64)a64_load(&l->size[g][type]);
+	return total > 0 ? (u64)total : 0;
+}

@@ -1,0 +1,156 @@
+/*
+ * The invalidate protocol, why it is right: a fault snapshots `seq`, reads the gfn map, and installs under
+ * the MMU lock. An eviction zaps and changes the gfn word between begin and end.
+ *
+ *   fault installs before begin    -> the zap finds the translation
+ *   ... between begin and end      -> it sees in_progress (both are under the lock): starts over
+ *   ... after end                  -> it sees seq changed, unless it took seq after end; then it read the
+ *                                     gfn map after end as well (N1) and found the page on its way out
+ */
+#include "mm/notifier.h"
+
+#include "arch/hal.h"
+#include "lib/string.h"
+#include "mm/epoch.h"
+#include "mm/space.h"
+
+static u64 words_for(unsigned npages)
+{
+	return (npages + 63) / 64;
+}
+
+/* Asks one MMU with a bitmap of its own, for each is to see all that was asked. */
+static unsigned age_one_mmu(struct notifier *n, gfn_t first, unsigned npages, const u64 *asked,
+                            u64 *young, unsigned flags, u64 *visited)
+{
+	u64 bitmap[NOTIFIER_WORDS];
+	unsigned result;
+
+	for (unsigned i = 0; i < words_for(npages); i++)
+		bitmap[i] = asked[i];
+	result = n->ops->age(n, first, npages, bitmap, flags, visited);
+	for (unsigned i = 0; i < words_for(npages); i++)
+		young[i] |= bitmap[i];
+	if (!(result & NOTIFIER_YOUNG))
+		return 0;
+	return NOTIFIER_YOUNG | (n->ops->has_fast_aging ? NOTIFIER_WAS_FAST : 0);
+}
+
+unsigned notifier_age(struct space *s, gfn_t first, unsigned npages, u64 *bitmap, unsigned flags,
+                      u64 *visited)
+{
+	u64 young[NOTIFIER_WORDS] = {0};
+	unsigned result = 0;
+
+	DEBUG_ASSERT(npages && npages <= NOTIFIER_MAX_PAGES);
+	DEBUG_ASSERT(!(flags & NOTIFIER_TEST) != !(flags & NOTIFIER_CLEAR));
+	epoch_enter();
+	for (u32 i = 0; i < s->nr_notifiers; i++) {
+		struct notifier *n = s->notifier[i];
+
+		if (flags & NOTIFIER_FAST_ONLY && !n->ops->has_fast_aging)
+			continue;
+		if (!n->ops->populated(n))
+			continue;
+		result |= age_one_mmu(n, first, npages, bitmap, young, flags, visited);
+		if (flags & NOTIFIER_TEST && result & NOTIFIER_YOUNG)
+			break;
+	}
+	epoch_exit();
+	memcpy(bitmap, young, words_for(npages) * sizeof(u64));
+	return result;
+}
+
+unsigned notifier_age_one(struct space *s, gfn_t g, unsigned flags)
+{
+	u64 bitmap[NOTIFIER_WORDS] = {1}, visited = 0;
+
+	return notifier_age(s, g, 1, bitmap, flags, &visited);
+}
+
+bool notifier_any_fast(const struct space *s)
+{
+	for (u32 i = 0; i < s->nr_notifiers; i++)
+		if (s->notifier[i]->ops->has_fast_aging)
+			return true;
+	return false;
+}
+
+void notifier_zap(struct space *s, gfn_t g, struct notifier_zap *result)
+{
+	*result = (struct notifier_zap){.mapped = false};
+	for (u32 i = 0; i < s->nr_notifiers; i++) {
+		struct notifier_zap one = {.mapped = false};
+
+		s->notifier[i]->ops->zap(s->notifier[i], g, &one);
+		result->mapped |= one.mapped;
+		result->dirty |= one.dirty;
+		result->young |= one.young;
+	}
+}
+
+void invalidate_begin(struct space *s, gfn_t first, gfn_t last)
+{
+	struct invalidate *inv = &s->inv;
+
+	write_lock(&s->mmu_lock);
+	if (!inv->in_progress++) {
+		inv->first = first;
+		inv->last = last;
+	} else {
+		inv->first = gfn(min_of(inv->first.v, first.v));
+		inv->last = gfn(max_of(inv->last.v, last.v));
+	}
+	write_unlock(&s->mmu_lock);
+}
+
+void invalidate_end(struct space *s, gfn_t first, gfn_t last)
+{
+	struct invalidate *inv = &s->inv;
+
+	write_lock(&s->mmu_lock);
+	DEBUG_ASSERT(inv->in_progress && inv->first.v <= first.v && last.v <= inv->last.v);
+	/* ord N2: the gfn words changed before; pairs with ord N1 */
+	a64_store_release(&inv->seq, a64_load(&inv->seq) + 1);
+	inv->in_progress--;
+	write_unlock(&s->mmu_lock);
+}
+
+u64 invalidate_seq(const struct space *s)
+{
+	return a64_load_acquire(&s->inv.seq); /* ord N1: pairs with ord N2 */
+}
+
+bool invalidate_retry(const struct space *s, u64 seq, gfn_t g)
+{
+	const struct invalidate *inv = &s->inv;
+
+	if (inv->in_progress && inv->first.v <= g.v && g.v <= inv->last.v)
+		return true;
+	return a64_load(&inv->seq) != seq;
+}
+
+u64 flush_request(struct space *s)
+{
+	/* ord N3: the entries are gone before a vCPU can read this generation; pairs with its guest entry */
+	return a64_fetch_add(&s->flush.wanted, 1) + 1;
+}
+
+void flush_wait(struct space *s, u64 gen)
+{
+	u64 done;
+
+	lock_assert_none();
+	if (flush_is_done(s, gen))
+		return;
+	s->ops->shootdown(s, gen);
+	done = a64_load(&s->flush.done);
+	/* ord N4: every vCPU has let go before the generation counts as done; pairs with ord N5 */
+	while (done < gen && !a64_cas(&s->flush.done, &done, gen))
+		;
+}
+
+bool flush_is_done(const struct space *s, u64 gen)
+{
+	return a64_load_acquire(&s->flush.done) >= gen; /* ord N5: pairs with ord N4 */
+}
