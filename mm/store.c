@@ -50,7 +50,7 @@ static struct scratch *scratch_own(void)
 
 	if (!s) {
 		s = hal_pages_alloc(SCRATCH_PAGES);
-		/* ord S1: pairs with scratch_take(); who sees the pointer sees `taken` zeroed */
+		/* ord P1: pairs with scratch_take(); who sees the pointer sees `taken` zeroed */
 		if (s)
 			aptr_store_release(at, s);
 	}
@@ -68,11 +68,11 @@ static struct scratch *scratch_take(void)
 	unsigned cpu;
 
 	for (;;) {
-		/* ord S2: pairs with scratch_put() */
+		/* ord P2: pairs with scratch_put() */
 		if (likely(s && !a32_xchg(&s->taken, 1)))
 			return s;
 		for (cpu = 0; cpu < HAL_MAX_CPUS; cpu++) {
-			s = aptr_load_acquire(&store.scratch[cpu]); /* ord S1 */
+			s = aptr_load_acquire(&store.scratch[cpu]); /* ord P1 */
 			if (s && !a32_xchg(&s->taken, 1))
 				return s;
 		}
@@ -83,7 +83,7 @@ static struct scratch *scratch_take(void)
 
 static void scratch_put(struct scratch *s)
 {
-	/* ord S2: pairs with scratch_take(); our use is over before the next one's begins */
+	/* ord P2: pairs with scratch_take(); our use is over before the next one's begins */
 	a32_store_release(&s->taken, 0);
 }
 
