@@ -1,13 +1,15 @@
 /*
- * smp: CPU start, IPIs between all pairs, EOI and priorities, APIC timer against the TSC, HLT.
+ * smp: CPU start, forms of APIC access, IPIs between all pairs, EOI and priorities, APIC timer against the TSC, HLT.
  *
- *   ipis=N        IPIs from each CPU to each other, once spinning and once halted (default 50)
+ *   ipis=N        IPIs from each CPU to each other, once spinning and once halted (default 20)
  *   ticks=N       periodic timer interrupts to wait for (default 20)
  *   slack=MS      how late the timer may be, for a machine that shares its CPUs (default 2000)
+ *   forms=0       leaves out the tour of instructions that access the APIC
  *
  * On plain QEMU: cpus=N.
  */
 #include "guest-tests/lib/guest.h"
+#include "guest-tests/smp/forms.h"
 
 #define VECTOR_COUNT 0x50
 #define VECTOR_LOW   0x51
@@ -40,15 +42,23 @@ static u32 seen(unsigned id)
 	return __atomic_load_n(&received[id], __ATOMIC_ACQUIRE);
 }
 
+/* One turn of a waiting loop. Where vCPUs share a CPU, who waits long gives it up now and then. */
+static void relax(u64 *spins)
+{
+	cpu_pause();
+	if (++*spins % 10000 == 0)
+		time_doze_us(200);
+}
+
 static void wait_for(unsigned to, u32 want, const char *what)
 {
-	u64 limit = time_ns() + TIMEOUT_NS;
+	u64 limit = time_ns() + TIMEOUT_NS, spins = 0;
 
 	while (seen(to) != want) {
 		VERDICT_CHECK(time_ns() < limit,
 		              "%s: cpu %u to cpu %u: %u interrupts instead of %u", what,
 		              cpu_self()->id, to, seen(to), want);
-		cpu_pause();
+		relax(&spins);
 	}
 }
 
@@ -70,9 +80,11 @@ static void send_turn(unsigned self)
 
 static void wait_turn(u32 now)
 {
+	u64 spins = 0;
+
 	while (__atomic_load_n(&turn, __ATOMIC_ACQUIRE) == now) {
 		if (!halted) {
-			cpu_pause();
+			relax(&spins);
 			continue;
 		}
 		cpu_cli();
@@ -240,7 +252,7 @@ static void identity(void *arg)
 
 void guest_main(void)
 {
-	ipis = cmdline_u64("ipis", 50);
+	ipis = cmdline_u64("ipis", 20);
 	ticks = cmdline_u64("ticks", 20);
 	slack_ns = cmdline_u64("slack", 2000) * 1000000;
 	trap_set(VECTOR_COUNT, count_handler);
@@ -249,6 +261,8 @@ void guest_main(void)
 	smp_start();
 	console_printf("smp: %u cpus started\n", smp_count());
 	smp_run(identity, NULL);
+	if (cmdline_u64("forms", 1))
+		forms_check();
 	for (int i = 0; i < 2; i++, halted = true) {
 		turn = 0;
 		smp_run(all_pairs, NULL);
