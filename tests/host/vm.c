@@ -1,0 +1,191 @@
+#include "tests/host/vm.h"
+
+#include "arch/hal.h"
+#include "mm/age.h"
+#include "mm/epoch.h"
+#include "mm/evict.h"
+#include "mm/frame.h"
+#include "tests/host/hal.h"
+
+const struct host_machine host_machines[HOST_MACHINES] = {
+        {&spte_ept_ad, WALKER_EPT_AD},
+        {&spte_ept_track, WALKER_EPT},
+        {&spte_npt_ad, WALKER_NPT},
+        {&spte_npt_track, WALKER_NPT},
+};
+
+static bool must_leave(struct host_vcpu *v, u64 gen)
+{
+	return a32_load_acquire(&v->in_guest) && a64_load_acquire(&v->flushed) < gen;
+}
+
+static void host_shootdown(struct space *s, u64 gen)
+{
+	struct host_vm *vm = s->priv;
+
+	a64_count(&vm->shootdowns, 1);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		while (must_leave(&vm->vcpu[i], gen))
+			hal_pause();
+}
+
+static bool host_ran(struct space *s)
+{
+	struct host_vm *vm = s->priv;
+
+	return a32_xchg(&vm->ran, 0);
+}
+
+static const struct space_ops host_space_ops = {.shootdown = host_shootdown, .ran = host_ran};
+
+void host_frames_create(u64 nframes)
+{
+	const struct frame_extent extent = {hal_ptr_pfn(host_ram(nframes)), nframes};
+
+	ASSERT(frame_init(&extent, 1));
+}
+
+void host_frames_destroy(void)
+{
+	frame_exit();
+}
+
+void host_vm_create(struct host_vm *vm, const struct host_machine *m, u64 npages, unsigned nr_vcpus)
+{
+	*vm = (struct host_vm){.nr_vcpus = nr_vcpus};
+	vm->space = space_create("guest", &host_space_ops, vm);
+	ASSERT(vm->space);
+	ASSERT(gfnmap_add(vm->space, gfn(0), npages));
+	ASSERT(tdp_create(&vm->tdp, vm->space, m->format));
+	for (unsigned i = 0; i < nr_vcpus; i++)
+		walker_init(&vm->vcpu[i].walker, m->walker, vm->tdp.root);
+}
+
+void host_vm_destroy(struct host_vm *vm)
+{
+	space_drain(vm->space);
+	tdp_destroy(&vm->tdp);
+	space_destroy(vm->space);
+}
+
+static void enter_guest(struct host_vm *vm, struct host_vcpu *v)
+{
+	u64 wanted;
+
+	a32_store_full(&v->in_guest, 1);
+	wanted = a64_load(&vm->space->flush.wanted);
+	if (a64_load(&v->flushed) != wanted) {
+		walker_flush(&v->walker);
+		a64_store_release(&v->flushed, wanted);
+	}
+}
+
+/* The guest's instruction, if the walker lets it: plain memory, so that a race detector can judge. */
+static enum walker_result guest_step(struct host_vm *vm, struct host_vcpu *v,
+                                     const struct tdp_access *a, u64 *value)
+{
+	enum walker_result r;
+	hpa_t where;
+
+	enter_guest(vm, v);
+	r = walker_translate(&v->walker, a->gpa, a->write, a->fetch, &where);
+	if (r == WALKER_OK && a->write)
+		*(u64 *)(uintptr_t)where.v = *value;
+	else if (r == WALKER_OK)
+		*value = *(u64 *)(uintptr_t)where.v;
+	a32_store_release(&v->in_guest, 0);
+	return r;
+}
+
+static enum fault_result guest_access(struct host_vm *vm, unsigned vcpu, const struct tdp_access *a,
+                                      u64 *value)
+{
+	struct host_vcpu *v = &vm->vcpu[vcpu];
+
+	a32_store(&vm->ran, 1);
+	for (;;) {
+		enum walker_result r = guest_step(vm, v, a, value);
+		enum fault_result fault;
+
+		if (r == WALKER_OK)
+			return FAULT_FIXED;
+		ASSERT(r == WALKER_FAULT);
+		v->faults++;
+		fault = tdp_fault(&vm->tdp, a);
+		if (fault != FAULT_FIXED && fault != FAULT_RETRY)
+			return fault;
+	}
+}
+
+enum fault_result host_vm_read(struct host_vm *vm, unsigned vcpu, gpa_t a, u64 *value)
+{
+	return guest_access(vm, vcpu, &(struct tdp_access){.gpa = a}, value);
+}
+
+enum fault_result host_vm_fetch(struct host_vm *vm, unsigned vcpu, gpa_t a, u64 *value)
+{
+	return guest_access(vm, vcpu, &(struct tdp_access){.gpa = a, .fetch = true}, value);
+}
+
+enum fault_result host_vm_write(struct host_vm *vm, unsigned vcpu, gpa_t a, u64 value)
+{
+	return guest_access(vm, vcpu, &(struct tdp_access){.gpa = a, .write = true}, &value);
+}
+
+static bool table_below(const struct host_vm *vm, unsigned level, u64 entry)
+{
+	u64 present = vm->vcpu[0].walker.kind == WALKER_NPT ? 1 : 7;
+
+	return level > 1 && (entry & present) && !(entry & BIT(7));
+}
+
+static a64 *table_at(u64 entry)
+{
+	return hal_frame_ptr(pfn((entry & BITS(51, 12)) >> PAGE_SHIFT));
+}
+
+u64 host_vm_spte(struct host_vm *vm, gfn_t g)
+{
+	a64 *table = hal_frame_ptr(hpa_pfn(vm->tdp.root));
+
+	for (unsigned level = 4;; level--) {
+		u64 entry = a64_load(&table[(g.v >> ((level - 1) * 9)) % TABLE_PAGES]);
+
+		if (!table_below(vm, level, entry))
+			return entry;
+		table = table_at(entry);
+	}
+}
+
+u64 host_vm_evict(struct host_vm *vm, u64 target)
+{
+	u64 freed = 0;
+
+	for (unsigned i = 0; i < 2 * GEN_MAX && freed < target; i++) {
+		freed += evict_space(vm->space, target - freed).freed;
+		age_space(vm->space, a64_load(&vm->space->lru.max_seq));
+	}
+	epoch_barrier();
+	return freed;
+}
+
+static u64 leaks_below(const struct host_vm *vm, a64 *table, unsigned level)
+{
+	u64 present = vm->vcpu[0].walker.kind == WALKER_NPT ? 1 : 7, leaks = 0;
+
+	for (unsigned i = 0; i < TABLE_PAGES; i++) {
+		u64 entry = a64_load(&table[i]);
+
+		if (table_below(vm, level, entry))
+			leaks += leaks_below(vm, table_at(entry), level - 1);
+		else if (!(entry & present))
+			leaks += frame_of_pfn(pfn((entry & BITS(51, 12)) >> PAGE_SHIFT)) !=
+			         FRAME_NONE;
+	}
+	return leaks;
+}
+
+u64 host_vm_leaks(struct host_vm *vm)
+{
+	return leaks_below(vm, hal_frame_ptr(hpa_pfn(vm->tdp.root)), 4);
+}

@@ -1,0 +1,66 @@
+/*
+ * A whole guest on the build machine: a space with a TDP, and vCPUs that access its memory through the
+ * hardware walker, with the shootdown handshake of hv/run.c. A vCPU is used by one thread at a time,
+ * which is the CPU host_cpu_set() made it.
+ */
+#pragma once
+
+#include "hv/mmu/tdp.h"
+#include "lib/atomic.h"
+#include "lib/types.h"
+#include "lib/util.h"
+#include "mm/space.h"
+#include "tests/host/walker.h"
+
+#define HOST_VM_VCPUS 4u
+
+/* The four ways to run, for tests that try them all. */
+struct host_machine {
+	const struct spte_format *format;
+	enum walker_kind walker;
+};
+#define HOST_MACHINES 4u
+extern const struct host_machine host_machines[HOST_MACHINES];
+
+struct host_vcpu {
+	struct walker walker;
+	a32 in_guest;
+	a64 flushed; /* flush generation that this or the next stay has honoured */
+	u64 faults;
+};
+
+struct host_vm {
+	struct space *space;
+	struct tdp tdp;
+	unsigned nr_vcpus;
+	struct host_vcpu vcpu[HOST_VM_VCPUS];
+	a32 ran;
+	a64 shootdowns;
+};
+
+/* Frames for all guests, once per test; and back. */
+void host_frames_create(u64 nframes);
+void host_frames_destroy(void);
+
+/* A guest with one slot from gfn 0. Ends the program if it cannot be had. */
+void host_vm_create(struct host_vm *vm, const struct host_machine *m, u64 npages,
+                    unsigned nr_vcpus);
+void host_vm_destroy(struct host_vm *vm);
+
+/*
+ * One aligned 8-byte access of the guest, with the faults it takes until it succeeds. FAULT_FIXED, or
+ * the result that stopped it.
+ */
+enum fault_result host_vm_read(struct host_vm *vm, unsigned vcpu, gpa_t a, u64 *value);
+enum fault_result host_vm_write(struct host_vm *vm, unsigned vcpu, gpa_t a, u64 value);
+enum fault_result host_vm_fetch(struct host_vm *vm, unsigned vcpu, gpa_t a, u64 *value);
+
+/* Entry that maps the page now, 0 if none does. For looking, not for changing. */
+u64 host_vm_spte(struct host_vm *vm, gfn_t g);
+/* Evicts the page if it is resident and old: ages until it is, then asks the evictor. */
+u64 host_vm_evict(struct host_vm *vm, u64 target);
+/*
+ * I6 over every table of the MMU, by the manuals' definition of "not present" and not by the code under
+ * test: whether an entry that hardware takes for not present has one of our frames in it. Counts them.
+ */
+u64 host_vm_leaks(struct host_vm *vm);
