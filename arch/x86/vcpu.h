@@ -55,6 +55,16 @@ struct arch_vcpu {
 	u64 deadline_ns;      /* the guest leaves no later than this: 0 = no limit. Used by vendors that
 				 have a preemption timer; others rely on the local APIC's interrupt */
 	u16 id;		      /* system-wide number, 1.., of this vCPU: VPID, or wish for an ASID */
+	bool ad;	      /* let hardware keep Accessed and Dirty; needs vendor_caps.ad */
+	u8 cr8;		      /* the guest's task priority class (bits 7:4 of its APIC's TPR) */
 	s32 loaded_cpu;	      /* CPU on which the control block is current, -1 none */
 	void *control;	      /* vendor's: VMCB or VMCS and what goes with it */
+
+	/* The vendors' own; nobody else looks. */
+	u32 event;	 /* what the next entry delivers, in the manuals' layout; 0 nothing */
+	u32 event_error; /* its error code */
+	bool nmi_wanted; /* an NMI that waits until the guest can take one */
+	u64 dr[4];	 /* DR0-3 and (VMX) DR6 while not loaded */
+	u64 dr6;
 };
+static_assert(offsetof(struct arch_vcpu, gpr) == 0, "run.S of both vendors");

@@ -99,6 +99,8 @@ struct vendor_caps {
 	bool unrestricted; /* real mode and unpaged guests run natively */
 	bool preemption_timer;
 	bool decode_len;   /* instruction length comes with the exit */
+	bool xsetbv_exits; /* XSETBV leaves the guest: a VM may be offered XSAVE. Final after the
+			      boot CPU's enable() */
 	u32 nr_tags;	   /* ASIDs or VPIDs, 0 none */
 };
 
@@ -143,12 +145,24 @@ struct vendor_ops {
 
 	/* Before the next guest instruction, drop every cached translation of this vCPU on this CPU. */
 	void (*flush)(struct arch_vcpu *v);
+
+	/* NMI context, any NMI of this CPU: see vendor_nmi(). NULL: not needed. */
+	void (*nmi)(void);
 };
 
 /* The vendor of this machine, NULL until vendor_init() found one. Constant afterwards. */
 extern const struct vendor_ops *vendor;
 extern struct vendor_caps vendor_caps;
 extern const struct vendor_ops svm_ops, vmx_ops;
+
+/*
+ * For the NMI handler, on every NMI: a kick that arrives between the caller's last look at its
+ * requests and the entry must not be lost, so the guest that is about to be entered leaves again
+ * with VEXIT_NMI. NMI context; a no-op without vendor.
+ */
+void vendor_nmi(void);
+/* Adds a line to caps; for the vendors' probe(). */
+void vendor_cap_add(struct vendor_caps *caps, const char *name, bool have, const char *fallback);
 
 /*
  * Chooses the vendor by probing. On anything but VENDOR_OK, *why is one sentence that says which and

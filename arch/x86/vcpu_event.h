@@ -1,0 +1,30 @@
+/*
+ * The event that the next entry delivers, and what becomes of one whose delivery an exit cut short.
+ * Both vendors describe events with the same 32 bits (AMD APM vol. 2, section 15.20; Intel SDM
+ * vol. 3, section 25.8.3), so this is written once.
+ */
+#pragma once
+
+#include "arch/x86/vcpu.h"
+#include "arch/x86/vendor.h"
+#include "lib/types.h"
+#include "lib/util.h"
+
+#define EVENT_VECTOR    0xffu
+#define EVENT_TYPE      (7u << 8)
+#define EVENT_TYPE_EXT  (0u << 8)
+#define EVENT_TYPE_NMI  (2u << 8)
+#define EVENT_TYPE_EXC  (3u << 8)
+#define EVENT_HAS_ERROR (1u << 11)
+#define EVENT_VALID     (1u << 31)
+
+/* inject() of both vendors: replaces what waits; an NMI is remembered beside it. vCPU loaded. */
+void vcpu_event_inject(struct arch_vcpu *v, const struct vevent *event);
+/*
+ * After an exit: `info` and `error` as hardware left them about the event it was delivering
+ * (EXITINTINFO, IDT-vectoring information). What the guest would not raise again by itself is
+ * queued for the next entry.
+ */
+void vcpu_event_interrupted(struct arch_vcpu *v, u32 info, u32 error);
+/* Queues hardware exception `vector`, as inject() does. */
+void vcpu_event_exception(struct arch_vcpu *v, u8 vector, bool has_error, u32 error);
