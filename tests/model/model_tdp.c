@@ -1,0 +1,285 @@
+/*
+ * Random guests against an oracle that remembers every word they wrote: two vCPUs with TLBs of their own,
+ * the hypervisor's accesses, aging, eviction by the real evictor, single zaps, all interleaved at random
+ * on every entry format. What comes back is what was written (I8), nothing that is not present names a
+ * frame (I6), and the audit is clean all the way.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mm/age.h"
+#include "mm/audit.h"
+#include "mm/epoch.h"
+#include "mm/evict.h"
+#include "mm/frame.h"
+#include "mm/reclaim.h"
+#include "mm/store.h"
+#include "tests/host/hal.h"
+#include "tests/host/vm.h"
+
+#define PAGES     700u
+#define FRAMES    400u /* the pool takes its part of them */
+#define WORDS     4u   /* of each page, that the guests use */
+#define WORD_STEP (PAGE_SIZE / WORDS)
+#define VCPUS     2u
+
+static struct host_vm vm;
+static u64 oracle[PAGES][WORDS];
+static u64 seed, step;
+
+static void fail(const char *what, u64 g, u64 expected, u64 found)
+{
+	printf("%s: step %llu: %s: gfn %llu, expected %#llx, found %#llx\n", vm.tdp.format->name,
+	       (unsigned long long)step, what, (unsigned long long)g, (unsigned long long)expected,
+	       (unsigned long long)found);
+	exit(1);
+}
+
+static u64 random_below(u64 n)
+{
+	return host_random(&seed) % n;
+}
+
+/* Few pages are hot, so that generations mean something. */
+static u64 random_page(void)
+{
+	return random_below(4) ? random_below(PAGES / 8) : random_below(PAGES);
+}
+
+static u64 random_value(void)
+{
+	/* Zero and filled pages, pages that pack well and badly: all stores have work. */
+	switch (random_below(4)) {
+	case 0:
+		return 0;
+	case 1:
+		return 0x0101010101010101ull * random_below(3);
+	default:
+		return host_random(&seed);
+	}
+}
+
+static void must(enum fault_result result, u64 g)
+{
+	if (result != FAULT_FIXED)
+		fail("access fails", g, FAULT_FIXED, result);
+}
+
+static gpa_t address(u64 g, u64 word)
+{
+	return gpa(g * PAGE_SIZE + word * WORD_STEP);
+}
+
+static void do_read(void)
+{
+	u64 g = random_page(), word = random_below(WORDS), value = 0;
+
+	must(host_vm_read(&vm, (unsigned)random_below(VCPUS), address(g, word), &value), g);
+	if (value != oracle[g][word])
+		fail("guest reads", g, oracle[g][word], value);
+}
+
+static void do_write(void)
+{
+	u64 g = random_page(), word = random_below(WORDS);
+
+	oracle[g][word] = random_value();
+	must(host_vm_write(&vm, (unsigned)random_below(VCPUS), address(g, word), oracle[g][word]),
+	     g);
+}
+
+static void do_fill(void)
+{
+	u64 g = random_page(), value = random_value();
+
+	for (u64 i = 0; i < PAGE_SIZE / 8; i++)
+		must(host_vm_write(&vm, 0, gpa(g * PAGE_SIZE + i * 8), value), g);
+	for (u64 word = 0; word < WORDS; word++)
+		oracle[g][word] = value;
+}
+
+static void do_hypervisor_read(void)
+{
+	u64 g = random_page(), word = random_below(WORDS), value = 0;
+
+	if (tdp_read_guest(&vm.tdp, address(g, word), &value, 8) != 8 || value != oracle[g][word])
+		fail("hypervisor reads", g, oracle[g][word], value);
+}
+
+static void do_hypervisor_write(void)
+{
+	u64 g = random_page(), word = random_below(WORDS);
+
+	oracle[g][word] = random_value();
+	if (tdp_write_guest(&vm.tdp, address(g, word), &oracle[g][word], 8) != 8)
+		fail("hypervisor writes", g, 8, 0);
+}
+
+static void do_age(void)
+{
+	u64 bitmap[NOTIFIER_WORDS], visited = 0;
+	unsigned n = 1 + (unsigned)random_below(512);
+
+	memset(bitmap, 0xff, sizeof(bitmap));
+	notifier_age(vm.space, gfn(random_below(PAGES)), n, bitmap,
+	             random_below(3) ? NOTIFIER_CLEAR : NOTIFIER_TEST, &visited);
+}
+
+static void do_pass(void)
+{
+	age_space(vm.space, a64_load(&vm.space->lru.max_seq));
+}
+
+static void do_evict(void)
+{
+	evict_space(vm.space, 1 + random_below(32));
+}
+
+/* Translations may be dropped at will: the gfn map is the authority. */
+static void do_drop_translation(void)
+{
+	u64 g = random_page();
+	struct notifier_zap zap;
+	struct frame *f;
+	a64 *where;
+	u64 word;
+
+	invalidate_begin(vm.space, gfn(g), gfn(g));
+	notifier_zap(vm.space, gfn(g), &zap);
+	epoch_enter();
+	where = gfnmap_word(vm.space, gfn(g));
+	word = a64_load(where);
+	f = gfn_word_tag(word) == GFN_RESIDENT ? frame_at(gfn_word_frame(word)) : NULL;
+	epoch_exit();
+	invalidate_end(vm.space, gfn(g), gfn(g));
+	if (zap.mapped != (f != NULL) && zap.mapped)
+		fail("mapped without a frame", g, 0, word);
+	/* As every zap must: what the entry knew goes to the core. */
+	if (zap.dirty)
+		must(fault_make_dirty(vm.space, gfn(g)), g);
+	flush_wait(vm.space, flush_request(vm.space));
+}
+
+static void do_flush(void)
+{
+	flush_wait(vm.space, flush_request(vm.space));
+}
+
+static void do_check(void)
+{
+	u64 leaks = host_vm_leaks(&vm), faults = audit_all(NULL);
+
+	if (leaks)
+		fail("frame numbers in entries that are not present", 0, 0, leaks);
+	if (faults)
+		fail(host_log_last(), 0, 0, faults);
+}
+
+static const struct {
+	void (*run)(void);
+	unsigned weight;
+} actions[] = {
+        {do_read, 400},
+        {do_write, 300},
+        {do_fill, 10},
+        {do_hypervisor_read, 40},
+        {do_hypervisor_write, 40},
+        {do_age, 60},
+        {do_pass, 20},
+        {do_evict, 30},
+        {do_drop_translation, 60},
+        {do_flush, 20},
+        {do_check, 1},
+};
+
+static void do_something(void)
+{
+	u64 total = 0, at;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(actions); i++)
+		total += actions[i].weight;
+	at = random_below(total);
+	for (unsigned i = 0; i < ARRAY_SIZE(actions); i++) {
+		if (at < actions[i].weight) {
+			actions[i].run();
+			return;
+		}
+		at -= actions[i].weight;
+	}
+}
+
+static void read_everything(void)
+{
+	for (u64 g = 0; g < PAGES; g++) {
+		for (u64 word = 0; word < WORDS; word++) {
+			u64 value = 0;
+
+			must(host_vm_read(&vm, 0, address(g, word), &value), g);
+			if (value != oracle[g][word])
+				fail("at the end", g, oracle[g][word], value);
+		}
+	}
+}
+
+static void report(void)
+{
+	const struct space_stats *s = &vm.space->stats;
+
+	printf("%s: %llu steps, %llu faults, %llu fast, %llu evictions (%llu clean), %llu "
+	       "refaults, "
+	       "%llu entries visited\n",
+	       vm.tdp.format->name, (unsigned long long)step,
+	       (unsigned long long)a64_load(&s->faults_total),
+	       (unsigned long long)a64_load(&vm.tdp.fixed_fast_total),
+	       (unsigned long long)a64_load(&s->evictions_total),
+	       (unsigned long long)a64_load(&s->clean_evictions_total),
+	       (unsigned long long)a64_load(&s->refaults_total),
+	       (unsigned long long)a64_load(&s->visited_total));
+	/* The run is worth nothing if it did not come to these. */
+	if (!a64_load(&s->evictions_total) || !a64_load(&s->clean_evictions_total) ||
+	    !a64_load(&s->refaults_total))
+		fail("nothing was evicted or came back", 0, 1, 0);
+}
+
+static void run(const struct host_machine *m, u64 steps)
+{
+	memset(oracle, 0, sizeof(oracle));
+	host_vm_create(&vm, m, PAGES, VCPUS);
+	for (step = 0; step < steps; step++)
+		do_something();
+	do_check();
+	read_everything();
+	do_check();
+	report();
+	host_vm_destroy(&vm);
+	if (frame_free_count() != FRAMES)
+		fail("frames are missing", 0, FRAMES, frame_free_count());
+}
+
+static void wake(void)
+{
+}
+static void out_of_memory(struct space *victim, const char *why)
+{
+	(void)victim;
+	fail(why, 0, 0, 0);
+}
+
+int main(void)
+{
+	static const struct reclaim_ops ops = {.wake = wake, .out_of_memory = out_of_memory};
+	u64 steps = host_steps(400000);
+	const char *text = getenv("VARVE_SEED");
+
+	host_frames_create(FRAMES);
+	reclaim_init(&ops);
+	if (!store_init())
+		return 1;
+	for (unsigned i = 0; i < HOST_MACHINES; i++) {
+		seed = (text ? strtoull(text, NULL, 0) : 0x7d9) + i;
+		run(&host_machines[i], steps);
+	}
+	host_frames_destroy();
+	return 0;
+}

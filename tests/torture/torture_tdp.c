@@ -1,0 +1,256 @@
+/*
+ * Threads that do to one guest's memory what CPUs do: vCPUs that touch it through their TLBs and fault, an
+ * ager, an evictor, somebody who drops translations. Under the race detector, on real cores. Every vCPU
+ * has a word of its own in each page and remembers it.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mm/age.h"
+#include "mm/audit.h"
+#include "mm/epoch.h"
+#include "mm/evict.h"
+#include "mm/frame.h"
+#include "mm/reclaim.h"
+#include "mm/store.h"
+#include "tests/host/hal.h"
+#include "tests/host/vm.h"
+
+#define PAGES   600u
+#define FRAMES  400u
+#define VCPUS   2u
+#define AGER    VCPUS
+#define EVICTOR (VCPUS + 1)
+#define CPUS    (VCPUS + 2)
+
+/*
+ * An evictor reads a page that is rescued and written meanwhile: on purpose, what it stored is dropped
+ * then (mm/evict.c). All else that the detector finds is a fault.
+ */
+const char *__tsan_default_suppressions(void);
+const char *__tsan_default_suppressions(void)
+{
+	return "race:store_put\n";
+}
+
+static struct host_vm vm;
+static u64 oracle[VCPUS][PAGES];
+static u64 steps;
+static a32 running; /* vCPU threads that are */
+static u64 hypervisor_accesses[VCPUS];
+
+static void fail(unsigned cpu, const char *what, u64 g, u64 expected, u64 found)
+{
+	printf("%s: cpu %u: %s: gfn %llu, expected %#llx, found %#llx\n", vm.tdp.format->name, cpu,
+	       what, (unsigned long long)g, (unsigned long long)expected,
+	       (unsigned long long)found);
+	fflush(stdout);
+	_Exit(1);
+}
+
+/* FAULT_NO_MEMORY: let the evictor work, as a scheduler would. */
+static void access_page(unsigned cpu, u64 g, bool write)
+{
+	gpa_t at = gpa(g * PAGE_SIZE + cpu * 8);
+	enum fault_result r;
+	u64 value = 0;
+
+	do {
+		r = write ? host_vm_write(&vm, cpu, at, oracle[cpu][g])
+		          : host_vm_read(&vm, cpu, at, &value);
+		if (r == FAULT_NO_MEMORY) {
+			epoch_poll();
+			hal_pause();
+		}
+	} while (r == FAULT_NO_MEMORY);
+	if (r != FAULT_FIXED)
+		fail(cpu, "access fails", g, FAULT_FIXED, r);
+	if (!write && value != oracle[cpu][g])
+		fail(cpu, "reads", g, oracle[cpu][g], value);
+}
+
+static void access_by_hypervisor(unsigned cpu, u64 g, bool write)
+{
+	gpa_t at = gpa(g * PAGE_SIZE + cpu * 8);
+	u64 value = 0, done;
+
+	done = write ? tdp_write_guest(&vm.tdp, at, &oracle[cpu][g], 8)
+	             : tdp_read_guest(&vm.tdp, at, &value, 8);
+	hypervisor_accesses[cpu] += done == 8;
+	/* Short of memory: nothing was copied, say it again through the guest. */
+	if (done != 8)
+		access_page(cpu, g, write);
+	else if (!write && value != oracle[cpu][g])
+		fail(cpu, "hypervisor reads", g, oracle[cpu][g], value);
+}
+
+static void *run_vcpu(void *arg)
+{
+	unsigned cpu = (unsigned)(uintptr_t)arg;
+	u64 seed = 0x70c + cpu;
+
+	host_cpu_set(cpu);
+	for (u64 i = 0; i < steps; i++) {
+		u64 r = host_random(&seed);
+		u64 g = r % 4 ? (r >> 8) % (PAGES / 8) : (r >> 8) % PAGES;
+		bool write = r >> 40 & 1;
+
+		if (write)
+			oracle[cpu][g] = host_random(&seed) % 3 ? host_random(&seed) : 0;
+		if ((r >> 48) % 16)
+			access_page(cpu, g, write);
+		else
+			access_by_hypervisor(cpu, g, write);
+		if (i % 64 == 0)
+			epoch_poll();
+	}
+	a32_fetch_add(&running, -1u);
+	return NULL;
+}
+
+/* Pins the page's frame, so that no evictor has it in hand or takes it; FRAME_NONE if it cannot. */
+static u32 pin_page(u64 g)
+{
+	u32 frame = FRAME_NONE;
+	u64 word;
+
+	epoch_enter();
+	word = a64_load(gfnmap_word(vm.space, gfn(g)));
+	if (gfn_word_tag(word) == GFN_RESIDENT && frame_pin_try(gfn_word_frame(word)))
+		frame = gfn_word_frame(word);
+	if (frame != FRAME_NONE &&
+	    a64_load(gfnmap_word(vm.space, gfn(g))) != gfn_word(GFN_RESIDENT, frame)) {
+		frame_unpin(frame);
+		frame = FRAME_NONE;
+	}
+	epoch_exit();
+	return frame;
+}
+
+/* Translations may go at any time, if what they knew of Dirty is handed on. */
+static void drop_translation(u64 g)
+{
+	struct notifier_zap zap;
+	u32 frame = pin_page(g);
+
+	if (frame == FRAME_NONE)
+		return;
+	invalidate_begin(vm.space, gfn(g), gfn(g));
+	notifier_zap(vm.space, gfn(g), &zap);
+	/* Before anybody can map the page anew: a fault inside the range starts over. */
+	if (zap.dirty)
+		while (fault_make_dirty(vm.space, gfn(g)) == FAULT_RETRY)
+			hal_pause();
+	invalidate_end(vm.space, gfn(g), gfn(g));
+	flush_wait(vm.space, flush_request(vm.space));
+	frame_unpin(frame);
+}
+
+static void *run_ager(void *arg)
+{
+	u64 seed = 0xa9e, visited = 0;
+
+	(void)arg;
+	host_cpu_set(AGER);
+	while (a32_load(&running)) {
+		u64 bitmap[NOTIFIER_WORDS];
+
+		memset(bitmap, 0xff, sizeof(bitmap));
+		notifier_age(vm.space, gfn(host_random(&seed) % PAGES), 256, bitmap,
+		             NOTIFIER_CLEAR | NOTIFIER_FAST_ONLY, &visited);
+		age_space(vm.space, a64_load(&vm.space->lru.max_seq));
+		epoch_poll();
+		hal_pause();
+	}
+	return NULL;
+}
+
+static void *run_evictor(void *arg)
+{
+	u64 seed = 0xe71;
+
+	(void)arg;
+	host_cpu_set(EVICTOR);
+	while (a32_load(&running)) {
+		evict_space(vm.space, 16);
+		drop_translation(host_random(&seed) % PAGES);
+		epoch_poll();
+		hal_pause();
+	}
+	return NULL;
+}
+
+static void check(void)
+{
+	u64 leaks = host_vm_leaks(&vm), faults = audit_all(NULL);
+
+	if (leaks || faults)
+		fail(0, faults ? host_log_last() : "frame numbers left behind", 0, 0,
+		     leaks + faults);
+	for (unsigned cpu = 0; cpu < VCPUS; cpu++)
+		for (u64 g = 0; g < PAGES; g++)
+			access_page(cpu, g, false);
+}
+
+static void report(void)
+{
+	const struct space_stats *s = &vm.space->stats;
+
+	printf("%s: %llu faults, %llu fast, %llu evictions (%llu clean), %llu refaults, %llu "
+	       "rescues, "
+	       "%llu visited, %llu by the hypervisor\n",
+	       vm.tdp.format->name, (unsigned long long)a64_load(&s->faults_total),
+	       (unsigned long long)a64_load(&vm.tdp.fixed_fast_total),
+	       (unsigned long long)a64_load(&s->evictions_total),
+	       (unsigned long long)a64_load(&s->clean_evictions_total),
+	       (unsigned long long)a64_load(&s->refaults_total),
+	       (unsigned long long)a64_load(&s->rescues_total),
+	       (unsigned long long)a64_load(&s->visited_total),
+	       (unsigned long long)(hypervisor_accesses[0] + hypervisor_accesses[1]));
+	if (!a64_load(&s->refaults_total) || !a64_load(&s->evictions_total))
+		fail(0, "nothing was evicted or came back", 0, 1, 0);
+}
+
+static void torture(const struct host_machine *m)
+{
+	void *(*const run[CPUS])(void *) = {run_vcpu, run_vcpu, run_ager, run_evictor};
+	pthread_t thread[CPUS];
+
+	memset(oracle, 0, sizeof(oracle));
+	host_vm_create(&vm, m, PAGES, VCPUS);
+	a32_store(&running, VCPUS);
+	for (unsigned i = 0; i < CPUS; i++)
+		if (pthread_create(&thread[i], NULL, run[i], (void *)(uintptr_t)i))
+			fail(i, "no thread", 0, 0, 0);
+	for (unsigned i = 0; i < CPUS; i++)
+		pthread_join(thread[i], NULL);
+	check();
+	report();
+	host_vm_destroy(&vm);
+}
+
+static void wake(void)
+{
+}
+static void out_of_memory(struct space *victim, const char *why)
+{
+	(void)victim;
+	fail(hal_cpu_id(), why, 0, 0, 0);
+}
+
+int main(void)
+{
+	static const struct reclaim_ops ops = {.wake = wake, .out_of_memory = out_of_memory};
+
+	steps = host_steps(50000);
+	host_cpu_count_set(CPUS);
+	host_frames_create(FRAMES);
+	reclaim_init(&ops);
+	if (!store_init())
+		return 1;
+	for (unsigned i = 0; i < HOST_MACHINES; i++)
+		torture(&host_machines[i]);
+	return 0;
+}
