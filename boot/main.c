@@ -15,6 +15,7 @@
 #include "boot/multiboot2.h"
 #include "boot/options.h"
 #include "boot/raw.h"
+#include "boot/selftest.h"
 #include "boot/smp.h"
 #include "lib/fmt.h"
 #include "lib/string.h"
@@ -213,6 +214,18 @@ static void start_machine(void)
 	log_machine();
 }
 
+static void test_machine(const struct boot_options *options)
+{
+	const char *why = selftest_mappings();
+
+	if (!why && options->selftest_wx)
+		why = selftest_wx();
+	if (why)
+		fail(why);
+	hal_log(HAL_INFO, "page tables: nothing is both writable and executable%s",
+	        options->selftest_wx ? "; self test wx passed" : "");
+}
+
 void boot_main(u32 magic, u32 info)
 {
 	struct boot_options options;
@@ -235,6 +248,7 @@ void boot_main(u32 magic, u32 info)
 	hv_init(&boot_info);
 	smp_start(&boot_info, &options, map.low_page);
 	hal_log(HAL_INFO, "%u of %u CPUs run", hal_cpu_count(), max_of(acpi.nr_cpus, 1u));
+	test_machine(&options);
 	smp_release();
 	hv_main();
 }

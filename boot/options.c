@@ -63,7 +63,10 @@ static bool choose_u32(const char *cmdline, const char *key, u32 min, u32 *out)
 
 void options_apply(const char *cmdline, struct boot_options *out)
 {
-	int sink = CONSOLE_COM1, level = (int)console_level();
+	static const struct choice selftests[] = {
+	        {"wx", 1}, {"trap", 0}, {"stack", 0}, {"panic", 0}, {"nmi", 0}, /* the rest: hv's */
+	};
+	int sink = CONSOLE_COM1, level = (int)console_level(), wx = 0;
 	bool sink_ok = choose(cmdline, "console", consoles, ARRAY_SIZE(consoles), &sink);
 	bool level_ok = choose(cmdline, "loglevel", levels, ARRAY_SIZE(levels), &level);
 
@@ -74,7 +77,9 @@ void options_apply(const char *cmdline, struct boot_options *out)
 	if (!level_ok)
 		hal_log(HAL_WARN,
 		        "loglevel=: unknown value; it is error, warn, info, debug or 0..3");
-	*out = (struct boot_options){.max_cpus = HAL_MAX_CPUS};
+	if (!choose(cmdline, "selftest", selftests, ARRAY_SIZE(selftests), &wx))
+		hal_log(HAL_WARN, "selftest=: unknown value; it is wx, trap, stack, panic or nmi");
+	*out = (struct boot_options){.max_cpus = HAL_MAX_CPUS, .selftest_wx = wx != 0};
 	if (!choose_u32(cmdline, "maxcpus", 1, &out->max_cpus))
 		hal_log(HAL_WARN, "maxcpus=: it is a number from 1");
 	out->has_fail_cpu = has_key(cmdline, "failcpu");

@@ -81,9 +81,20 @@ static void detect_extended(struct cpu_features *f)
 		f->phys_bits = cpuid(0x80000008, 0).eax & 0xff;
 }
 
+/* Some CPUs pad their name in front. */
+static void trim_model_name(struct cpu_features *f)
+{
+	size_t skip = 0;
+
+	while (f->model_name[skip] == ' ')
+		skip++;
+	memmove(f->model_name, f->model_name + skip, sizeof(f->model_name) - skip);
+}
+
 void cpu_detect(void)
 {
 	detect_names(&cpu_features);
+	trim_model_name(&cpu_features);
 	detect_basic(&cpu_features);
 	detect_extended(&cpu_features);
 }
