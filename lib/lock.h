@@ -29,6 +29,7 @@ enum lock_class {
 	LOCK_STACK = 112,
 	LOCK_PAGING = 115, /* the hypervisor's own page tables; allocates */
 	LOCK_HOSTMEM = 120,
+	LOCK_DEVICE = 125, /* emulated devices of one VM; what they print takes the console */
 	LOCK_CONSOLE = 130,
 };
 

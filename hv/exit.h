@@ -1,0 +1,30 @@
+/* What a guest's exits lead to. */
+#pragma once
+
+#include "lib/types.h"
+#include "lib/util.h"
+
+struct vcpu;
+struct vexit_fault;
+struct vexit_io;
+
+/* Deals with v->exit, on the vCPU's thread, after its mode is OUTSIDE. May give up the CPU. */
+void exit_handle(struct vcpu *v);
+/* exit_fault.c: second-level faults, and accesses to what is no RAM. */
+void exit_fault(struct vcpu *v, const struct vexit_fault *fault);
+/* exit_io.c: I/O ports. */
+void exit_io(struct vcpu *v, const struct vexit_io *io);
+/* exit_msr.c */
+void exit_rdmsr(struct vcpu *v);
+void exit_wrmsr(struct vcpu *v);
+void exit_xsetbv(struct vcpu *v);
+/*
+ * Steps over the instruction that left the guest: its length is that of v->exit, or is found by
+ * fetching and decoding it. False: not now (the guest executes it again), or not at all (the VM was
+ * stopped with a line). So nothing of the instruction may have been carried out before.
+ */
+bool exit_step(struct vcpu *v) must_check;
+/* Lets others run (memory is short, the guest spins); the world may stop meanwhile. */
+void exit_yield(struct vcpu *v);
+/* Stops the VM over an instruction, whose bytes are named. */
+void exit_stop_insn(struct vcpu *v, const char *what, const u8 *bytes, unsigned n);

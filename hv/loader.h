@@ -1,0 +1,22 @@
+/* Puts a guest's image and the multiboot information into its memory. */
+#pragma once
+
+#include "hv/bootinfo.h"
+#include "lib/types.h"
+#include "lib/util.h"
+
+struct scenario_vm;
+struct vcpu;
+struct vm;
+
+/*
+ * Parses the image of a VM that is to have config->memory_bytes into vm->elf. False, with a line
+ * that names VM, image and what is wrong. Boot CPU, before any guest starts.
+ */
+bool loader_check(struct vm *vm) must_check;
+/*
+ * On the thread of vCPU 0: copies the segments through ordinary faults (so that an image may be
+ * larger than the host's memory), writes the boot information and sets the registers. False: the VM
+ * was stopped meanwhile, or here, with a line.
+ */
+bool loader_load(struct vcpu *v) must_check;

@@ -1,0 +1,278 @@
+#include "hv/monitor.h"
+
+#include "arch/hal.h"
+#include "hv/reclaimer.h"
+#include "hv/scenario.h"
+#include "hv/stats.h"
+#include "hv/thread.h"
+#include "hv/verdict.h"
+#include "hv/vm.h"
+#include "hv/world.h"
+#include "lib/fmt.h"
+#include "lib/hist.h"
+#include "mm/audit.h"
+#include "mm/epoch.h"
+#include "mm/frame.h"
+#include "mm/store.h"
+
+#define MIB(bytes) ((ull)(bytes) >> 20)
+
+typedef unsigned long long ull;
+
+static struct thread *thread;
+static const struct scenario *scenario;
+
+static struct {
+	u64 audits, faults; /* audits so far, and what they found */
+	u64 frames_checked;
+	u64 saved_pages;            /* most pages beyond the frames in use, seen at a time */
+	struct store_stats fullest; /* the store when it held most */
+	bool down[VM_MAX];          /* dealt with */
+	bool late[VM_MAX];          /* was running when time was over */
+} run;
+
+/* Frames that guests' pages and the pool have now. */
+static u64 frames_in_use(void)
+{
+	return frame_total() - frame_free_count();
+}
+
+static void note_savings(void)
+{
+	struct store_stats st;
+	u64 pages = 0, frames = frames_in_use();
+
+	for (unsigned i = 0; i < vm_count; i++)
+		pages += vm_pages_in_use(&vms[i]);
+	if (pages > frames)
+		run.saved_pages = max_of(run.saved_pages, pages - frames);
+	store_snapshot(&st);
+	if (st.objects >= run.fullest.objects)
+		run.fullest = st;
+}
+
+static void show_all(u64 now)
+{
+	struct stats_vm s;
+
+	for (unsigned i = 0; i < vm_count; i++) {
+		stats_take(&vms[i], now, &s);
+		table_row(&s);
+		stats_vm(&s);
+	}
+	stats_host(now);
+}
+
+static void audit(const char *when)
+{
+	u64 frames = 0, faults;
+
+	world_stop();
+	epoch_barrier();
+	faults = audit_all(&frames);
+	world_resume();
+	run.audits++;
+	run.faults += faults;
+	run.frames_checked += frames;
+	if (faults)
+		hal_log(HAL_ERROR, "audit %s: %llu faults", when, (ull)faults);
+}
+
+static unsigned still_running(void)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < vm_count; i++)
+		n += !run.down[i];
+	return n;
+}
+
+/* Does its end agree with `expect`? */
+static bool as_expected(const struct vm *vm)
+{
+	switch (vm->config->expect) {
+	case SCENARIO_EXPECT_PASS:
+		return a32_load(&vm->state) == VM_PASSED;
+	case SCENARIO_EXPECT_FAIL:
+		return a32_load(&vm->state) == VM_FAILED;
+	case SCENARIO_EXPECT_STOP:
+		return a32_load(&vm->state) == VM_STOPPED;
+	}
+	return false;
+}
+
+/* Its memory is kept for the last audit if nobody is left who could use it. */
+static void vm_is_over(unsigned i)
+{
+	struct vm *vm = &vms[i];
+
+	note_savings();
+	audit(vm->name);
+	run.down[i] = true;
+	if (still_running())
+		vm_take_down(vm);
+	stats_result(vm, as_expected(vm), vm->why);
+}
+
+static void collect_ended(void)
+{
+	for (unsigned i = 0; i < vm_count; i++)
+		if (!run.down[i] && !vm_running(&vms[i]) &&
+		    !a32_load_acquire(&vms[i].live)) /* ord V3 */
+			vm_is_over(i);
+}
+
+static void time_is_over(void)
+{
+	for (unsigned i = 0; i < vm_count; i++)
+		vm_stop(&vms[i], VM_FAILED, "it neither passed nor failed in the scenario's time");
+	while (still_running()) {
+		thread_block();
+		collect_ended();
+	}
+}
+
+static void watch(void)
+{
+	u64 end = hal_time_ns() + scenario->time_ns;
+	u64 next = hal_time_ns() + scenario->stats_ns;
+
+	while (still_running()) {
+		u64 now = hal_time_ns();
+
+		collect_ended();
+		if (now >= end) {
+			time_is_over();
+			break;
+		}
+		if (now >= next) {
+			note_savings();
+			show_all(now);
+			next = max_of(next + scenario->stats_ns, now);
+		}
+		if (still_running())
+			thread_sleep_until(min_of(next, end));
+	}
+}
+
+/* The memory of all VMs must come back whole. */
+static u64 frames_lost(void)
+{
+	for (unsigned i = 0; i < vm_count; i++)
+		if (vms[i].space)
+			vm_take_down(&vms[i]);
+	epoch_barrier();
+	return frames_in_use() - frame_pool_count();
+}
+
+static u64 worst_fault(void)
+{
+	u64 worst = 0;
+
+	for (unsigned i = 0; i < vm_count; i++)
+		worst = max_of(worst, a64_load(&vm_stats(&vms[i])->fault_ns.max));
+	return worst;
+}
+
+static void show_results(void)
+{
+	for (unsigned i = 0; i < vm_count; i++) {
+		struct vm *vm = &vms[i];
+		const struct space_stats *st = vm_stats(vm);
+
+		hal_log(HAL_INFO,
+		        "vm %s: %s: %s%s%s after %llu ms; %llu faults (p50 %llu us, p99 %llu us, "
+		        "worst "
+		        "%llu us), %llu evictions, %llu refaults",
+		        vm->name, as_expected(vm) ? "PASS" : "FAIL", vm_state_name(vm),
+		        vm->why[0] ? ": " : "", vm->why,
+		        (ull)(vm->ended_ns - vm->started_ns) / 1000000,
+		        (ull)a64_load(&st->faults_total),
+		        (ull)hist_percentile(&st->fault_ns, 500) / 1000,
+		        (ull)hist_percentile(&st->fault_ns, 990) / 1000,
+		        (ull)a64_load(&st->fault_ns.max) / 1000,
+		        (ull)a64_load(&st->evictions_total), (ull)a64_load(&st->refaults_total));
+	}
+}
+
+/* Percent of its pages' size that the pool took when it was fullest, with all that it needs. */
+static u64 pool_ratio_pct(void)
+{
+	const struct store_stats *st = &run.fullest;
+	u64 pages = st->objects << PAGE_SHIFT;
+
+	return pages ? ((st->pool_frames << PAGE_SHIFT) + st->meta_bytes) * 100 / pages : 0;
+}
+
+static const char *why_failed(u64 lost, char *text, size_t size)
+{
+	for (unsigned i = 0; i < vm_count; i++) {
+		if (as_expected(&vms[i]))
+			continue;
+		fmt_snprintf(text, size, "vm %s %s%s%s", vms[i].name, vm_state_name(&vms[i]),
+		             vms[i].why[0] ? ": " : "", vms[i].why);
+		return text;
+	}
+	if (run.faults)
+		fmt_snprintf(text, size, "the audit found %llu faults", (ull)run.faults);
+	else if (lost)
+		fmt_snprintf(text, size, "%llu frames did not come back", (ull)lost);
+	else
+		return NULL;
+	return text;
+}
+
+static noreturn_fn void end_of_scenario(void)
+{
+	char text[VM_WHY_MAX + 64];
+	struct stats_end end = {.why = ""};
+	const char *why;
+	u64 lost;
+
+	audit("at the end");
+	show_all(hal_time_ns());
+	lost = frames_lost();
+	show_results();
+	end.saved_bytes = run.saved_pages << PAGE_SHIFT;
+	end.pool_ratio_pct = pool_ratio_pct();
+	end.worst_fault_ns = worst_fault();
+	why = why_failed(lost, text, sizeof(text));
+	end.pass = !why;
+	end.why = why ? why : "";
+	hal_log(HAL_INFO,
+	        "memory saved: %llu MiB at most; pool: %llu pages in %llu %% of their size at "
+	        "most; "
+	        "worst fault: %llu us; audit: %llu passes over %llu frames, %llu faults",
+	        MIB(end.saved_bytes), (ull)run.fullest.objects, (ull)end.pool_ratio_pct,
+	        (ull)end.worst_fault_ns / 1000, (ull)run.audits, (ull)run.frames_checked,
+	        (ull)run.faults);
+	stats_verdict(&end);
+	if (why)
+		verdict_fail("%s", why);
+	verdict_pass();
+}
+
+static void monitor(void *arg)
+{
+	(void)arg;
+	stats_boot(scenario);
+	watch();
+	end_of_scenario();
+}
+
+bool monitor_create(const struct scenario *s)
+{
+	scenario = s;
+	thread = thread_create("monitor", THREAD_ANY_CPU, NULL, true, monitor, NULL);
+	return thread != NULL;
+}
+
+void monitor_start(void)
+{
+	thread_wake(thread);
+}
+
+void monitor_wake(void)
+{
+	thread_wake(thread);
+}

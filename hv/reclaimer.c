@@ -1,0 +1,75 @@
+#include "hv/reclaimer.h"
+
+#include "arch/hal.h"
+#include "hv/sched.h"
+#include "hv/thread.h"
+#include "hv/vm.h"
+#include "hv/world.h"
+#include "mm/epoch.h"
+#include "mm/reclaim.h"
+#include "mm/space.h"
+
+/* Between two rounds that are worth repeating, so that what they waited for can happen. */
+#define ROUND_PAUSE_NS 1000000ull
+
+static struct thread *thread;
+static u64 period_ns;
+
+static void wake(void)
+{
+	if (thread)
+		thread_wake(thread);
+}
+
+static void out_of_memory(struct space *victim, const char *why)
+{
+	vm_stop(victim->priv, VM_STOPPED, "out of memory: %s", why);
+}
+
+/* Others run when the slice is over. Stays in the world: its stopper waits for the round's end. */
+static void let_others_run(void)
+{
+	sched_irq_window();
+	sched_check();
+}
+
+static const struct reclaim_ops ops = {
+        .wake = wake,
+        .out_of_memory = out_of_memory,
+        .yield = let_others_run,
+};
+
+static void reclaimer(void *arg)
+{
+	u64 next = hal_time_ns() + period_ns;
+
+	(void)arg;
+	for (;;) {
+		bool again = false;
+		u64 now = hal_time_ns();
+
+		world_enter();
+		if (reclaim_needed())
+			again = reclaim_background();
+		if (now >= next) {
+			reclaim_age_periodic(now, period_ns);
+			next = now + period_ns;
+		}
+		world_leave();
+		epoch_poll();
+		thread_sleep_until(again ? hal_time_ns() + ROUND_PAUSE_NS : next);
+	}
+}
+
+bool reclaimer_create(u64 aging_ns)
+{
+	period_ns = aging_ns;
+	reclaim_init(&ops);
+	thread = thread_create("reclaimer", THREAD_ANY_CPU, NULL, true, reclaimer, NULL);
+	return thread != NULL;
+}
+
+void reclaimer_start(void)
+{
+	thread_wake(thread);
+}

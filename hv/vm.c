@@ -1,0 +1,217 @@
+#include "hv/vm.h"
+
+#include "arch/hal.h"
+#include "arch/x86/console.h"
+#include "arch/x86/cpu.h"
+#include "arch/x86/fpu.h"
+#include "arch/x86/time.h"
+#include "arch/x86/vendor.h"
+#include "hv/loader.h"
+#include "hv/monitor.h"
+#include "hv/run.h"
+#include "hv/stats.h"
+#include "hv/thread.h"
+#include "lib/fmt.h"
+#include "lib/string.h"
+
+#define RAM_BELOW_DEVICES (3ull << 30)
+#define RAM_ABOVE_DEVICES (4ull << 30)
+#define BENCH_PREFIX      "bench "
+
+struct vm vms[VM_MAX];
+unsigned vm_count;
+
+bool vm_uses_ad(const struct scenario_vm *config)
+{
+	return vendor_caps.ad && !config->ad_off;
+}
+
+const char *vm_state_name(const struct vm *vm)
+{
+	switch (a32_load(&vm->state)) {
+	case VM_PASSED:
+		return "passed";
+	case VM_FAILED:
+		return "failed";
+	case VM_STOPPED:
+		return "stopped";
+	default:
+		return "running";
+	}
+}
+
+static void layout_ram(struct vm *vm, u64 bytes)
+{
+	u64 low = min_of(bytes, (u64)RAM_BELOW_DEVICES);
+
+	vm->bytes = bytes;
+	vm->ram[vm->nr_ram++] = (struct vm_ram){0, low};
+	if (bytes > low)
+		vm->ram[vm->nr_ram++] = (struct vm_ram){RAM_ABOVE_DEVICES,
+		                                        RAM_ABOVE_DEVICES + bytes - low};
+}
+
+bool vm_has_ram(const struct vm *vm, gpa_t at, u64 bytes)
+{
+	for (unsigned i = 0; i < vm->nr_ram; i++)
+		if (at.v >= vm->ram[i].start && at.v + bytes <= vm->ram[i].end)
+			return true;
+	return false;
+}
+
+static void make_cpuid(struct vm *vm)
+{
+	struct cpuid_config config = {
+	        .vcpus = vm->nr_vcpus,
+	        .xcr0 = vendor_caps.xsetbv_exits ? fpu_xcr0() : 0,
+	        .tsc_khz = (u32)(tsc_hz() / 1000),
+	        .apic_khz = (u32)(VLAPIC_HZ / 1000),
+	        .phys_bits = cpu_features.phys_bits,
+	};
+
+	cpuid_build(&vm->cpuid, &config, cpuid);
+}
+
+static bool make_memory(struct vm *vm)
+{
+	vm->space = space_create(vm->name, &run_space_ops, vm);
+	if (!vm->space)
+		return false;
+	for (unsigned i = 0; i < vm->nr_ram; i++)
+		if (!gfnmap_add(vm->space, gpa_gfn(gpa(vm->ram[i].start)),
+		                (vm->ram[i].end - vm->ram[i].start) >> PAGE_SHIFT))
+			return false;
+	return tdp_create(&vm->tdp, vm->space,
+	                  spte_format_of(vendor_caps.ept, vm_uses_ad(vm->config)));
+}
+
+static bool make_vcpus(struct vm *vm)
+{
+	u64 pages = (vm->nr_vcpus * sizeof(struct vcpu) + PAGE_SIZE - 1) / PAGE_SIZE;
+
+	vm->vcpu = hal_pages_alloc(pages);
+	if (!vm->vcpu)
+		return false;
+	for (u32 i = 0; i < vm->nr_vcpus; i++)
+		if (!vcpu_create(&vm->vcpu[i], vm, i))
+			return false;
+	return true;
+}
+
+bool vm_create(const struct scenario_vm *config, const struct boot_module *image)
+{
+	struct vm *vm = &vms[vm_count];
+
+	vm->index = vm_count;
+	vm->config = config;
+	vm->image = image;
+	vm->nr_vcpus = config->vcpus;
+	fmt_snprintf(vm->name, sizeof(vm->name), "%s", config->name);
+	spin_init(&vm->device_lock, LOCK_DEVICE, "devices");
+	vuart_reset(&vm->uart);
+	layout_ram(vm, config->memory_bytes);
+	if (!loader_check(vm))
+		return false;
+	make_cpuid(vm);
+	vm->stats = hal_pages_alloc((sizeof(*vm->stats) + PAGE_SIZE - 1) / PAGE_SIZE);
+	if (!vm->stats || !make_memory(vm) || !make_vcpus(vm)) {
+		hal_log(HAL_ERROR, "[vm %s] the machine has no memory left for its tables",
+		        vm->name);
+		return false;
+	}
+	vm_count++;
+	return true;
+}
+
+bool vm_start(struct vm *vm)
+{
+	a32_store(&vm->live, vm->nr_vcpus);
+	for (u32 i = 0; i < vm->nr_vcpus; i++)
+		if (!vcpu_make_thread(&vm->vcpu[i]))
+			return false;
+	for (u32 i = 0; i < vm->nr_vcpus; i++)
+		thread_wake(vm->vcpu[i].thread);
+	return true;
+}
+
+void vm_stop(struct vm *vm, enum vm_state how, const char *fmt, ...)
+{
+	u32 running = VM_RUNNING;
+	va_list args;
+
+	if (!a32_cas(&vm->state, &running, VM_ENDING))
+		return;
+	va_start(args, fmt);
+	fmt_vsnprintf(vm->why, sizeof(vm->why), fmt, args);
+	va_end(args);
+	vm->ended_ns = hal_time_ns();
+	a32_store_release(&vm->state, how); /* ord V2: `why` is there for whoever sees the state */
+	if (how == VM_STOPPED)
+		hal_log(HAL_WARN, "[%s] stopped: %s", vm->name, vm->why);
+	for (u32 i = 0; i < vm->nr_vcpus; i++)
+		vcpu_request(&vm->vcpu[i], VCPU_REQ_STOP);
+}
+
+void vm_vcpu_left(struct vm *vm)
+{
+	if (a32_fetch_add(&vm->live, (u32)-1) ==
+	    1) /* ord V3: all that its vCPUs did is before it */
+		monitor_wake();
+}
+
+const struct space_stats *vm_stats(const struct vm *vm)
+{
+	return vm->space ? &vm->space->stats : vm->stats;
+}
+
+u64 vm_pages_in_use(struct vm *vm)
+{
+	struct space *s = vm->space;
+	u64 pages;
+
+	if (!s)
+		return 0;
+	pages = a64_load(&s->resident) + a64_load(&s->zero) + a64_load(&s->filled) +
+	        a64_load(&s->pooled);
+	vm->final.peak_pages = max_of(vm->final.peak_pages, pages);
+	return pages;
+}
+
+void vm_take_down(struct vm *vm)
+{
+	vm_pages_in_use(vm);
+	if (vuart_flush(&vm->uart)) {
+		vm_guest_line(vm, vm->uart.line);
+		vuart_line_done(&vm->uart);
+	}
+	memcpy(vm->stats, &vm->space->stats, sizeof(*vm->stats));
+	space_drain(vm->space);
+	tdp_destroy(&vm->tdp);
+	space_destroy(vm->space);
+	vm->space = NULL;
+}
+
+void vm_guest_line(struct vm *vm, const char *line)
+{
+	char text[SPACE_NAME_MAX + VUART_LINE_MAX + 8];
+	int n = fmt_snprintf(text, sizeof(text), "[%s] %s\n", vm->name, line);
+
+	console_write(text, min_of((size_t)n, sizeof(text) - 1));
+	if (!strncmp(line, BENCH_PREFIX, strlen(BENCH_PREFIX)))
+		stats_bench(vm, line);
+}
+
+bool vm_odd_msr(struct vm *vm, u32 msr)
+{
+	bool fresh = true;
+
+	spin_lock(&vm->device_lock);
+	for (u32 i = 0; i < vm->nr_odd_msrs; i++)
+		fresh &= vm->odd_msr[i] != msr;
+	if (vm->nr_odd_msrs == ARRAY_SIZE(vm->odd_msr))
+		fresh = false; /* enough lines for one VM */
+	else if (fresh)
+		vm->odd_msr[vm->nr_odd_msrs++] = msr;
+	spin_unlock(&vm->device_lock);
+	return fresh;
+}
