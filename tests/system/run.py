@@ -100,7 +100,7 @@ def stats_problem(path, verdict):
 
 
 def judge(test, status, output, out):
-    """Why the boot is not what was expected, or None."""
+    """Why the boot is not what was expected, or None. `output` is what tools/run said."""
     console = machines.read_text(os.path.join(out, "console.log"))
     lines = [line for line in console.splitlines() if line.strip()]
     last = lines[-1] if lines else ""
@@ -112,8 +112,8 @@ def judge(test, status, output, out):
         return f"expected {test.verdict}, got: {last}"
     if test.verdict == "fail" and "run:" in output:
         return output[output.index("run:"):].splitlines()[0]
-    if test.pattern and not re.search(test.pattern, console, re.M):
-        return f"nothing on the console matches /{test.pattern}/"
+    if test.pattern and not re.search(test.pattern, console + output, re.M):
+        return f"nothing on the console, or behind it, matches /{test.pattern}/"
     return stats_problem(os.path.join(out, "stats.jsonl"), test.verdict)
 
 
