@@ -2,11 +2,16 @@
  * Ticket lock, and the phase-fair ticket lock of Brandenburg and Anderson ("Reader-writer
  * synchronization for shared-memory multiprocessor real-time systems", 2009).
  *
- * rwlock: `rin` counts readers that came in units of READER, `rout` those that left; the low byte of
- * rin says whether a writer is present and in which of two alternating phases. A reader that finds a
- * writer waits until those bits change: the writer left, or the next one is there already, before
- * which this reader then goes. A writer draws a ticket (win), waits for its turn (wout), sets the
- * bits, and waits until as many readers left as had come before it.
+ * rwlock: `rin` counts readers that came in units of READER, `rout` those that left; the low bits of
+ * rin say whether a writer is present and in which phase. A reader that finds a writer waits until
+ * those bits change: the writer left, or the next one is there already, before which this reader then
+ * goes. A writer draws a ticket (win), waits for its turn (wout), sets the bits, and waits until as
+ * many readers left as had come before it.
+ *
+ * The phase alternates from one writer that was inside to the next, and is kept in rin between them. It
+ * must not be taken from the ticket: an attempt that fails uses one up, two writers that follow each
+ * other would show the same bits, and a reader that missed the moment between them would wait for the
+ * second while that one waits for the reader.
  */
 #include "lib/lock.h"
 
@@ -185,6 +190,15 @@ void rw_init(struct rwlock *lock, enum lock_class class, const char *name)
 	*lock = (struct rwlock){.class = class, .name = name};
 }
 
+/*
+ * What to add to rin so that a writer is present, in the other phase. Only the writer whose turn it is
+ * changes these bits, so that they stand still between its load and its addition.
+ */
+static u32 writer_step(u32 rin)
+{
+	return rin & WRITER_PHASE ? WRITER_PRESENT - WRITER_PHASE : WRITER_PRESENT + WRITER_PHASE;
+}
+
 void read_lock(struct rwlock *lock)
 {
 	u32 writer;
@@ -194,7 +208,7 @@ void read_lock(struct rwlock *lock)
 	 * later counts this reader. */
 	writer = a32_fetch_add(&lock->rin, READER) & WRITER_BITS;
 	/* ord L3: pairs with write_unlock; what the writer wrote is seen. */
-	while (writer && writer == (a32_load_acquire(&lock->rin) & WRITER_BITS))
+	while ((writer & WRITER_PRESENT) && writer == (a32_load_acquire(&lock->rin) & WRITER_BITS))
 		hal_pause();
 	held_push(lock, lock->class, lock->name);
 }
@@ -215,8 +229,8 @@ void write_lock(struct rwlock *lock)
 	/* ord L5: pairs with write_unlock of the writer before. */
 	while (a32_load_acquire(&lock->wout) != ticket)
 		hal_pause();
-	/* ord L2: full; see read_lock. The bits are clear: the writer before cleared them. */
-	came = a32_fetch_add(&lock->rin, WRITER_PRESENT | (ticket & WRITER_PHASE));
+	/* ord L2: full; see read_lock. */
+	came = a32_fetch_add(&lock->rin, writer_step(a32_load(&lock->rin))) & ~WRITER_BITS;
 	/* ord L4: pairs with read_unlock. */
 	while (a32_load_acquire(&lock->rout) != came)
 		hal_pause();
@@ -234,8 +248,8 @@ bool write_trylock(struct rwlock *lock)
 	/* No other writer now. Nobody inside, and nobody comes before the bits are set? */
 	came = a32_load(&lock->rin);
 	/* ord L4: pairs with read_unlock. */
-	if (a32_load_acquire(&lock->rout) != came ||
-	    !a32_cas(&lock->rin, &came, came | WRITER_PRESENT | (ticket & WRITER_PHASE))) {
+	if (a32_load_acquire(&lock->rout) != (came & ~WRITER_BITS) ||
+	    !a32_cas(&lock->rin, &came, came + writer_step(came))) {
 		/* ord L5: hands the turn on. */
 		a32_store_release(&lock->wout, ticket + 1);
 		return false;
@@ -248,7 +262,7 @@ void write_unlock(struct rwlock *lock)
 {
 	held_pop(lock, lock->name);
 	/* ord L3: pairs with read_lock; lets the readers of this phase in. */
-	a32_fetch_and(&lock->rin, ~(u32)WRITER_BITS);
+	a32_fetch_and(&lock->rin, ~WRITER_PRESENT);
 	/* ord L5: pairs with write_lock; only the holder writes `wout`. */
 	a32_store_release(&lock->wout, a32_load(&lock->wout) + 1);
 }
