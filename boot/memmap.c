@@ -32,6 +32,8 @@ static void add_ram(struct edges *s, u64 start, u64 end, u64 limit)
 
 static void add_other(struct edges *s, u64 start, u64 end, u64 limit)
 {
+	if (start >= end)
+		return;
 	/* Outwards. */
 	start = align_down(start, (u64)PAGE_SIZE);
 	end = end >= limit ? limit : align_up(end, (u64)PAGE_SIZE);
