@@ -65,7 +65,7 @@ static const char *parse_mmap(const struct bootmem *mem, u64 addr, u64 bytes, st
 			return "the memory map has an entry of impossible size";
 		addr += word(e, 0) + 4ull;
 	}
-	return NULL;
+	return raw->nr_regions ? NULL : "the memory map is empty";
 }
 
 static const char *parse_basic_memory(const u8 *info, struct boot_raw *raw)

@@ -212,6 +212,10 @@ static void test_multiboot1_bad_memory_map(void **state)
 	put32(44, 0);
 	assert_mb1("empty");
 	mb1_build();
+	put32(44, 24);
+	put64(MB1_MMAP + 12, 0);
+	assert_mb1("empty");
+	mb1_build();
 	put64(MB1_MMAP + 12, UINT64_MAX); /* runs over the end of everything */
 	assert_mb1(NULL);
 	assert_int_equal(raw.region[0].end, UINT64_MAX);
