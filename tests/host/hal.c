@@ -14,6 +14,7 @@ static _Thread_local unsigned this_cpu;
 static _Thread_local bool fpu_active;
 static _Thread_local void (*pause_fn)(void *arg);
 static _Thread_local void *pause_arg;
+static _Thread_local void (*fpu_fn)(void);
 static _Thread_local jmp_buf *panic_target;
 static _Thread_local char panic_text[512];
 static _Thread_local char log_last[512];
@@ -143,8 +144,15 @@ void *host_ram(u64 npages)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+void host_on_fpu(void (*fn)(void))
+{
+	fpu_fn = fn;
+}
+
 void hal_fpu_begin(void)
 {
+	if (fpu_fn)
+		fpu_fn();
 	ASSERT(!fpu_active);
 	fpu_active = true;
 }

@@ -34,6 +34,8 @@ const char *host_panic_text(void);
 u64 host_log_lines(void);
 const char *host_log_last(void);
 
+/* Called in every hal_fpu_begin() of this thread, NULL = none. */
+void host_on_fpu(void (*fn)(void));
 /* Whether this thread is between hal_fpu_begin() and hal_fpu_end(). */
 bool host_fpu_active(void);
 
