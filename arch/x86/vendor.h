@@ -106,7 +106,11 @@ struct vendor_caps {
 
 struct vendor_ops {
 	const char *name; /* "svm", "vmx" */
-	bool kick_by_nmi; /* a fixed IPI may not make a guest with IF = 0 leave: use the NMI */
+	/*
+	 * A kick needs an NMI beside the fixed IPI: Bochs 2.7 keeps interrupts from a guest that is
+	 * entered with IF = 0, on VMX and SVM.
+	 */
+	bool kick_by_nmi;
 
 	/* Reads CPUID and MSRs only; may run before enable(). */
 	enum vendor_state (*probe)(struct vendor_caps *caps);

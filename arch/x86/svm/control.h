@@ -7,6 +7,7 @@
 #include "arch/x86/fpu.h"
 #include "arch/x86/vcpu.h"
 #include "arch/x86/vendor.h"
+#include "lib/atomic.h"
 #include "lib/types.h"
 #include "lib/util.h"
 
@@ -171,6 +172,7 @@ struct svm_cpu {
 	struct vmcb host; /* our FS, GS, TR, LDTR and SYSCALL state, for VMLOAD */
 	u64 asid_generation;
 	u32 asid_next;
+	a32 nmi_seen; /* an NMI came since the last exit for it was reported */
 };
 
 /* Known to svm/ only; set by probe(). */
@@ -190,6 +192,16 @@ static inline void svm_touch(struct svm_vcpu *c, u64 groups)
 	c->dirty |= (u32)groups;
 }
 
+/* The global interrupt flag: while it is clear, NMIs wait as well (APM vol. 2, section 15.17). */
+static inline void svm_clgi(void)
+{
+	__asm__ volatile("clgi" ::: "memory");
+}
+static inline void svm_stgi(void)
+{
+	__asm__ volatile("stgi" ::: "memory");
+}
+
 /* caps.c */
 enum vendor_state svm_probe(struct vendor_caps *caps);
 bool svm_enable(void);
@@ -197,11 +209,12 @@ void svm_disable(void);
 /* control.c: the shared permission maps (once, boot CPU); a VMCB's constant half. */
 void svm_control_maps_init(void);
 void svm_control_init(struct vmcb *vmcb);
-/* run.S: GPRs but RAX and RSP from and to v->gpr; interrupts off on return. */
+/* run.S: GPRs but RAX and RSP from and to v->gpr. GIF is clear before, set after; IF clear after. */
 void svm_enter(struct arch_vcpu *v, hpa_t vmcb, hpa_t host_vmcb);
 /* run.c */
 void svm_run(struct arch_vcpu *v, struct vexit *exit);
 void svm_flush(struct arch_vcpu *v);
+void svm_nmi(void);
 /* exit.c */
 void svm_exit_decode(struct arch_vcpu *v, struct vexit *exit);
 /* event.c: before an entry, after an exit, and the operations of the same names. */

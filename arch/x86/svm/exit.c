@@ -1,3 +1,4 @@
+#include "arch/x86/percpu.h"
 #include "arch/x86/svm/control.h"
 #include "arch/x86/vcpu_event.h"
 
@@ -18,7 +19,6 @@
 /* clang-format off */
 static const u8 kind_of[] = {
 	[0x60 - EXIT_FIRST] = VEXIT_IRQ,
-	[0x61 - EXIT_FIRST] = VEXIT_NMI,
 	[0x64 - EXIT_FIRST] = VEXIT_IRQ_WINDOW, /* VINTR */
 	[0x6f - EXIT_FIRST] = VEXIT_PRIVILEGED, /* RDPMC */
 	[0x72 - EXIT_FIRST] = VEXIT_CPUID,
@@ -97,12 +97,23 @@ static void decode_exception(struct arch_vcpu *v, struct vexit *exit)
 	}
 }
 
+/* STGI has let the NMI in: it was handled already. */
+static void decode_nmi(struct vexit *exit)
+{
+	struct svm_cpu *cpu = this_cpu()->vendor;
+
+	a32_store(&cpu->nmi_seen, 0);
+	exit->kind = VEXIT_NMI;
+}
+
 static void decode_simple(struct arch_vcpu *v, struct vexit *exit)
 {
 	u64 index = exit->code - EXIT_FIRST;
 
 	if (exit->code == EXIT_IRET)
 		svm_event_iret(v);
+	else if (exit->code == EXIT_NMI)
+		decode_nmi(exit);
 	else if (exit->code == EXIT_MSR)
 		exit->kind = exit->info & 1 ? VEXIT_WRMSR : VEXIT_RDMSR;
 	else if (exit->code >= EXIT_EXCEPTION && exit->code < EXIT_FIRST)

@@ -68,7 +68,7 @@ static void svm_put(struct arch_vcpu *v)
 
 const struct vendor_ops svm_ops = {
         .name = "svm",
-        .kick_by_nmi = false,
+        .kick_by_nmi = true,
         .probe = svm_probe,
         .enable = svm_enable,
         .disable = svm_disable,
@@ -87,5 +87,5 @@ const struct vendor_ops svm_ops = {
         .irq_ready = svm_irq_ready,
         .irq_window = svm_irq_window,
         .flush = svm_flush,
-        .nmi = NULL,
+        .nmi = svm_nmi,
 };

@@ -1,11 +1,11 @@
 /*
  * void svm_enter(struct arch_vcpu *v, hpa_t vmcb, hpa_t host_vmcb)
  *
- * Between the two VMLOADs FS base is the guest's: nothing that looks at the per-CPU block may run, and
- * nothing does, since GIF is clear: NMIs and interrupts wait. IF is set for VMRUN so that a physical
- * interrupt leaves the guest (V_INTR_MASKING: the host's IF counts), but set early: QEMU would hand
- * the shadow of a STI right before VMRUN on to the guest. STGI with IF clear again lets NMIs in and
- * leaves interrupts pending for the caller.
+ * Between the two VMLOADs FS base is the guest's: nothing that looks at the per-CPU block may run,
+ * and nothing does, since the caller has cleared GIF: NMIs and interrupts wait. IF is set for VMRUN so
+ * that a physical interrupt leaves the guest (V_INTR_MASKING: the host's IF counts), but set early:
+ * QEMU would hand the shadow of a STI right before VMRUN on to the guest. STGI with IF clear again
+ * lets NMIs in and leaves interrupts pending for the caller.
  */
 #define G(n) ((n) * 8)(%rdi)
 
@@ -23,7 +23,6 @@ svm_enter:
 	pushq %rdx
 	pushq %rdi
 	movq %rsi, %rax
-	clgi
 	sti
 	vmload %rax
 	movq G(1), %rcx

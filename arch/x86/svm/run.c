@@ -1,4 +1,13 @@
+/*
+ * One entry and the exit that ends it.
+ *
+ * A kick must not get lost between the caller's last look at its requests and the entry. From CLGI
+ * on, interrupts and NMIs wait and make the guest leave at once; an NMI that was handled before it is
+ * found in nmi_seen. Kicks are NMIs too because Bochs keeps interrupts away from a guest that is
+ * entered with IF = 0.
+ */
 #include "arch/hal.h"
+#include "arch/x86/insn.h"
 #include "arch/x86/percpu.h"
 #include "arch/x86/svm/control.h"
 
@@ -56,9 +65,20 @@ static void run_prepare(struct arch_vcpu *v, struct svm_vcpu *c)
 		vmcb->control.int_control = (vmcb->control.int_control & ~SVM_V_TPR) | v->cr8;
 		svm_touch(c, SVM_DIRTY_INT);
 	}
+	/* VMRUN loads it from the VMCB, but for Bochs 2.7, which keeps what is there. */
+	if (cr2_read() != vmcb->save.cr2)
+		cr2_write(vmcb->save.cr2);
 	run_prepare_tlb(c, this_cpu()->vendor);
 	vmcb->control.clean = svm_caps.clean_bits ? ~c->dirty & SVM_CLEAN_KNOWN : 0;
 	c->dirty = 0;
+}
+
+void svm_nmi(void)
+{
+	struct svm_cpu *cpu = this_cpu()->vendor;
+
+	if (cpu)
+		a32_store(&cpu->nmi_seen, 1);
 }
 
 void svm_run(struct arch_vcpu *v, struct vexit *exit)
@@ -68,6 +88,13 @@ void svm_run(struct arch_vcpu *v, struct vexit *exit)
 	struct vmcb *vmcb = &c->vmcb;
 
 	DEBUG_ASSERT(v->loaded_cpu == (s32)hal_cpu_id());
+	svm_clgi();
+	if (unlikely(a32_load(&cpu->nmi_seen))) {
+		a32_store(&cpu->nmi_seen, 0);
+		svm_stgi();
+		*exit = (struct vexit){.kind = VEXIT_NMI};
+		return;
+	}
 	svm_event_enter(v);
 	run_prepare(v, c);
 	svm_enter(v, hpa((u64)vmcb), hpa((u64)&cpu->host));
