@@ -38,7 +38,7 @@ def images():
         "bad-text.elf": b"This is no program.\n" * 300,
         "bad-short-header.elf": whole[:40],
         "bad-short-table.elf": whole[:60],
-        "bad-short-body.elf": whole[:-8],
+        "bad-short-body.elf": whole[:-2],
         "bad-table-far.elf": elf32([(AT, n, 4096)], phoff=0xFFFFFFF0),
         "bad-machine.elf": elf32([(AT, n, 4096)], machine=8),
         "bad-no-segment.elf": elf32([]),

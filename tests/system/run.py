@@ -23,7 +23,7 @@ from tests.system import badimages  # noqa: E402
 from tools.lib import machines  # noqa: E402
 
 LIST = os.path.join(ROOT, "tests", "system", "list")
-SCENARIO_PLACES = ("tools/scenarios", "tests/system", "tests/system/bad")
+SCENARIO_PLACES = ("tools/scenarios", "tests/system/bad")
 SLOTS = 2  # emulated CPUs that run at a time
 
 
