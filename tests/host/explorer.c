@@ -23,6 +23,7 @@ struct actor {
 	void *arg;
 	struct store buffer[BUFFER];
 	unsigned buffered;
+	unsigned last_ran; /* step */
 };
 
 /* A point of the schedule where there was something to choose. */
@@ -80,28 +81,20 @@ static bool runnable(unsigned i)
 	return !a->done && (!a->ready || a->ready(a->arg));
 }
 
-/* What can happen next: an actor goes on, or a buffered store is written back. */
-struct move {
-	unsigned actor;
-	bool write_back;
-};
-
-static unsigned moves_list(struct move *list, bool leave)
+/* Who can run next, the present actor first. */
+static unsigned moves_list(unsigned *list, bool leave)
 {
 	bool stays = x.current != NOBODY && runnable(x.current) && !leave;
 	bool may_switch = !stays || x.preemptions < x.scene->max_preemptions;
 	unsigned n = 0;
 
 	if (stays)
-		list[n++] = (struct move){x.current, false};
+		list[n++] = x.current;
 	for (unsigned i = 0; i < x.scene->nr_actors && may_switch; i++)
 		if (i != x.current && runnable(i))
-			list[n++] = (struct move){i, false};
-	for (unsigned i = 0; i < x.scene->nr_actors; i++)
-		if (x.actor[i].buffered)
-			list[n++] = (struct move){i, true};
+			list[n++] = i;
 	if (!n && x.current != NOBODY && runnable(x.current))
-		list[n++] = (struct move){x.current, false};
+		list[n++] = x.current;
 	return n;
 }
 
@@ -122,29 +115,65 @@ static void trace(unsigned actor)
 		x.traced += (unsigned)n;
 }
 
+/* Writes everything back; whether there was something. */
+static bool drain_all(void)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < x.scene->nr_actors; i++)
+		for (; x.actor[i].buffered; any = true)
+			write_back(&x.actor[i]);
+	return any;
+}
+
+/* After a pause all get their turn, or two that wait could keep a third from what they wait for. */
+static unsigned longest_waiting(const unsigned *list, unsigned n)
+{
+	unsigned best = list[0];
+
+	for (unsigned i = 1; i < n; i++)
+		if (x.actor[list[i]].last_ran < x.actor[best].last_ran)
+			best = list[i];
+	return best;
+}
+
 /* Who runs next; NOBODY when nobody can. */
 static unsigned schedule(bool leave)
 {
 	bool stays = x.current != NOBODY && !leave && runnable(x.current);
-	struct move list[2 * EXPLORER_ACTORS];
+	unsigned list[EXPLORER_ACTORS];
+	unsigned n = moves_list(list, leave), next;
 
-	for (;;) {
-		unsigned n = moves_list(list, leave);
-		struct move m;
-
-		if (!n)
-			return NOBODY;
-		m = list[choose(n)];
-		if (m.write_back) {
-			write_back(&x.actor[m.actor]);
-			continue;
-		}
-		if (m.actor != x.current) {
-			x.preemptions += stays;
-			trace(m.actor);
-		}
-		return m.actor;
+	/* Who waits alone waits for what is still in a buffer; it does not stay there for ever. */
+	if ((!n || (leave && list[0] == x.current)) && drain_all())
+		n = moves_list(list, leave);
+	if (!n)
+		return NOBODY;
+	next = leave ? longest_waiting(list, n) : list[choose(n)];
+	if (next != x.current) {
+		x.preemptions += stays;
+		trace(next);
 	}
+	return next;
+}
+
+/*
+ * A buffered store matters to others only when they look at memory: there, and only there, any number of
+ * those of the other actors may have been written back.
+ */
+static void others_write_back(void)
+{
+	unsigned owner[EXPLORER_ACTORS], n, taken;
+
+	do {
+		n = 0;
+		for (unsigned i = 0; i < x.scene->nr_actors; i++)
+			if (i != x.current && x.actor[i].buffered)
+				owner[n++] = i;
+		taken = choose(n + 1);
+		if (taken < n)
+			write_back(&x.actor[owner[taken]]);
+	} while (taken < n);
 }
 
 static void leave_for(unsigned next)
@@ -161,6 +190,7 @@ static void step(bool leave)
 {
 	unsigned limit = x.scene->max_steps ? x.scene->max_steps : 10000;
 
+	x.actor[x.current].last_ran = x.steps;
 	if (++x.steps > limit)
 		explorer_panic("hangs: %u steps", x.steps);
 	leave_for(schedule(leave));
@@ -170,6 +200,11 @@ void explorer_yield(void)
 {
 	if (x.current != NOBODY)
 		step(false);
+}
+
+unsigned explorer_self(void)
+{
+	return x.current == NOBODY ? 0 : x.current;
 }
 
 void explorer_pause(void)
@@ -230,6 +265,7 @@ u64 explorer_load(const u64 *where)
 		for (unsigned i = a->buffered; i-- > 0;)
 			if (a->buffer[i].where == where)
 				return a->buffer[i].value;
+		others_write_back();
 	}
 	return __atomic_load_n(where, __ATOMIC_RELAXED);
 }
@@ -237,15 +273,18 @@ u64 explorer_load(const u64 *where)
 void explorer_fence(void)
 {
 	explorer_yield();
-	while (x.current != NOBODY && x.actor[x.current].buffered)
+	if (x.current == NOBODY)
+		return;
+	while (x.actor[x.current].buffered)
 		write_back(&x.actor[x.current]);
+	others_write_back();
 }
 
 static void actor_main(void)
 {
 	x.scene->actor[x.current].run();
 	x.actor[x.current].done = true;
-	step(true);
+	step(false);
 	abort(); /* nobody chooses one that is done */
 }
 

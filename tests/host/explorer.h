@@ -54,7 +54,9 @@ void explorer_run(const struct explorer_scene *scene, struct explorer_result *re
 
 /* In an actor; without effect outside of explorer_run(). */
 void explorer_yield(void);
-/* Lets another actor run, if there is one; costs no preemption. */
+/* Number of the actor that runs. */
+unsigned explorer_self(void);
+/* Lets the actor run that has waited longest, if there is one; costs no preemption. */
 void explorer_pause(void);
 /* Does not run again before ready(arg). */
 void explorer_wait(bool (*ready)(void *arg), void *arg);

@@ -1,5 +1,5 @@
 /*
- * Every interleaving, within a bound on preemptions, of a vCPU, an ager and an evictor on one page,
+ * Every interleaving, within a bound on preemptions, of vCPUs, an ager and an evictor on one page,
  * over the real entry, fault, aging and zap code and the hardware walker. What is around them (gfn map,
  * store, locks) is modelled here in a few lines.
  *
@@ -71,27 +71,30 @@ static u64 mutable_xchg(a64 *a, u64 desired)
 /* --- the world of one guest page --- */
 
 #define GFN    gfn(5)
+#define VCPUS  2u
 #define FIRST  7u /* its contents at the start, and those of the copy */
 #define POISON 0xdeadu
 
 static struct {
 	struct space space;
 	struct tdp tdp;
-	struct walker walker;
 	unsigned epochs;
 	/* gfn map and store */
 	enum gfn_tag tag;
 	unsigned frame;
-	u64 copy;
+	u64 copy[VCPUS]; /* each vCPU has a word of its own */
 	bool copy_valid;
 	/* invalidate protocol and its lock */
 	unsigned readers;
 	u64 seq;
 	unsigned in_progress;
-	/* flush handshake */
-	bool in_guest;
-	unsigned wanted, honoured;
-	u64 expect; /* what the guest must read */
+	unsigned wanted; /* flush generation */
+	struct vcpu {
+		struct walker walker;
+		bool in_guest;
+		unsigned honoured;
+		u64 expect; /* what it must read */
+	} vcpu[VCPUS];
 } world;
 
 static u64 frames[3][PAGE_SIZE / 8] aligned_to(PAGE_SIZE);
@@ -176,7 +179,7 @@ enum fault_result fault_bring_in(struct space *s, gfn_t g, bool write, bool keep
 	explorer_yield();
 	if (world.tag == GFN_POOLED) {
 		world.frame = (world.frame + 1) % ARRAY_SIZE(frames);
-		frames[world.frame][0] = world.copy;
+		memcpy(frames[world.frame], world.copy, sizeof(world.copy));
 		world.copy_valid = true;
 	}
 	world.tag = GFN_RESIDENT;
@@ -198,10 +201,13 @@ enum fault_result fault_make_dirty(struct space *s, gfn_t g)
 
 /* --- the actors --- */
 
-static bool out_or_honoured(void *arg)
+static bool all_out_or_honoured(void *arg)
 {
 	(void)arg;
-	return !world.in_guest || world.honoured == world.wanted;
+	for (unsigned i = 0; i < VCPUS; i++)
+		if (world.vcpu[i].in_guest && world.vcpu[i].honoured != world.wanted)
+			return false;
+	return true;
 }
 
 static void shootdown(void)
@@ -209,45 +215,46 @@ static void shootdown(void)
 	explorer_yield();
 	world.wanted++;
 	if (mutant != NO_FLUSH)
-		explorer_wait(out_or_honoured, NULL);
+		explorer_wait(all_out_or_honoured, NULL);
 }
 
-static void enter_guest(void)
+static void enter_guest(struct vcpu *v)
 {
 	explorer_yield();
-	world.in_guest = true;
+	v->in_guest = true;
 	explorer_yield();
-	if (world.honoured != world.wanted && mutant != NO_FLUSH) {
-		walker_flush(&world.walker);
-		world.honoured = world.wanted;
+	if (v->honoured != world.wanted && mutant != NO_FLUSH) {
+		walker_flush(&v->walker);
+		v->honoured = world.wanted;
 	}
 }
 
-static void guest_touch(u64 *page, bool write, u64 value)
+static void guest_touch(struct vcpu *v, u64 *word, bool write, u64 value)
 {
 	explorer_yield();
 	if (write)
-		page[0] = world.expect = value;
-	else if (page[0] != world.expect)
-		explorer_panic("guest reads %#llx, wrote %#llx", (unsigned long long)page[0],
-		               (unsigned long long)world.expect);
+		*word = v->expect = value;
+	else if (*word != v->expect)
+		explorer_panic("guest reads %#llx, wrote %#llx", (unsigned long long)*word,
+		               (unsigned long long)v->expect);
 }
 
-static void guest_access(bool write, u64 value)
+static void guest_access(unsigned cpu, bool write, u64 value)
 {
 	struct tdp_access a = {.gpa = gfn_gpa(GFN), .write = write};
+	struct vcpu *v = &world.vcpu[cpu];
 	enum walker_result r;
 	hpa_t where;
 
 	do {
-		enter_guest();
-		r = walker_translate(&world.walker, a.gpa, write, false, &where);
+		enter_guest(v);
+		r = walker_translate(&v->walker, a.gpa, write, false, &where);
 		if (r == WALKER_MISCONFIG)
 			explorer_panic("misconfigured entry");
 		if (r == WALKER_OK)
-			guest_touch((u64 *)(uintptr_t)where.v, write, value);
+			guest_touch(v, (u64 *)(uintptr_t)where.v + cpu, write, value);
 		explorer_yield();
-		world.in_guest = false;
+		v->in_guest = false;
 		if (r != WALKER_OK && tdp_fault(&world.tdp, &a) > FAULT_RETRY)
 			explorer_panic("fault fails");
 	} while (r != WALKER_OK);
@@ -255,9 +262,14 @@ static void guest_access(bool write, u64 value)
 
 static void run_vcpu(void)
 {
-	guest_access(false, 0);
-	guest_access(true, FIRST + 1);
-	guest_access(false, 0);
+	guest_access(0, false, 0);
+	guest_access(0, true, FIRST + 1);
+	guest_access(0, false, 0);
+}
+
+static void run_vcpu2(void)
+{
+	guest_access(1, true, FIRST + 2);
 }
 
 static void run_ager(void)
@@ -284,9 +296,9 @@ static void run_evictor(void)
 	if (world.tag != GFN_EVICTING)
 		return;
 	if (!world.copy_valid)
-		world.copy = frames[world.frame][0];
+		memcpy(world.copy, frames[world.frame], sizeof(world.copy));
 	world.tag = GFN_POOLED;
-	frames[world.frame][0] = POISON;
+	frames[world.frame][0] = frames[world.frame][1] = POISON;
 }
 
 static const struct spte_format *scene_format;
@@ -299,13 +311,15 @@ static void setup(void)
 	memset(frames, 0, sizeof(frames));
 	world.tag = GFN_RESIDENT;
 	world.copy_valid = true;
-	world.copy = world.expect = frames[0][0] = FIRST;
+	for (unsigned i = 0; i < VCPUS; i++)
+		world.copy[i] = world.vcpu[i].expect = frames[0][i] = FIRST;
 	world.tdp.format = scene_format;
 	world.tdp.root = pfn_hpa(hal_ptr_pfn(tables[3]));
 	world.tdp.notifier.space = &world.space;
 	for (unsigned i = 3; i > 0; i--)
 		tables[i][0].raw = spte_make_table(scene_format, hal_ptr_pfn(tables[i - 1]));
-	walker_init(&world.walker, scene_kind, world.tdp.root);
+	for (unsigned i = 0; i < VCPUS; i++)
+		walker_init(&world.vcpu[i].walker, scene_kind, world.tdp.root);
 }
 
 static void check(void)
@@ -322,9 +336,10 @@ static void check(void)
 	if (world.tdp.leaves.raw != leaf)
 		explorer_panic("leaves are miscounted");
 	/* What an eviction would find now is what the guest wrote. */
-	if (leaf && !spte_dirty(scene_format, spte) && world.copy_valid &&
-	    world.copy != world.expect)
-		explorer_panic("Dirty was lost");
+	for (unsigned i = 0; i < VCPUS; i++)
+		if (leaf && !spte_dirty(scene_format, spte) && world.copy_valid &&
+		    world.copy[i] != world.vcpu[i].expect)
+			explorer_panic("Dirty was lost");
 	if (leaf && spte_dirty(scene_format, spte) && !spte_has_dirty(scene_format) &&
 	    world.copy_valid)
 		explorer_panic("may be written, but the copy is still kept");
@@ -338,21 +353,52 @@ static const struct {
                 {&spte_npt_ad, WALKER_NPT},
                 {&spte_npt_track, WALKER_NPT}};
 
-static bool explore(unsigned machine, unsigned preemptions, struct explorer_result *r)
-{
-	const struct explorer_scene scene = {
-	        .name = "tdp",
-	        .setup = setup,
-	        .check = check,
-	        .actor = {{"vcpu", run_vcpu}, {"ager", run_ager}, {"evictor", run_evictor}},
-	        .nr_actors = 3,
-	        .max_preemptions = preemptions,
-	};
+static const struct explorer_scene scenes[] = {
+        {
+                .name = "vcpu, ager, evictor",
+                .setup = setup,
+                .check = check,
+                .actor = {{"vcpu", run_vcpu}, {"ager", run_ager}, {"evictor", run_evictor}},
+                .nr_actors = 3,
+        },
+        {
+                .name = "two vcpus, evictor",
+                .setup = setup,
+                .check = check,
+                .actor = {{"vcpu", run_vcpu}, {"vcpu2", run_vcpu2}, {"evictor", run_evictor}},
+                .nr_actors = 3,
+        },
+};
 
+static bool explore(unsigned which, unsigned machine, unsigned preemptions,
+                    struct explorer_result *r)
+{
+	struct explorer_scene scene = scenes[which];
+
+	scene.max_preemptions = preemptions;
 	scene_format = machines[machine].format;
 	scene_kind = machines[machine].kind;
 	explorer_run(&scene, r);
 	return !r->failed && r->exhausted;
+}
+
+static bool explore_all(unsigned preemptions)
+{
+	struct explorer_result r;
+	bool good = true;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(machines) * ARRAY_SIZE(scenes); i++) {
+		unsigned which = i % ARRAY_SIZE(scenes), machine = i / ARRAY_SIZE(scenes);
+		bool one = explore(which, machine, preemptions, &r);
+
+		printf("%s, %s: %llu schedules of up to %u steps, all with up to %u preemptions: "
+		       "%s %s\n",
+		       scenes[which].name, machines[machine].format->name,
+		       (unsigned long long)r.schedules, r.longest, preemptions,
+		       one ? "none bad" : r.why, one ? "" : r.trace);
+		good &= one;
+	}
+	return good;
 }
 
 static bool explore_mutant(void)
@@ -361,7 +407,7 @@ static bool explore_mutant(void)
 
 	for (unsigned bound = 0; bound <= 3; bound++) {
 		for (unsigned i = 0; i < ARRAY_SIZE(machines); i++) {
-			(void)!explore(i, bound, &r);
+			(void)explore(0, i, bound, &r);
 			if (!r.failed)
 				continue;
 			printf("%s: found on %s, schedule %llu with %u preemptions: %s (%s)\n",
@@ -377,19 +423,8 @@ static bool explore_mutant(void)
 int main(void)
 {
 	const char *bound = getenv("VARVE_PREEMPTIONS");
-	unsigned preemptions = bound ? (unsigned)atoi(bound) : 2;
-	struct explorer_result r;
-	bool good = true;
+	bool good = explore_all(bound ? (unsigned)atoi(bound) : 2);
 
-	for (unsigned i = 0; i < ARRAY_SIZE(machines); i++) {
-		bool one = explore(i, preemptions, &r);
-
-		printf("%s: %llu schedules of up to %u steps, all with up to %u preemptions: %s "
-		       "%s\n",
-		       machines[i].format->name, (unsigned long long)r.schedules, r.longest,
-		       preemptions, one ? "none bad" : r.why, one ? "" : r.trace);
-		good &= one;
-	}
 	for (mutant = NONE + 1; mutant < MUTANTS; mutant++)
 		good &= explore_mutant();
 	return good ? 0 : 1;

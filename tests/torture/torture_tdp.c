@@ -24,6 +24,8 @@
 #define AGER    VCPUS
 #define EVICTOR (VCPUS + 1)
 #define CPUS    (VCPUS + 2)
+/* Pages that the stores keep for the next time: scratch of each CPU, handles. */
+#define POOL_SLACK 64u
 
 /*
  * An evictor reads a page that is rescued and written meanwhile: on purpose, what it stored is dropped
@@ -216,6 +218,7 @@ static void report(void)
 static void torture(const struct host_machine *m)
 {
 	void *(*const run[CPUS])(void *) = {run_vcpu, run_vcpu, run_ager, run_evictor};
+	u64 pages_used = hal_pages_used();
 	pthread_t thread[CPUS];
 
 	memset(oracle, 0, sizeof(oracle));
@@ -229,6 +232,9 @@ static void torture(const struct host_machine *m)
 	check();
 	report();
 	host_vm_destroy(&vm);
+	epoch_barrier();
+	if (hal_pages_used() > pages_used + POOL_SLACK)
+		fail(0, "tables or maps leaked", 0, pages_used, hal_pages_used());
 }
 
 static void wake(void)
