@@ -116,7 +116,7 @@ bool svm_enable(void)
 	}
 	msr_write(MSR_AMD_VM_HSAVE_PA, (u64)cpu->hsave);
 	cpu->asid_generation = 1;
-	cpu->asid_next = svm_caps.nr_asids; /* the first to take one flushes what was there before */
+	cpu->asid_next = svm_caps.nr_asids; /* so that the first vCPU flushes all of them */
 	this_cpu()->vendor = cpu;
 	host_state_save(cpu);
 	if (hal_cpu_id() == 0) {
