@@ -104,7 +104,8 @@ HOST_LIBS := -llz4 -lpthread
 UNIT_plain := $(UNIT_SRC:tests/unit/%.c=$(O)/host/plain/%)
 UNIT_asan := $(UNIT_SRC:tests/unit/%.c=$(O)/host/asan/%)
 TORTURE := $(TORTURE_SRC:tests/torture/%.c=$(O)/host/tsan/%)
-MODEL := $(MODEL_SRC:tests/model/%.c=$(O)/host/asan/%)
+# Explorers of interleavings switch stacks millions of times: nothing for the sanitizer.
+MODEL := $(foreach m,$(MODEL_SRC:tests/model/%.c=%),$(O)/host/$(if $(findstring explore,$m),plain,asan)/$m)
 FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/host/fuzz/%)
 
 # --- targets ---------------------------------------------------------------------------------------
@@ -248,6 +249,7 @@ endef
 $(eval $(call host-program,plain,$(HOSTCC),tests/unit,-lcmocka))
 $(eval $(call host-program,asan,$(HOSTCC),tests/unit,-lcmocka))
 $(eval $(call host-program,asan,$(HOSTCC),tests/model,))
+$(eval $(call host-program,plain,$(HOSTCC),tests/model,))
 $(eval $(call host-program,tsan,$(HOSTCC),tests/torture,))
 $(eval $(call host-program,fuzz,$(FUZZCC),tests/fuzz,-lZydis))
 
