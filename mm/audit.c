@@ -245,7 +245,7 @@ static u64 audit_mmus(struct space *s)
 {
 	u64 faults = 0;
 
-	for (u32 i = 0; i < s->nr_notifiers; i++)
+	for (u32 i = 0; i < space_notifiers(s); i++)
 		faults += s->notifier[i]->ops->audit(s->notifier[i]);
 	return faults;
 }

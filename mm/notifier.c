@@ -45,7 +45,7 @@ unsigned notifier_age(struct space *s, gfn_t first, unsigned npages, u64 *bitmap
 	DEBUG_ASSERT(npages && npages <= NOTIFIER_MAX_PAGES);
 	DEBUG_ASSERT(!(flags & NOTIFIER_TEST) != !(flags & NOTIFIER_CLEAR));
 	epoch_enter();
-	for (u32 i = 0; i < s->nr_notifiers; i++) {
+	for (u32 i = 0; i < space_notifiers(s); i++) {
 		struct notifier *n = s->notifier[i];
 
 		if (flags & NOTIFIER_FAST_ONLY && !n->ops->has_fast_aging)
@@ -70,7 +70,7 @@ unsigned notifier_age_one(struct space *s, gfn_t g, unsigned flags)
 
 bool notifier_any_fast(const struct space *s)
 {
-	for (u32 i = 0; i < s->nr_notifiers; i++)
+	for (u32 i = 0; i < space_notifiers(s); i++)
 		if (s->notifier[i]->ops->has_fast_aging)
 			return true;
 	return false;
@@ -79,7 +79,7 @@ bool notifier_any_fast(const struct space *s)
 void notifier_zap(struct space *s, gfn_t g, struct notifier_zap *result)
 {
 	*result = (struct notifier_zap){.mapped = false};
-	for (u32 i = 0; i < s->nr_notifiers; i++) {
+	for (u32 i = 0; i < space_notifiers(s); i++) {
 		struct notifier_zap one = {.mapped = false};
 
 		s->notifier[i]->ops->zap(s->notifier[i], g, &one);

@@ -63,9 +63,13 @@ struct space *space_create(const char *name, const struct space_ops *ops, void *
 
 void space_add_notifier(struct space *s, struct notifier *n)
 {
-	ASSERT(s->nr_notifiers < SPACE_MAX_NOTIFIERS);
+	u32 nr = space_notifiers(s);
+
+	ASSERT(nr < SPACE_MAX_NOTIFIERS);
 	n->space = s;
-	s->notifier[s->nr_notifiers++] = n;
+	s->notifier[nr] = n;
+	/* ord S6: the MMU is complete before an ager asks it; pairs with ord S7 */
+	a32_store_release(&s->nr_notifiers, nr + 1);
 }
 
 struct space *space_at(u16 id)

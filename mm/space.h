@@ -58,7 +58,7 @@ struct space {
 	struct invalidate inv;
 	struct flush flush;
 	struct notifier *notifier[SPACE_MAX_NOTIFIERS];
-	u32 nr_notifiers; /* constant after the first fault */
+	a32 nr_notifiers; /* constant after the first fault; space_notifiers() */
 	struct lruvec lru;
 	a64 walk_seq;    /* max_seq that the last finished aging pass superseded */
 	a64 walk_cursor; /* which block the walkers of a pass take next (age.c) */
@@ -76,7 +76,12 @@ struct space {
  * caller may block for a while; no lock held.
  */
 struct space *space_create(const char *name, const struct space_ops *ops, void *priv) must_check;
-/* Before the first fault only. */
+/* How many there are; those are complete. */
+static inline u32 space_notifiers(const struct space *s)
+{
+	return a32_load_acquire(&s->nr_notifiers); /* ord S7: pairs with ord S6 */
+}
+/* Before the first fault only; agers may be at work already. */
 void space_add_notifier(struct space *s, struct notifier *n);
 /*
  * Gives back the pages first .. first + n - 1: translations, frames, kept copies; the words become
