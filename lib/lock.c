@@ -161,7 +161,7 @@ void spin_lock(struct spinlock *lock)
 
 	held_check(lock, lock->class, lock->name);
 	ticket = a32_fetch_add(&lock->next, 1);
-	/* ord L1: pairs with spin_unlock; what the holder before wrote is seen. */
+	/* ord K1: pairs with spin_unlock; what the holder before wrote is seen. */
 	while (a32_load_acquire(&lock->owner) != ticket)
 		hal_pause();
 	held_push(lock, lock->class, lock->name);
@@ -169,7 +169,7 @@ void spin_lock(struct spinlock *lock)
 
 bool spin_trylock(struct spinlock *lock)
 {
-	/* ord L1: pairs with spin_unlock, as in spin_lock. */
+	/* ord K1: pairs with spin_unlock, as in spin_lock. */
 	u32 ticket = a32_load_acquire(&lock->owner);
 
 	if (!a32_cas(&lock->next, &ticket, ticket + 1))
@@ -181,7 +181,7 @@ bool spin_trylock(struct spinlock *lock)
 void spin_unlock(struct spinlock *lock)
 {
 	held_pop(lock, lock->name);
-	/* ord L1: pairs with spin_lock. Only the holder writes `owner`. */
+	/* ord K1: pairs with spin_lock. Only the holder writes `owner`. */
 	a32_store_release(&lock->owner, a32_load(&lock->owner) + 1);
 }
 
@@ -204,10 +204,10 @@ void read_lock(struct rwlock *lock)
 	u32 writer;
 
 	held_check(lock, lock->class, lock->name);
-	/* ord L2: full; a writer that set its bits before this is seen here, and one that sets them
+	/* ord K2: full; a writer that set its bits before this is seen here, and one that sets them
 	 * later counts this reader. */
 	writer = a32_fetch_add(&lock->rin, READER) & WRITER_BITS;
-	/* ord L3: pairs with write_unlock; what the writer wrote is seen. */
+	/* ord K3: pairs with write_unlock; what the writer wrote is seen. */
 	while ((writer & WRITER_PRESENT) && writer == (a32_load_acquire(&lock->rin) & WRITER_BITS))
 		hal_pause();
 	held_push(lock, lock->class, lock->name);
@@ -216,7 +216,7 @@ void read_lock(struct rwlock *lock)
 void read_unlock(struct rwlock *lock)
 {
 	held_pop(lock, lock->name);
-	/* ord L4: pairs with the wait of write_lock; this reader's loads are over. */
+	/* ord K4: pairs with the wait of write_lock; this reader's loads are over. */
 	a32_fetch_add(&lock->rout, READER);
 }
 
@@ -226,12 +226,12 @@ void write_lock(struct rwlock *lock)
 
 	held_check(lock, lock->class, lock->name);
 	ticket = a32_fetch_add(&lock->win, 1);
-	/* ord L5: pairs with write_unlock of the writer before. */
+	/* ord K5: pairs with write_unlock of the writer before. */
 	while (a32_load_acquire(&lock->wout) != ticket)
 		hal_pause();
-	/* ord L2: full; see read_lock. */
+	/* ord K2: full; see read_lock. */
 	came = a32_fetch_add(&lock->rin, writer_step(a32_load(&lock->rin))) & ~WRITER_BITS;
-	/* ord L4: pairs with read_unlock. */
+	/* ord K4: pairs with read_unlock. */
 	while (a32_load_acquire(&lock->rout) != came)
 		hal_pause();
 	held_push(lock, lock->class, lock->name);
@@ -239,7 +239,7 @@ void write_lock(struct rwlock *lock)
 
 bool write_trylock(struct rwlock *lock)
 {
-	/* ord L5: pairs with write_unlock of the writer before. */
+	/* ord K5: pairs with write_unlock of the writer before. */
 	u32 ticket = a32_load_acquire(&lock->wout);
 	u32 expected = ticket, came;
 
@@ -247,10 +247,10 @@ bool write_trylock(struct rwlock *lock)
 		return false;
 	/* No other writer now. Nobody inside, and nobody comes before the bits are set? */
 	came = a32_load(&lock->rin);
-	/* ord L4: pairs with read_unlock. */
+	/* ord K4: pairs with read_unlock. */
 	if (a32_load_acquire(&lock->rout) != (came & ~WRITER_BITS) ||
 	    !a32_cas(&lock->rin, &came, came + writer_step(came))) {
-		/* ord L5: hands the turn on. */
+		/* ord K5: hands the turn on. */
 		a32_store_release(&lock->wout, ticket + 1);
 		return false;
 	}
@@ -261,8 +261,8 @@ bool write_trylock(struct rwlock *lock)
 void write_unlock(struct rwlock *lock)
 {
 	held_pop(lock, lock->name);
-	/* ord L3: pairs with read_lock; lets the readers of this phase in. */
+	/* ord K3: pairs with read_lock; lets the readers of this phase in. */
 	a32_fetch_and(&lock->rin, ~WRITER_PRESENT);
-	/* ord L5: pairs with write_lock; only the holder writes `wout`. */
+	/* ord K5: pairs with write_lock; only the holder writes `wout`. */
 	a32_store_release(&lock->wout, a32_load(&lock->wout) + 1);
 }

@@ -94,7 +94,10 @@ static a64 *table_new(void)
 	return table;
 }
 
-/* The table below an entry; makes one, with the same translations as a large page had. */
+/*
+ * The table below an entry; makes one, with the same translations as a large page had. A walker loads the
+ * table's address before its entries, which x86 keeps in order (ord X3).
+ */
 static a64 *table_below(a64 *entry, unsigned level)
 {
 	u64 old = a64_load(entry);
@@ -109,7 +112,7 @@ static a64 *table_below(a64 *entry, unsigned level)
 		for (u64 i = 0; i < TABLE_PAGES; i++)
 			a64_store(&table[i], bits + i * level_bytes(level - 1));
 	}
-	/* ord X3: the walkers of other CPUs find the new table filled. */
+	/* ord X3: pairs with the hardware walkers of the other CPUs, which find the table filled. */
 	a64_store_release(entry, addr_of(table) | PTE_PRESENT | PTE_WRITE | PTE_ACCESSED);
 	return table;
 }
