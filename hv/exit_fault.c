@@ -5,6 +5,7 @@
 #include "arch/hal.h"
 #include "arch/x86/vendor.h"
 #include "hv/emulate.h"
+#include "hv/emulate_string.h"
 #include "hv/exit.h"
 #include "hv/fetch.h"
 #include "hv/mmu/tdp.h"
@@ -84,7 +85,9 @@ static const struct emulate_ops device_ops = {
 static void emulate_access(struct vcpu *v, gpa_t at)
 {
 	u8 bytes[DECODE_MAX_BYTES];
+	enum emulate_result result;
 	struct insn insn;
+	bool again = false;
 	unsigned n;
 
 	switch (fetch_insn(v, bytes, &n, &insn)) {
@@ -97,10 +100,13 @@ static void emulate_access(struct vcpu *v, gpa_t at)
 		exit_stop_insn(v, "an access to a device cannot be decoded", bytes, n);
 		return;
 	}
-	if (emulate(&insn, at, &device_ops, v) == EMULATE_DONE)
-		vendor->advance(&v->arch, insn.length);
-	else
+	result = emulate(&insn, at, &device_ops, v);
+	if (result == EMULATE_UNSUPPORTED)
+		result = emulate_string(&insn, bytes[insn.length - 1], at, &device_ops, v, &again);
+	if (result != EMULATE_DONE)
 		exit_stop_insn(v, "an access to a device is not supported", bytes, n);
+	else if (!again)
+		vendor->advance(&v->arch, insn.length);
 }
 
 static void no_memory_there(struct vcpu *v, const struct vexit_fault *fault)

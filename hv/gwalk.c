@@ -103,8 +103,9 @@ static u64 reserved_8(const struct walk *w, unsigned level, bool large)
 {
 	u64 r = BITS(51, 12) & ~(BIT(w->state->phys_bits) - 1);
 
+	/* Bit 5 is reserved as well, but QEMU sets Accessed there when it walks under nested paging. */
 	if (level_is_pdpte(w, level))
-		return r | BITS(63, 52) | BITS(8, 5) | BITS(2, 1);
+		return r | BITS(63, 52) | BITS(8, 6) | BITS(2, 1);
 	if (w->levels == 3)
 		r |= BITS(62, 52);
 	if (!w->nx)

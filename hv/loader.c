@@ -17,8 +17,6 @@
 #define MULTIBOOT_HAS_NAME   BIT(9)
 #define MMAP_RAM             1u
 #define MMAP_RESERVED        2u
-#define LOW_RAM_END          0xa0000u /* where a PC has its VGA and ROMs: kept free of use */
-#define HIGH_RAM             0x100000u
 #define WRITE_TRIES          100000u
 
 /* Multiboot specification 0.6.96, section 3.3. */
@@ -46,7 +44,7 @@ struct multiboot_mmap {
 /* One page in the guest that has all of it. */
 struct boot_page {
 	struct multiboot_info info;
-	struct multiboot_mmap mmap[2 + SLOTS_MAX];
+	struct multiboot_mmap mmap[VM_MAX_RAM + 1];
 	char name[16];
 	char cmdline[SCENARIO_IMAGE_MAX + SCENARIO_ARGS_MAX];
 };
@@ -116,7 +114,7 @@ static u64 place_boot_page(const struct vm *vm)
 {
 	u64 at;
 
-	for (at = LOW_RAM_END - PAGE_SIZE; at; at -= PAGE_SIZE)
+	for (at = vm->ram[0].end - PAGE_SIZE; at; at -= PAGE_SIZE)
 		if (page_free(&vm->elf, at))
 			return at;
 	at = align_up(vm->elf.end, (u64)PAGE_SIZE);
@@ -125,30 +123,28 @@ static u64 place_boot_page(const struct vm *vm)
 
 static void add_range(struct boot_page *page, u32 *n, u64 start, u64 end, u32 type)
 {
-	if (start >= end)
-		return;
 	page->mmap[(*n)++] = (struct multiboot_mmap){.size = sizeof(page->mmap[0]) - sizeof(u32),
-	                                             .base = start,
-	                                             .bytes = end - start,
-	                                             .type = type};
+						     .base = start,
+						     .bytes = end - start,
+						     .type = type};
 }
 
+/* RAM, and the hole below 1 MiB. */
 static u32 fill_mmap(const struct vm *vm, struct boot_page *page)
 {
-	u64 low = vm->ram[0].end;
 	u32 n = 0;
 
-	add_range(page, &n, 0, min_of(low, (u64)LOW_RAM_END), MMAP_RAM);
-	add_range(page, &n, LOW_RAM_END, min_of(low, (u64)HIGH_RAM), MMAP_RESERVED);
-	add_range(page, &n, HIGH_RAM, low, MMAP_RAM);
-	for (unsigned i = 1; i < vm->nr_ram; i++)
+	for (unsigned i = 0; i < vm->nr_ram; i++) {
+		if (i == 1)
+			add_range(page, &n, vm->ram[0].end, vm->ram[1].start, MMAP_RESERVED);
 		add_range(page, &n, vm->ram[i].start, vm->ram[i].end, MMAP_RAM);
+	}
 	return n;
 }
 
 static void fill_boot_page(const struct vm *vm, struct boot_page *page, u32 at)
 {
-	u64 low = vm->ram[0].end;
+	u64 upper = vm->nr_ram > 1 ? vm->ram[1].end - vm->ram[1].start : 0;
 	u32 n = fill_mmap(vm, page);
 
 	fmt_snprintf(page->name, sizeof(page->name), "Varve");
@@ -157,8 +153,8 @@ static void fill_boot_page(const struct vm *vm, struct boot_page *page, u32 at)
 	page->info = (struct multiboot_info){
 	        .flags = MULTIBOOT_HAS_MEM | MULTIBOOT_HAS_CMD | MULTIBOOT_HAS_MMAP |
 	                 MULTIBOOT_HAS_NAME,
-	        .mem_lower_kib = (u32)(min_of(low, (u64)LOW_RAM_END) / 1024),
-	        .mem_upper_kib = low > HIGH_RAM ? (u32)((low - HIGH_RAM) / 1024) : 0,
+	        .mem_lower_kib = (u32)(vm->ram[0].end / 1024),
+	        .mem_upper_kib = (u32)(upper / 1024),
 	        .cmdline = at + (u32)offsetof(struct boot_page, cmdline),
 	        .mmap_bytes = n * (u32)sizeof(page->mmap[0]),
 	        .mmap_addr = at + (u32)offsetof(struct boot_page, mmap),

@@ -6,7 +6,7 @@
 #define LVT_LINT_BITS    0x1a7ffu /* mask, trigger, polarity, delivery mode, vector */
 #define LVT_OTHER_BITS   0x107ffu /* mask, delivery mode, vector */
 #define SVR_BITS         0x3ffu
-#define ICR_LOW_BITS     0xcccffu /* shorthand, trigger, level, destination mode, delivery, vector */
+#define ICR_LOW_BITS     0xccfffu /* shorthand, trigger, level, destination mode, delivery, vector */
 #define ICR_DELIVERY(v)  ((v) >> 8 & 7u)
 #define ICR_LOGICAL      BIT(11)
 #define ICR_LEVEL_ASSERT BIT(14)

@@ -14,6 +14,8 @@
 #include "lib/fmt.h"
 #include "lib/string.h"
 
+#define LOW_RAM_END	  0xa0000u
+#define HIGH_RAM	  0x100000u
 #define RAM_BELOW_DEVICES (3ull << 30)
 #define RAM_ABOVE_DEVICES (4ull << 30)
 #define BENCH_PREFIX      "bench "
@@ -40,15 +42,21 @@ const char *vm_state_name(const struct vm *vm)
 	}
 }
 
+static void add_ram(struct vm *vm, u64 start, u64 end)
+{
+	if (start < end)
+		vm->ram[vm->nr_ram++] = (struct vm_ram){start, end};
+}
+
+/* As on a PC: nothing where the VGA and the ROMs would be, nothing where the devices are. */
 static void layout_ram(struct vm *vm, u64 bytes)
 {
 	u64 low = min_of(bytes, (u64)RAM_BELOW_DEVICES);
 
 	vm->bytes = bytes;
-	vm->ram[vm->nr_ram++] = (struct vm_ram){0, low};
-	if (bytes > low)
-		vm->ram[vm->nr_ram++] = (struct vm_ram){RAM_ABOVE_DEVICES,
-		                                        RAM_ABOVE_DEVICES + bytes - low};
+	add_ram(vm, 0, min_of(low, (u64)LOW_RAM_END));
+	add_ram(vm, HIGH_RAM, low);
+	add_ram(vm, RAM_ABOVE_DEVICES, RAM_ABOVE_DEVICES + bytes - low);
 }
 
 bool vm_has_ram(const struct vm *vm, gpa_t at, u64 bytes)

@@ -36,8 +36,8 @@ struct vm_final {
 
 struct boot_module;
 
-#define VM_MAX_RAM 2u
-/* Below the devices, and what does not fit there from 4 GiB on. */
+#define VM_MAX_RAM 3u
+/* Below 640 KiB, from 1 MiB to the devices, and what does not fit there from 4 GiB on. */
 struct vm_ram {
 	u64 start, end; /* guest-physical, bytes */
 };
@@ -49,7 +49,7 @@ struct vm {
 	const struct boot_module *image;
 	struct space *space; /* NULL once taken down; the monitor thread's from the start on */
 	struct tdp tdp;
-	u64 bytes; /* guest RAM */
+	u64 bytes; /* what the scenario says; the hole below 1 MiB is part of it */
 	unsigned nr_ram;
 	struct vm_ram ram[VM_MAX_RAM];
 	struct elf_image elf;
