@@ -9,28 +9,32 @@
 static u8 iopm[IOPM_BYTES] aligned_to(4096);
 static u8 msrpm[MSRPM_BYTES] aligned_to(4096);
 
-/* Two bits (read, write) for each MSR, three ranges of 0x2000 (APM vol. 2, section 15.11). */
-static void msrpm_pass(u32 msr)
+/* Two bits (1 read, 2 write) for each MSR, three ranges of 0x2000 (APM vol. 2, section 15.11). */
+static void msrpm_pass(u32 msr, u32 what)
 {
 	u32 bit = (msr & 0x1fff) * 2 + (msr >= 0xc0010000u   ? 2u * 0x4000u
 	                                : msr >= 0xc0000000u ? 0x4000u
 	                                                     : 0);
 
-	msrpm[bit / 8] &= (u8) ~(3u << bit % 8);
+	msrpm[bit / 8] &= (u8) ~(what << bit % 8);
 }
 
+/*
+ * Entry points leave the guest when they are written, which is rare: QEMU does not refuse addresses
+ * that are not canonical, and the policy in hv/msr.c does.
+ */
 void svm_control_maps_init(void)
 {
-	static const u32 pass[] = {
-	        MSR_SYSENTER_CS, MSR_SYSENTER_ESP,   MSR_SYSENTER_EIP, MSR_STAR,
-	        MSR_LSTAR,       MSR_CSTAR,          MSR_FMASK,        MSR_FS_BASE,
-	        MSR_GS_BASE,     MSR_KERNEL_GS_BASE,
-	};
+	static const u32 pass[] = {MSR_SYSENTER_CS, MSR_STAR,    MSR_FMASK,
+	                           MSR_FS_BASE,     MSR_GS_BASE, MSR_KERNEL_GS_BASE};
+	static const u32 read[] = {MSR_SYSENTER_ESP, MSR_SYSENTER_EIP, MSR_LSTAR, MSR_CSTAR};
 
 	memset(iopm, 0xff, sizeof(iopm));
 	memset(msrpm, 0xff, sizeof(msrpm));
 	for (size_t i = 0; i < ARRAY_SIZE(pass); i++)
-		msrpm_pass(pass[i]);
+		msrpm_pass(pass[i], 3);
+	for (size_t i = 0; i < ARRAY_SIZE(read); i++)
+		msrpm_pass(read[i], 1);
 }
 
 /*
