@@ -17,8 +17,8 @@ struct tdp {
 	struct notifier notifier; /* registered with the space */
 	const struct spte_format *format;
 	hpa_t root;
-	a64 tables;  /* table pages, root included */
-	a64 leaves;  /* present leaves */
+	a64 tables;           /* table pages, root included */
+	a64 leaves;           /* present leaves */
 	a64 fixed_fast_total; /* faults answered without the MMU lock (access-track restore, spurious) */
 	struct epoch_node dead; /* defers the freeing of all tables */
 };

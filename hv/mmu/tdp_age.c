@@ -2,9 +2,9 @@
  * Harvesting Accessed bits, without a lock.
  *
  * Why none is needed: aging neither makes nor removes a translation. Tables do not go away inside
- * the caller's epoch section; entries are read once and changed by at most one compare-exchange
- * each (hv/mmu/spte.h). So this never waits, nor makes a fault or a zap wait for more than a cache
- * line: FAST_ONLY and accurate are the same here.
+ * the caller's epoch section, and an entry is changed by a single compare-exchange of the value that
+ * was judged (hv/mmu/spte.h). So this never waits, nor makes a fault or a zap wait for more than a
+ * cache line: FAST_ONLY and accurate are the same here.
  *
  * How it stays cheap: one descent for each leaf table; then eight entries at a time, which is a
  * cache line, are reduced to a mask of Accessed bits without a branch. Accessed is zero in every
@@ -51,28 +51,39 @@ struct age_walk {
 	u64 visited;
 };
 
+/* The mask of those of n entries that have Accessed set. */
+static inline u64 line_young(const a64 *entry, unsigned n, u64 accessed)
+{
+	u64 young = 0;
+
+#pragma GCC unroll 8
+	for (unsigned i = 0; i < n; i++)
+		young |= (u64)((a64_load(&entry[i]) & accessed) != 0) << i;
+	return young;
+}
+
 static inline void age_line(struct age_walk *w, a64 *entry, unsigned bit, unsigned n)
 {
 	const u64 accessed = w->format->accessed;
-	u64 asked = bits_get(w->bitmap, bit, n), young = 0;
-	u64 seen[LINE_ENTRIES];
+	u64 asked = bits_get(w->bitmap, bit, n), young;
 
 	if (!asked)
 		return;
-	for (unsigned i = 0; i < n; i++) {
-		seen[i] = a64_load(&entry[i]);
-		young |= (u64)((seen[i] & accessed) != 0) << i;
-	}
+	/* A whole line is the rule, and a loop whose length the compiler knows. */
+	young = asked & (likely(n == LINE_ENTRIES) ? line_young(entry, LINE_ENTRIES, accessed)
+	                                           : line_young(entry, n, accessed));
 	w->visited += n;
-	young &= asked;
 	bits_put(w->bitmap, bit, n, young);
 	w->young |= young != 0;
 	if (!w->clear)
 		return;
 	for (; young; young &= young - 1) {
-		unsigned i = (unsigned)__builtin_ctzll(young);
+		a64 *at = &entry[__builtin_ctzll(young)];
+		u64 seen = a64_load(at);
 
-		spte_age(w->format, 1, &entry[i], seen[i]);
+		/* Read again, it is in the cache: gone or aged by another meanwhile, it was young. */
+		if (seen & accessed)
+			spte_age(w->format, 1, at, seen);
 	}
 }
 

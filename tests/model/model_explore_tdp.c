@@ -27,6 +27,8 @@ enum mutant {
 	NO_FLUSH,       /* the evictor does not wait for the TLB */
 	NO_MAKE_DIRTY,  /* the copy is kept when a clean page is first written */
 	NO_READ_LOCK,   /* a fault installs while the evictor begins */
+	NO_PIN,         /* the hypervisor copies without keeping the page where it is */
+	WRITE_UNTOLD,   /* it drops the copy only before the page is pinned */
 	MUTANTS,
 };
 static const char *const mutant_name[] = {"as it is",
@@ -36,7 +38,9 @@ static const char *const mutant_name[] = {"as it is",
                                           "no invalidate_begin",
                                           "no flush",
                                           "no fault_make_dirty",
-                                          "no read lock"};
+                                          "no read lock",
+                                          "no pin under a hypervisor's copy",
+                                          "no fault_make_dirty under the pin"};
 static enum mutant mutant;
 
 static bool mutable_cas(a64 *a, u64 *expected, u64 desired)
@@ -63,6 +67,7 @@ static u64 mutable_xchg(a64 *a, u64 desired)
 #include "hv/mmu/spte.c"
 #undef a64_cas
 #undef a64_xchg
+#include "hv/mmu/guest_mem.c"
 #include "hv/mmu/tdp_age.c"
 #include "hv/mmu/tdp_fault.c"
 #include "hv/mmu/tdp_iter.c"
@@ -80,8 +85,11 @@ static struct {
 	struct tdp tdp;
 	unsigned epochs;
 	/* gfn map and store */
-	enum gfn_tag tag;
+	a64 word;
 	unsigned frame;
+	bool reuse; /* a page comes back to the frame it had: what the ABA problem needs */
+	bool isolated;
+	unsigned pins;
 	u64 copy[VCPUS]; /* each vCPU has a word of its own */
 	bool copy_valid;
 	/* invalidate protocol and its lock */
@@ -96,6 +104,15 @@ static struct {
 		u64 expect; /* what it must read */
 	} vcpu[VCPUS];
 } world;
+
+static enum gfn_tag tag(void)
+{
+	return gfn_word_tag(world.word.raw);
+}
+static void set_tag(enum gfn_tag to)
+{
+	world.word.raw = gfn_word(to, world.frame);
+}
 
 static u64 frames[3][PAGE_SIZE / 8] aligned_to(PAGE_SIZE);
 static a64 tables[4][TABLE_PAGES] aligned_to(PAGE_SIZE);
@@ -120,6 +137,36 @@ void hist_add(struct hist *h, u64 value)
 pfn_t frame_pfn(u32 frame)
 {
 	return hal_ptr_pfn(frames[frame]);
+}
+
+/* The last thing before the hypervisor copies. */
+void *frame_ptr(u32 frame)
+{
+	explorer_yield();
+	return frames[frame];
+}
+void frame_mark_accessed(u32 frame)
+{
+	(void)frame;
+}
+bool frame_pin_try(u32 frame)
+{
+	explorer_yield();
+	if (world.isolated || frame != world.frame || tag() != GFN_RESIDENT)
+		return false;
+	world.pins += mutant != NO_PIN;
+	return true;
+}
+void frame_unpin(u32 frame)
+{
+	(void)frame;
+	explorer_yield();
+	world.pins -= mutant != NO_PIN;
+}
+a64 *gfnmap_word(struct space *s, gfn_t g)
+{
+	(void)s, (void)g;
+	return &world.word;
 }
 
 /* Writers are single steps (below), so readers never wait. */
@@ -177,12 +224,12 @@ enum fault_result fault_bring_in(struct space *s, gfn_t g, bool write, bool keep
 {
 	(void)s, (void)g;
 	explorer_yield();
-	if (world.tag == GFN_POOLED) {
-		world.frame = (world.frame + 1) % ARRAY_SIZE(frames);
+	if (tag() == GFN_POOLED) {
+		world.frame = world.reuse ? 0 : (world.frame + 1) % ARRAY_SIZE(frames);
 		memcpy(frames[world.frame], world.copy, sizeof(world.copy));
 		world.copy_valid = true;
 	}
-	world.tag = GFN_RESIDENT;
+	set_tag(GFN_RESIDENT);
 	if (write && !keep_copy)
 		world.copy_valid = false;
 	*out = (struct fault_page){.frame = world.frame, .clean = world.copy_valid};
@@ -192,9 +239,9 @@ enum fault_result fault_make_dirty(struct space *s, gfn_t g)
 {
 	(void)s, (void)g;
 	explorer_yield();
-	if (world.tag != GFN_RESIDENT)
+	if (tag() != GFN_RESIDENT)
 		return FAULT_RETRY;
-	if (mutant != NO_MAKE_DIRTY)
+	if (mutant != NO_MAKE_DIRTY && (mutant != WRITE_UNTOLD || !world.pins))
 		world.copy_valid = false;
 	return FAULT_FIXED;
 }
@@ -279,37 +326,73 @@ static void run_ager(void)
 	tdp_age(&world.tdp.notifier, GFN, 1, &bitmap, NOTIFIER_CLEAR, &visited);
 }
 
+/* The hypervisor writes the second vCPU's word behind the MMU's back. */
+static void run_device(void)
+{
+	u64 value = FIRST + 3;
+	gpa_t at = gpa(gfn_gpa(GFN).v + 8);
+
+	while (tdp_write_guest(&world.tdp, at, &value, 8) != 8)
+		;
+	world.vcpu[1].expect = value;
+}
+
+static bool isolate(void)
+{
+	explorer_yield();
+	if (world.pins || tag() != GFN_RESIDENT)
+		return false;
+	return world.isolated = true;
+}
+
+/* Stores the page, unless a fault rescues it first. */
+static void pack(void)
+{
+	explorer_yield();
+	if (tag() != GFN_EVICTING)
+		return;
+	if (!world.copy_valid)
+		memcpy(world.copy, frames[world.frame], sizeof(world.copy));
+	set_tag(GFN_POOLED);
+	frames[world.frame][0] = frames[world.frame][1] = POISON;
+}
+
 /* As mm/evict.h has it: what the zap says of Dirty is noted before anybody can rescue the page. */
 static void run_evictor(void)
 {
 	struct notifier_zap zap = {.mapped = false};
 
+	if (!isolate())
+		return;
 	invalidate_begin(&world.space, GFN, GFN);
 	tdp_zap(&world.tdp.notifier, GFN, &zap);
 	explorer_yield();
 	if (zap.dirty)
 		world.copy_valid = false;
-	world.tag = GFN_EVICTING;
+	set_tag(GFN_EVICTING);
 	invalidate_end(&world.space, GFN, GFN);
 	shootdown();
-	explorer_yield();
-	if (world.tag != GFN_EVICTING)
-		return;
-	if (!world.copy_valid)
-		memcpy(world.copy, frames[world.frame], sizeof(world.copy));
-	world.tag = GFN_POOLED;
-	frames[world.frame][0] = frames[world.frame][1] = POISON;
+	pack();
+	world.isolated = false;
+}
+
+/* Brings the page back, clean. */
+static void run_reader(void)
+{
+	guest_access(0, false, 0);
 }
 
 static const struct spte_format *scene_format;
 static enum walker_kind scene_kind;
+static bool scene_reuse;
 
 static void setup(void)
 {
 	memset(&world, 0, sizeof(world));
 	memset(tables, 0, sizeof(tables));
 	memset(frames, 0, sizeof(frames));
-	world.tag = GFN_RESIDENT;
+	set_tag(GFN_RESIDENT);
+	world.reuse = scene_reuse;
 	world.copy_valid = true;
 	for (unsigned i = 0; i < VCPUS; i++)
 		world.copy[i] = world.vcpu[i].expect = frames[0][i] = FIRST;
@@ -329,17 +412,22 @@ static void check(void)
 
 	if (!spte_valid(scene_format, 1, spte))
 		explorer_panic("entry %#llx is no valid encoding", (unsigned long long)spte);
-	if (leaf && world.tag != GFN_RESIDENT)
+	if (leaf && tag() != GFN_RESIDENT)
 		explorer_panic("mapped, but not resident");
 	if (leaf && spte_pfn(scene_format, spte).v != frame_pfn(world.frame).v)
 		explorer_panic("mapped to a frame that is not its own");
 	if (world.tdp.leaves.raw != leaf)
 		explorer_panic("leaves are miscounted");
-	/* What an eviction would find now is what the guest wrote. */
-	for (unsigned i = 0; i < VCPUS; i++)
-		if (leaf && !spte_dirty(scene_format, spte) && world.copy_valid &&
+	/* What the page has now, and what an eviction would make of it, is what the guest wrote. */
+	for (unsigned i = 0; i < VCPUS; i++) {
+		u64 has = tag() == GFN_POOLED ? world.copy[i] : frames[world.frame][i];
+
+		if (has != world.vcpu[i].expect)
+			explorer_panic("a write was lost");
+		if (!(leaf && spte_dirty(scene_format, spte)) && world.copy_valid &&
 		    world.copy[i] != world.vcpu[i].expect)
 			explorer_panic("Dirty was lost");
+	}
 	if (leaf && spte_dirty(scene_format, spte) && !spte_has_dirty(scene_format) &&
 	    world.copy_valid)
 		explorer_panic("may be written, but the copy is still kept");
@@ -353,12 +441,20 @@ static const struct {
                 {&spte_npt_ad, WALKER_NPT},
                 {&spte_npt_track, WALKER_NPT}};
 
+#define SCENE_HYPERVISOR 1u
 static const struct explorer_scene scenes[] = {
         {
                 .name = "vcpu, ager, evictor",
                 .setup = setup,
                 .check = check,
                 .actor = {{"vcpu", run_vcpu}, {"ager", run_ager}, {"evictor", run_evictor}},
+                .nr_actors = 3,
+        },
+        {
+                .name = "hypervisor, reader, evictor",
+                .setup = setup,
+                .check = check,
+                .actor = {{"device", run_device}, {"reader", run_reader}, {"evictor", run_evictor}},
                 .nr_actors = 3,
         },
         {
@@ -378,6 +474,7 @@ static bool explore(unsigned which, unsigned machine, unsigned preemptions,
 	scene.max_preemptions = preemptions;
 	scene_format = machines[machine].format;
 	scene_kind = machines[machine].kind;
+	scene_reuse = which == SCENE_HYPERVISOR;
 	explorer_run(&scene, r);
 	return !r->failed && r->exhausted;
 }
@@ -406,12 +503,13 @@ static bool explore_mutant(void)
 	struct explorer_result r;
 
 	for (unsigned bound = 0; bound <= 3; bound++) {
-		for (unsigned i = 0; i < ARRAY_SIZE(machines); i++) {
-			(void)explore(0, i, bound, &r);
+		for (unsigned i = 0; i < 2 * ARRAY_SIZE(machines); i++) {
+			/* The third scene finds nothing that these two do not. */
+			(void)explore(i % 2, i / 2, bound, &r);
 			if (!r.failed)
 				continue;
 			printf("%s: found on %s, schedule %llu with %u preemptions: %s (%s)\n",
-			       mutant_name[mutant], machines[i].format->name,
+			       mutant_name[mutant], machines[i / 2].format->name,
 			       (unsigned long long)r.schedules, bound, r.why, r.trace);
 			return true;
 		}
