@@ -141,7 +141,7 @@ static void second_pae(const struct input *in, struct path *p)
 
 	if (!step(p, (in->cr3 & 0xffffffe0) + (at >> 30) * 8, 8, &e))
 		return;
-	p->reserved = e & (too_high | 0x1e6);
+	p->reserved = e & (too_high | 0x1c6); /* but bit 5, see hv/gwalk.c */
 	if (!p->reserved)
 		second_64(in, p, e & BITS(51, 12), 2, at, true);
 }

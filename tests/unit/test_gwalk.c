@@ -164,10 +164,16 @@ static void test_gwalk_pae(void **state)
 	assert_fault(at, 0, 9);
 	put8(2, at >> 21 & 511, BIT(52) | P | PS);
 	assert_fault(at, 0, 9);
-	put8(3, 4 + 3, 0x2000 | P | W);
-	assert_fault(at, 0, 9);
-	put8(3, 4 + 3, 0x2000 | P | NX);
-	assert_fault(at, 0, 9);
+	for (unsigned bit = 1; bit < 64; bit++) {
+		u64 reserved = BITS(63, 40) | BITS(8, 6) | BITS(2, 1); /* 5: see hv/gwalk.c */
+
+		put8(3, 4 + 3, 0x2000 | P | BIT(bit));
+		put8(2, at >> 21 & 511, 0xff00000000ull | P | PS);
+		if (reserved >> bit & 1)
+			assert_fault(at, 0, 9);
+		else if (bit < 12)
+			assert_at(at, 0, 0xff00000000ull | (at & 0x1fffff), 2 << 20);
+	}
 	put8(3, 4 + 3, 0x2000 | BIT(3));
 	assert_fault(at, 0, 0);
 }
