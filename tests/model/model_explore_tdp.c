@@ -27,6 +27,7 @@ enum mutant {
 	NO_FLUSH,       /* the evictor does not wait for the TLB */
 	NO_MAKE_DIRTY,  /* the copy is kept when a clean page is first written */
 	NO_READ_LOCK,   /* a fault installs while the evictor begins */
+	NO_LOSER_FREE,  /* a vCPU that lost the race for a table keeps its page */
 	NO_PIN,         /* the hypervisor copies without keeping the page where it is */
 	WRITE_UNTOLD,   /* it drops the copy only before the page is pinned */
 	MUTANTS,
@@ -39,6 +40,7 @@ static const char *const mutant_name[] = {"as it is",
                                           "no flush",
                                           "no fault_make_dirty",
                                           "no read lock",
+                                          "no free of a table that lost its race",
                                           "no pin under a hypervisor's copy",
                                           "no fault_make_dirty under the pin"};
 static enum mutant mutant;
@@ -70,7 +72,14 @@ static u64 mutable_xchg(a64 *a, u64 desired)
 #include "hv/mmu/guest_mem.c"
 #include "hv/mmu/tdp_age.c"
 #include "hv/mmu/tdp_fault.c"
+static void mutable_pages_free(void *page, u64 n)
+{
+	if (mutant != NO_LOSER_FREE)
+		hal_pages_free(page, n);
+}
+#define hal_pages_free mutable_pages_free
 #include "hv/mmu/tdp_iter.c"
+#undef hal_pages_free
 #include "hv/mmu/tdp_zap.c"
 
 /* --- the world of one guest page --- */
@@ -385,6 +394,8 @@ static void run_reader(void)
 static const struct spte_format *scene_format;
 static enum walker_kind scene_kind;
 static bool scene_reuse;
+static bool scene_bare; /* no tables yet but the root */
+static u64 pages_used;
 
 static void setup(void)
 {
@@ -399,15 +410,35 @@ static void setup(void)
 	world.tdp.format = scene_format;
 	world.tdp.root = pfn_hpa(hal_ptr_pfn(tables[3]));
 	world.tdp.notifier.space = &world.space;
-	for (unsigned i = 3; i > 0; i--)
+	pages_used = hal_pages_used();
+	for (unsigned i = 3; i > 0 && !scene_bare; i--)
 		tables[i][0].raw = spte_make_table(scene_format, hal_ptr_pfn(tables[i - 1]));
 	for (unsigned i = 0; i < VCPUS; i++)
 		walker_init(&world.vcpu[i].walker, scene_kind, world.tdp.root);
 }
 
+/* Gives the tables back that were built; what else was allocated has leaked. */
+static void check_tables(void)
+{
+	a64 *table = tables[3];
+
+	for (unsigned level = 4; level > 1; level--) {
+		a64 *below = tdp_table(&world.tdp, table[0].raw);
+
+		if (table != tables[3])
+			hal_pages_free(table, 1);
+		table = below;
+	}
+	hal_pages_free(table, 1);
+	if (hal_pages_used() != pages_used)
+		explorer_panic("a table leaked");
+	if (world.tdp.tables.raw != 3)
+		explorer_panic("tables are miscounted");
+}
+
 static void check(void)
 {
-	u64 spte = tables[0][GFN.v].raw;
+	u64 spte = tdp_find(&world.tdp, GFN).seen;
 	bool leaf = spte_is_leaf(scene_format, 1, spte);
 
 	if (!spte_valid(scene_format, 1, spte))
@@ -431,6 +462,8 @@ static void check(void)
 	if (leaf && spte_dirty(scene_format, spte) && !spte_has_dirty(scene_format) &&
 	    world.copy_valid)
 		explorer_panic("may be written, but the copy is still kept");
+	if (scene_bare)
+		check_tables();
 }
 
 static const struct {
@@ -441,7 +474,7 @@ static const struct {
                 {&spte_npt_ad, WALKER_NPT},
                 {&spte_npt_track, WALKER_NPT}};
 
-#define SCENE_HYPERVISOR 1u
+enum { SCENE_AGER, SCENE_HYPERVISOR, SCENE_TABLES, SCENE_TWO };
 static const struct explorer_scene scenes[] = {
         {
                 .name = "vcpu, ager, evictor",
@@ -456,6 +489,13 @@ static const struct explorer_scene scenes[] = {
                 .check = check,
                 .actor = {{"device", run_device}, {"reader", run_reader}, {"evictor", run_evictor}},
                 .nr_actors = 3,
+        },
+        {
+                .name = "two vcpus, no tables",
+                .setup = setup,
+                .check = check,
+                .actor = {{"reader", run_reader}, {"vcpu2", run_vcpu2}},
+                .nr_actors = 2,
         },
         {
                 .name = "two vcpus, evictor",
@@ -475,6 +515,7 @@ static bool explore(unsigned which, unsigned machine, unsigned preemptions,
 	scene_format = machines[machine].format;
 	scene_kind = machines[machine].kind;
 	scene_reuse = which == SCENE_HYPERVISOR;
+	scene_bare = which == SCENE_TABLES;
 	explorer_run(&scene, r);
 	return !r->failed && r->exhausted;
 }
@@ -503,13 +544,13 @@ static bool explore_mutant(void)
 	struct explorer_result r;
 
 	for (unsigned bound = 0; bound <= 3; bound++) {
-		for (unsigned i = 0; i < 2 * ARRAY_SIZE(machines); i++) {
-			/* The third scene finds nothing that these two do not. */
-			(void)explore(i % 2, i / 2, bound, &r);
+		for (unsigned i = 0; i < SCENE_TWO * ARRAY_SIZE(machines); i++) {
+			/* The last scene finds nothing that those before it do not. */
+			(void)explore(i % SCENE_TWO, i / SCENE_TWO, bound, &r);
 			if (!r.failed)
 				continue;
 			printf("%s: found on %s, schedule %llu with %u preemptions: %s (%s)\n",
-			       mutant_name[mutant], machines[i / 2].format->name,
+			       mutant_name[mutant], machines[i / SCENE_TWO].format->name,
 			       (unsigned long long)r.schedules, bound, r.why, r.trace);
 			return true;
 		}
