@@ -21,22 +21,17 @@ void vcpu_event_exception(struct arch_vcpu *v, u8 vector, bool has_error, u32 er
 }
 
 /*
- * INT n, INT1, INT3 and INTO are not queued: RIP still points at the instruction, nothing of it has
- * happened, and the guest simply executes it again. That needs no instruction length, which an AMD
- * CPU without NRIP save would not tell. (AMD reports INT3 and INTO as exceptions 3 and 4.)
+ * Only what we injected ourselves has to be injected again. Everything else whose delivery can be
+ * cut short began with an instruction at which RIP still points: a fault, INT n, INT3, INTO. Nothing
+ * of it has happened, and the guest simply executes it again. (Debug traps leave the guest and are
+ * injected; the machine's interrupts never reach it.) So no instruction length is needed, which an
+ * AMD CPU without NRIP save would not tell; and it does not matter that Bochs 2.7 reports, for an
+ * INT n on SVM, whatever event came before.
  */
-void vcpu_event_interrupted(struct arch_vcpu *v, u32 info, u32 error)
+void vcpu_event_interrupted(struct arch_vcpu *v, u32 info)
 {
-	u32 type = info & EVENT_TYPE, vector = info & EVENT_VECTOR;
+	const u32 same = EVENT_VALID | EVENT_TYPE | EVENT_VECTOR;
 
-	v->event = 0;
-	if (likely(!(info & EVENT_VALID)))
-		return;
-	if (type == EVENT_TYPE_NMI) {
-		v->nmi_wanted = true;
-	} else if (type == EVENT_TYPE_EXT ||
-	           (type == EVENT_TYPE_EXC && vector != 3 && vector != 4)) {
-		v->event = info & (EVENT_VALID | EVENT_TYPE | EVENT_VECTOR | EVENT_HAS_ERROR);
-		v->event_error = error;
-	}
+	if (likely(!(info & EVENT_VALID)) || ((info ^ v->event) & same))
+		v->event = 0;
 }

@@ -12,7 +12,6 @@
 
 #define EVENT_VECTOR    0xffu
 #define EVENT_TYPE      (7u << 8)
-#define EVENT_TYPE_EXT  (0u << 8)
 #define EVENT_TYPE_NMI  (2u << 8)
 #define EVENT_TYPE_EXC  (3u << 8)
 #define EVENT_HAS_ERROR (1u << 11)
@@ -21,10 +20,9 @@
 /* inject() of both vendors: replaces what waits; an NMI is remembered beside it. vCPU loaded. */
 void vcpu_event_inject(struct arch_vcpu *v, const struct vevent *event);
 /*
- * After an exit: `info` and `error` as hardware left them about the event it was delivering
- * (EXITINTINFO, IDT-vectoring information). What the guest would not raise again by itself is
- * queued for the next entry.
+ * After an exit: `info` is what hardware says about the event it was delivering (EXITINTINFO,
+ * IDT-vectoring information). Keeps what we injected and was not delivered for the next entry.
  */
-void vcpu_event_interrupted(struct arch_vcpu *v, u32 info, u32 error);
+void vcpu_event_interrupted(struct arch_vcpu *v, u32 info);
 /* Queues hardware exception `vector`, as inject() does. */
 void vcpu_event_exception(struct arch_vcpu *v, u8 vector, bool has_error, u32 error);

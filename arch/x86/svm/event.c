@@ -45,13 +45,7 @@ void svm_event_enter(struct arch_vcpu *v)
 
 void svm_event_exit(struct arch_vcpu *v)
 {
-	struct svm_vcpu *c = svm_of(v);
-	u64 info = c->vmcb.control.exit_int_info;
-
-	vcpu_event_interrupted(v, (u32)info, (u32)(info >> 32));
-	/* An NMI that was not delivered blocks nothing. */
-	if (unlikely(info & EVENT_VALID) && (info & EVENT_TYPE) == EVENT_TYPE_NMI)
-		svm_event_iret(v);
+	vcpu_event_interrupted(v, (u32)svm_of(v)->vmcb.control.exit_int_info);
 }
 
 bool svm_irq_ready(struct arch_vcpu *v)

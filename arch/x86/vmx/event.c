@@ -48,14 +48,9 @@ void vmx_event_enter(struct arch_vcpu *v)
 
 void vmx_event_exit(struct arch_vcpu *v)
 {
-	u32 info = vmread32(VMCS_VECTORING);
-	u32 error = 0;
-
-	if (unlikely((info & EVENT_VALID) && (info & EVENT_HAS_ERROR)))
-		error = vmread32(VMCS_VECTORING_ERROR);
-	vcpu_event_interrupted(v, info, error);
+	vcpu_event_interrupted(v, vmread32(VMCS_VECTORING));
 	/* An NMI that was not delivered blocks nothing. */
-	if (unlikely(info & EVENT_VALID) && (info & EVENT_TYPE) == EVENT_TYPE_NMI)
+	if (unlikely(v->event) && (v->event & EVENT_TYPE) == EVENT_TYPE_NMI)
 		vmwrite(VMCS_GUEST_SHADOW, vmread(VMCS_GUEST_SHADOW) & ~(u64)SHADOW_NMI);
 }
 

@@ -64,7 +64,7 @@ static void decode_io(struct vexit *exit)
  * bit 7, and bit 8 clear if that was being translated. The guest's walks count as writes while A/D
  * bits are on. Bit 12: an IRET was under way.
  */
-static void decode_violation(const struct arch_vcpu *v, struct vexit *exit)
+static void decode_violation(struct vexit *exit)
 {
 	u64 q = exit->info;
 
@@ -79,7 +79,8 @@ static void decode_violation(const struct arch_vcpu *v, struct vexit *exit)
 	};
 	if (exit->fault.gva_valid)
 		exit->fault.gva = gva(vmread(VMCS_GUEST_LINEAR));
-	if (unlikely(q & BIT(12)) && !v->event && !v->nmi_wanted && vmx_caps.virtual_nmi)
+	if (unlikely(q & BIT(12)) && !(vmread32(VMCS_VECTORING) & EVENT_VALID) &&
+	    vmx_caps.virtual_nmi)
 		vmx_event_iret_undone();
 }
 
@@ -160,7 +161,7 @@ static void decode_qualified(struct arch_vcpu *v, struct vexit *exit)
 	exit->info = vmread(VMCS_QUALIFICATION);
 	switch ((u32)exit->code) {
 	case EXIT_VIOLATION:
-		decode_violation(v, exit);
+		decode_violation(exit);
 		break;
 	case EXIT_IO:
 		decode_io(exit);
