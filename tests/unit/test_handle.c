@@ -94,6 +94,30 @@ static void test_handle_no_memory(void **state)
 	table_end(&t);
 }
 
+/* Chunks that were given back leave holes: the walk steps over them, and they are used again. */
+static void test_handle_holes(void **state)
+{
+	struct handles t = {0};
+	u64 h[2000], cursor = 0, n = 0;
+
+	(void)state;
+	for (u32 i = 0; i < 2000; i++)
+		h[i] = handle_alloc(&t, i);
+	assert_int_equal(t.nr_chunks, 4);
+	handle_free(&t, h[1999]); /* room elsewhere, so that an empty chunk may go */
+	for (u32 i = 0; i < 2000; i++)
+		if ((u32)h[i] >> 9 == 1)
+			handle_free(&t, h[i]);
+	assert_int_equal(t.nr_chunks, 3);
+	while (handle_next(&t, &cursor) != HANDLE_NONE)
+		n++;
+	assert_int_equal(n, 2000 - 510 - 1);
+	while (t.nr_chunks < 4)
+		assert_true(handle_alloc(&t, 1) != HANDLE_NONE);
+	assert_non_null(t.chunk[1]);
+	table_end(&t);
+}
+
 #define MANY 300000u /* more than one page of chunks */
 
 static void test_handle_many_grow_walk_and_return(void **state)
@@ -140,6 +164,7 @@ int main(void)
 	        cmocka_unit_test(test_handle_old_number_is_not_its_successor),
 	        cmocka_unit_test(test_handle_free_of_unused_panics),
 	        cmocka_unit_test(test_handle_no_memory),
+	        cmocka_unit_test(test_handle_holes),
 	        cmocka_unit_test(test_handle_many_grow_walk_and_return),
 	};
 

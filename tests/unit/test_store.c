@@ -79,6 +79,21 @@ static void test_store_filled_page_needs_nothing(void **state)
 	assert_empty();
 }
 
+/* A pattern that repeats every eight bytes, but not every four, does not fit the word. */
+static void test_store_wider_pattern_is_kept_whole(void **state)
+{
+	u64 *p = frame_ptr(in), word;
+
+	(void)state;
+	for (unsigned i = 0; i < WORDS; i++)
+		p[i] = 0x1234567812345679;
+	assert_int_equal(store_put(in, &word), STORE_OK);
+	assert_int_equal(gfn_word_tag(word), GFN_POOLED);
+	assert_returns(word, p);
+	store_drop(word);
+	assert_empty();
+}
+
 /* One odd word anywhere, zero or filled besides. */
 static void test_store_almost_same_page_is_kept_whole(void **state)
 {
@@ -304,6 +319,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_store_zero_page_needs_nothing),
 	        cmocka_unit_test(test_store_filled_page_needs_nothing),
+	        cmocka_unit_test(test_store_wider_pattern_is_kept_whole),
 	        cmocka_unit_test(test_store_almost_same_page_is_kept_whole),
 	        cmocka_unit_test(test_store_noise_is_incompressible),
 	        cmocka_unit_test(test_store_damage_is_noticed),
