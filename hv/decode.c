@@ -143,7 +143,8 @@ static bool take_vex(struct decode_state *d, unsigned payload)
 	d->attr = vector_attr(map, d->opcode);
 	if (map == 1 && d->opcode == 0x77) /* VZEROALL, VZEROUPPER */
 		d->attr = 0;
-	if (map == 1 && d->opcode >> 4 == 8) /* jumps, of the family that EVEX has to do without, too */
+	/* Only that older processor family of take_evex() has something there: jumps. */
+	if (map == 1 && d->opcode >> 4 == 8)
 		return invalid(d);
 	return true;
 }
