@@ -281,6 +281,7 @@ static enum fault_result fake_fault(struct fake_guest *g, unsigned vcpu, u64 pag
 	if (write && g->has_dirty)
 		want |= FAKE_D;
 	want |= (u64)found.frame << ENTRY_SHIFT;
+	seam(g, FAKE_FAULT, base_of(g) + page);
 	result = install(g, &g->mmu[vcpu % g->nr_mmus], page, seq, want);
 	a64_count(&s->stats.faults_total, result == FAULT_FIXED);
 	hist_add(&s->stats.fault_ns, hal_time_ns() - start);

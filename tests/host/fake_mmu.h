@@ -24,6 +24,7 @@ enum fake_seam {
 	FAKE_ZAP,       /* about to zap a page; inside the invalidation */
 	FAKE_ZAPPED,    /* zapped, entry gone, TLBs not flushed */
 	FAKE_SHOOTDOWN, /* flush asked for, no vCPU has honoured it */
+	FAKE_FAULT,     /* a fault has its frame, and has not installed it */
 	FAKE_FLUSHED,   /* every vCPU has; nothing stored yet */
 	FAKE_SEAMS,
 };

@@ -34,6 +34,7 @@
 #define SEEDS     8u
 #define DEPTH_MAX 3u
 #define AUDIT     2000u
+#define PINS      6u
 #define FUEL      12u
 
 struct guest {
@@ -153,30 +154,74 @@ static void access_page(struct guest *g, u64 page, unsigned patience)
 	abandoned += result != FAULT_FIXED;
 }
 
-/* Device emulation: through a pin, past all MMUs. */
-static void access_pinned(struct guest *g, u64 page)
+/*
+ * Device emulation: through pins, past all MMUs. A pin may be held for long, over evictions that others
+ * began before; each is written when it is taken, and again when it is let go.
+ */
+struct pin {
+	struct guest *g;
+	u64 page;
+	u32 frame;
+	bool write;
+};
+static struct pin pins[PINS];
+static unsigned nr_pins;
+
+static void pin_use(const struct pin *pin)
+{
+	struct access a = {
+	        .g = pin->g, .page = pin->page, .deed = pin->write ? WRITE_WORD : READ_ALL};
+
+	act(frame_ptr(pin->frame), &a);
+	frame_mark_accessed(pin->frame);
+}
+
+static bool pin_is_good(const struct pin *pin)
+{
+	return fake_word(&pin->g->fake, pin->page) == gfn_word(GFN_RESIDENT, pin->frame);
+}
+
+static void pin_take(struct guest *g, u64 page)
 {
 	struct space *s = g->fake.space;
-	struct access a = random_access(g, page);
-	bool write = deed_writes(a.deed), pinned;
+	struct pin pin = {.g = g, .page = page, .write = chance(60)};
 	struct fault_page found;
+	bool pinned;
 
-	if (fault_bring_in(s, gfn(page), write, false, &found) != FAULT_FIXED)
+	if (nr_pins == PINS ||
+	    fault_bring_in(s, gfn(page), pin.write, false, &found) != FAULT_FIXED)
 		return;
+	pin.frame = found.frame;
 	epoch_enter();
-	pinned = fake_word(&g->fake, page) == gfn_word(GFN_RESIDENT, found.frame) &&
-	         frame_pin_try(found.frame);
+	pinned = pin_is_good(&pin) && frame_pin_try(pin.frame);
 	epoch_exit();
 	if (!pinned)
 		return;
-	if (fake_word(&g->fake, page) == gfn_word(GFN_RESIDENT, found.frame) &&
-	    (!write || fault_make_dirty(s, gfn(page)) == FAULT_FIXED)) {
-		if (chance(20))
-			(void)evict_space(s, 8);
-		act(frame_ptr(found.frame), &a);
-		frame_mark_accessed(found.frame);
+	if (!pin_is_good(&pin) || (pin.write && fault_make_dirty(s, gfn(page)) != FAULT_FIXED)) {
+		frame_unpin(pin.frame);
+		return;
 	}
-	frame_unpin(found.frame);
+	pin_use(&pin);
+	pins[nr_pins++] = pin;
+}
+
+static void pin_release(unsigned i)
+{
+	struct pin pin = pins[i];
+
+	pins[i] = pins[--nr_pins];
+	if (!pin_is_good(&pin))
+		fail("page went away under a pin", pin.g, pin.page, 0);
+	pin_use(&pin);
+	frame_unpin(pin.frame);
+}
+
+/* All of a guest, or of everybody (NULL). */
+static void pins_release(const struct guest *g)
+{
+	for (unsigned i = nr_pins; i-- > 0;)
+		if (!g || pins[i].g == g)
+			pin_release(i);
 }
 
 /* --- other CPUs come in between -------------------------------------------------------------------- */
@@ -190,7 +235,7 @@ static void act_stale(struct guest *g, u64 page)
 		stale_writes += deed_writes(a.deed);
 }
 
-static void meddle(struct guest *g, u64 page, bool stale)
+static void meddle(struct guest *g, u64 page)
 {
 	unsigned cpu = hal_cpu_id();
 
@@ -204,13 +249,15 @@ static void meddle(struct guest *g, u64 page, bool stale)
 	for (unsigned n = 1 + (unsigned)random_below(3); n; n--) {
 		u64 at = chance(70) ? page : random_page();
 
-		if (stale && chance(60))
+		if (chance(40))
 			act_stale(g, at);
-		else if (chance(90))
+		else if (chance(20) && nr_pins < PINS / 2)
+			pin_take(g, at);
+		else if (chance(80))
 			access_page(chance(80) ? g : &guests[random_below(GUESTS)], at,
 			            (unsigned)random_below(3));
-		else if (chance(50))
-			(void)reclaim_direct(g->fake.space);
+		else if (chance(60))
+			(void)evict_space(g->fake.space, 1 + random_below(PAGES));
 		else
 			(void)age_space(g->fake.space, a64_load(&g->fake.space->lru.max_seq));
 	}
@@ -223,11 +270,11 @@ static void on_seam(struct fake_guest *fake, enum fake_seam seam, gfn_t at)
 	static u64 last; /* the page zapped last: the one to look for in the later seams */
 	struct guest *g = container_of(fake, struct guest, fake);
 
-	if (seam == FAKE_ZAP || seam == FAKE_AGE)
+	if (seam == FAKE_ZAP || seam == FAKE_AGE || seam == FAKE_FAULT)
 		last = at.v % PAGES;
 	if (a32_load(&fake->space->dying))
 		return;
-	meddle(g, chance(70) ? last : random_page(), seam == FAKE_ZAPPED || seam == FAKE_SHOOTDOWN);
+	meddle(g, chance(70) ? last : random_page());
 }
 
 static void on_store(u32 frame)
@@ -238,7 +285,7 @@ static void on_store(u32 frame)
 	for (unsigned i = 0; i < GUESTS; i++)
 		if (guests[i].fake.space->id == frame_space_id(f))
 			g = &guests[i];
-	meddle(g, frame_gfn(f).v, false);
+	meddle(g, frame_gfn(f).v);
 }
 
 #ifdef MODEL_REAL_STORE
@@ -256,16 +303,25 @@ static void store_mood(void)
 {
 }
 #else
-static void on_get(u64 word)
+/* The page whose word names this: it is being brought in, or its copy dropped. */
+static void meddle_with(u64 word)
 {
-	(void)word;
-	meddle(&guests[random_below(GUESTS)], random_page(), false);
+	struct guest *g = &guests[random_below(GUESTS)];
+	u64 page = random_page();
+
+	if (calm)
+		return;
+	for (u64 i = 0; i < PAGES && gfn_word_tag(word) == GFN_POOLED; i++)
+		if ((fake_word(&g->fake, i) & ~(GFN_SHADOW | GFN_BUSY)) == word)
+			page = i;
+	meddle(g, page);
 }
 
 static void store_hooks(bool on)
 {
 	fake_store.on_put = on ? on_store : NULL;
-	fake_store.on_get = on ? on_get : NULL;
+	fake_store.on_get = on ? meddle_with : NULL;
+	fake_store.on_drop = on ? meddle_with : NULL;
 }
 
 /* Now and then the store is full, or takes nothing; not for so long that guests have to go often. */
@@ -300,6 +356,7 @@ static void guest_create(unsigned i)
 
 static void guest_destroy(unsigned i)
 {
+	pins_release(&guests[i]);
 	calm = true;
 	fake_guest_destroy(&guests[i].fake);
 	calm = false;
@@ -321,6 +378,7 @@ static void drop_some(struct guest *g)
 {
 	u64 first = random_below(PAGES), n = min_of(1 + random_below(20), PAGES - first);
 
+	pins_release(g);
 	calm = true;
 	space_drop_range(g->fake.space, gfn(first), n);
 	calm = false;
@@ -329,6 +387,7 @@ static void drop_some(struct guest *g)
 
 static void check_all(void)
 {
+	pins_release(NULL);
 	calm = true;
 	for (unsigned cpu = 0; cpu <= DEPTH_MAX; cpu++) {
 		host_cpu_set(cpu);
@@ -386,10 +445,12 @@ static void one_step(void)
 	u64 dice = random_below(1000);
 
 	fuel = FUEL;
+	if (nr_pins && chance(20))
+		pin_release((unsigned)random_below(nr_pins));
 	if (dice < 880)
 		access_page(g, random_page(), 20);
 	else if (dice < 930)
-		access_pinned(g, random_page());
+		pin_take(g, random_page());
 	else if (dice < 980)
 		manage(g);
 	else if (dice < 990)

@@ -102,6 +102,8 @@ void store_drop(u64 word)
 	u64 handle = gfn_word_payload(word);
 
 	ASSERT(!(word & (GFN_SHADOW | GFN_BUSY)));
+	if (fake_store.on_drop)
+		fake_store.on_drop(word);
 	if (gfn_word_tag(word) != GFN_POOLED)
 		return;
 	spin_lock(&fake_lock);

@@ -10,6 +10,7 @@ struct fake_store {
 	bool damaged;              /* store_get() finds what it keeps damaged */
 	void (*on_put)(u32 frame); /* before the contents are read */
 	void (*on_get)(u64 word);  /* before the frame is written */
+	void (*on_drop)(u64 word);
 	u64 puts, gets, drops;
 	u64 objects;
 };
