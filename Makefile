@@ -88,7 +88,7 @@ GUEST_CFLAGS := $(BARE) -mgeneral-regs-only -fno-stack-protector
 # The same mm, MMU and parser sources against tests/host, in three variants.
 
 HOST_SRC := $(filter-out lib/string.c,$(sort $(wildcard mm/*.c hv/mmu/*.c lib/*.c \
-	$(addprefix hv/,scenario*.c decode*.c emulate*.c gwalk*.c insn*.c) \
+	$(addprefix hv/,scenario*.c decode*.c emulate*.c gwalk*.c insn*.c elf.c vlapic.c vuart.c cpuid.c msr.c) \
 	$(addprefix boot/,acpi.c memmap.c multiboot*.c raw.c)))) $(wildcard tests/host/*.c)
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 TORTURE_SRC := $(sort $(wildcard tests/torture/*.c))

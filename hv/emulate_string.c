@@ -1,10 +1,10 @@
 #include "hv/emulate_string.h"
 
-#define RAX	 0u
-#define RCX	 1u
-#define RSI	 6u
-#define RDI	 7u
-#define FLAG_DF	 BIT(10)
+#define RAX     0u
+#define RCX     1u
+#define RSI     6u
+#define RDI     7u
+#define FLAG_DF BIT(10)
 
 static u64 low_bits(unsigned bytes)
 {
@@ -23,7 +23,7 @@ static void set_part(const struct emulate_ops *ops, void *ctx, unsigned reg, uns
 }
 
 static bool move(const struct insn *insn, gpa_t at, unsigned bytes, const struct emulate_ops *ops,
-		 void *ctx)
+                 void *ctx)
 {
 	u64 value = ops->get_reg(ctx, RAX) & low_bits(bytes);
 
@@ -36,7 +36,7 @@ static bool move(const struct insn *insn, gpa_t at, unsigned bytes, const struct
 }
 
 enum emulate_result emulate_string(const struct insn *insn, u8 opcode, gpa_t at,
-				   const struct emulate_ops *ops, void *ctx, bool *again)
+                                   const struct emulate_ops *ops, void *ctx, bool *again)
 {
 	unsigned bytes = opcode & 1 ? insn->operand_bytes : 1, width = insn->address_bytes;
 	unsigned pointer = insn->op == INSN_STOS ? RDI : RSI;

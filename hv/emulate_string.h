@@ -14,4 +14,5 @@
  * the caller leaves rip where it is, so that interrupts can be taken between two elements.
  */
 enum emulate_result emulate_string(const struct insn *insn, u8 opcode, gpa_t at,
-				   const struct emulate_ops *ops, void *ctx, bool *again) must_check;
+                                   const struct emulate_ops *ops, void *ctx,
+                                   bool *again) must_check;

@@ -60,8 +60,7 @@ static void exit_invalid(struct vcpu *v)
 	struct insn insn;
 	unsigned n;
 
-	if (v->invalid_exit != v->exits_total - 1 &&
-	    fetch_insn(v, bytes, &n, &insn) == FETCH_OK &&
+	if (v->invalid_exit != v->exits_total - 1 && fetch_insn(v, bytes, &n, &insn) == FETCH_OK &&
 	    (insn.op == INSN_MOV_TO_CR || insn.op == INSN_LMSW)) {
 		v->invalid_exit = v->exits_total;
 		vcpu_inject_gp(v);

@@ -124,9 +124,9 @@ static u64 place_boot_page(const struct vm *vm)
 static void add_range(struct boot_page *page, u32 *n, u64 start, u64 end, u32 type)
 {
 	page->mmap[(*n)++] = (struct multiboot_mmap){.size = sizeof(page->mmap[0]) - sizeof(u32),
-						     .base = start,
-						     .bytes = end - start,
-						     .type = type};
+	                                             .base = start,
+	                                             .bytes = end - start,
+	                                             .type = type};
 }
 
 /* RAM, and the hole below 1 MiB. */

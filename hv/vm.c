@@ -14,8 +14,8 @@
 #include "lib/fmt.h"
 #include "lib/string.h"
 
-#define LOW_RAM_END	  0xa0000u
-#define HIGH_RAM	  0x100000u
+#define LOW_RAM_END       0xa0000u
+#define HIGH_RAM          0x100000u
 #define RAM_BELOW_DEVICES (3ull << 30)
 #define RAM_ABOVE_DEVICES (4ull << 30)
 #define BENCH_PREFIX      "bench "
