@@ -1,0 +1,131 @@
+/*
+ * Four CPUs put, get and drop pages of their own at the same time; two of them found no memory for a
+ * scratch and share those of the others. A page comes back as it left, however often the pool moved it.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mm/frame.h"
+#include "mm/store.h"
+#include "tests/host/hal.h"
+
+#define CPUS   4u
+#define OWNERS 2u /* CPUs with a scratch */
+#define PAGES  128u
+#define FRAMES 4096u
+#define WORDS  (PAGE_SIZE / 8)
+
+static u64 steps;
+static u32 frames[CPUS];
+
+struct page {
+	u64 word, of; /* of: what makes its contents; 0 = not kept */
+};
+
+static void page_make(u64 *p, u64 of)
+{
+	unsigned percent = (unsigned)(of >> 32) % 110;
+
+	for (unsigned i = 0; i < WORDS; i++)
+		p[i] = host_random(&of) % 100 < percent ? host_random(&of) : i / 16;
+}
+
+static void page_check(const struct page *x, u32 frame)
+{
+	u64 expected[WORDS];
+
+	page_make(expected, x->of);
+	if (store_get(x->word, frame) != STORE_OK ||
+	    memcmp(frame_ptr(frame), expected, PAGE_SIZE) != 0)
+		hal_panic("a page came back wrong");
+}
+
+static void page_put(struct page *x, u32 frame, u64 of)
+{
+	page_make(frame_ptr(frame), of);
+	switch (store_put(frame, &x->word)) {
+	case STORE_OK:
+		x->of = of;
+		break;
+	case STORE_INCOMPRESSIBLE:
+	case STORE_FULL:
+		break;
+	case STORE_BAD:
+		hal_panic("a put that finds something bad");
+	}
+}
+
+static void *cpu(void *arg)
+{
+	struct page page[PAGES] = {0};
+	unsigned self = (unsigned)(uintptr_t)arg;
+	u64 rnd = 0x1234567 * (self + 1);
+
+	host_cpu_set(self);
+	for (u64 i = 0; i < steps; i++) {
+		struct page *x = &page[host_random(&rnd) % PAGES];
+
+		if (!x->of) {
+			page_put(x, frames[self], host_random(&rnd) | 1);
+		} else if (host_random(&rnd) % 2) {
+			page_check(x, frames[self]);
+		} else {
+			store_drop(x->word);
+			x->of = 0;
+		}
+	}
+	for (unsigned i = 0; i < PAGES; i++)
+		if (page[i].of) {
+			page_check(&page[i], frames[self]);
+			store_drop(page[i].word);
+		}
+	return NULL;
+}
+
+static void setup(void)
+{
+	struct frame_extent e = {.nframes = FRAMES};
+	void *ram = host_ram(FRAMES);
+	u64 word;
+
+	ASSERT(ram);
+	e.first = hal_ptr_pfn(ram);
+	ASSERT(frame_init(&e, 1) && store_init());
+	for (unsigned i = 0; i < CPUS; i++) {
+		frames[i] = frame_alloc(FRAME_FOR_FAULT);
+		ASSERT(frames[i] != FRAME_NONE);
+	}
+	/* Each owner's first use makes its scratch. The memory they leave is for handles alone. */
+	for (unsigned i = 0; i < OWNERS; i++) {
+		host_cpu_set(i);
+		page_make(frame_ptr(frames[i]), 0x500000001);
+		ASSERT(store_put(frames[i], &word) == STORE_OK);
+		store_drop(word);
+	}
+	host_cpu_set(0);
+}
+
+int main(void)
+{
+	pthread_t thread[CPUS];
+	struct store_stats st;
+
+	steps = host_steps(3000);
+	host_cpu_count_set(CPUS);
+	setup();
+	host_pages_limit(0);
+	for (unsigned i = 0; i < CPUS; i++)
+		ASSERT(!pthread_create(&thread[i], NULL, cpu, (void *)(uintptr_t)i));
+	for (unsigned i = 0; i < CPUS; i++)
+		pthread_join(thread[i], NULL);
+	host_pages_limit(HOST_NO_LIMIT);
+	store_snapshot(&st);
+	if (st.objects || st.pool_frames || st.bad_total || store_audit())
+		hal_panic("something was left over");
+	printf("%llu puts, %llu gets, %llu drops, %llu refused for want of memory\n",
+	       (unsigned long long)st.puts_total, (unsigned long long)st.gets_total,
+	       (unsigned long long)st.drops_total, (unsigned long long)st.full_total);
+	return 0;
+}
