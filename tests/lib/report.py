@@ -20,13 +20,13 @@ class Report:
             self.passed += 1
             print(f"ok    {name}{'  ' + note if note else ''}", flush=True)
 
-    def fail(self, name, why, log=""):
+    def fail(self, name, why, log="", tail=TAIL_LINES):
         with self.lock:
             self.failed += 1
             self.failures.append(name)
             print(f"FAIL  {name}: {why}", flush=True)
-            for line in log.splitlines()[-TAIL_LINES:]:
-                print(f"      | {line}", flush=True)
+            for line in log.splitlines()[-tail:]:
+                print(f"      | {line[:240]}", flush=True)
 
     def skip(self, name, why):
         with self.lock:

@@ -137,7 +137,7 @@ def run_one(report, build, test):
     output = "\n".join(line for line in output.splitlines() if not line.startswith("run: warning:"))
     why = judge(test, status, output, out)
     if why:
-        report.fail(label, why, machines.read_text(os.path.join(out, "console.log")))
+        report.fail(label, why, machines.read_text(os.path.join(out, "console.log")), tail=8)
     else:
         report.ok(label, f"{seconds:.1f} s")
 
