@@ -5,7 +5,6 @@
 #include "arch/x86/regs.h"
 #include "arch/x86/vendor.h"
 #include "hv/cpuid.h"
-#include "hv/fetch.h"
 #include "hv/sched.h"
 #include "hv/vcpu.h"
 #include "hv/vm.h"
@@ -48,25 +47,6 @@ static void exit_stop(struct vcpu *v, const char *what)
 	vm_stop(v->vm, VM_STOPPED, "%s on vCPU %u at rip 0x%llx (exit 0x%llx, info 0x%llx)", what,
 	        v->index, (unsigned long long)v->arch.rip, (unsigned long long)v->exit.code,
 	        (unsigned long long)v->exit.info);
-}
-
-/*
- * QEMU leaves a guest this way that writes a reserved bit into a control register, where hardware
- * raises #GP. Twice in a row at the same place is no such write.
- */
-static void exit_invalid(struct vcpu *v)
-{
-	u8 bytes[DECODE_MAX_BYTES];
-	struct insn insn;
-	unsigned n;
-
-	if (v->invalid_exit != v->exits_total - 1 && fetch_insn(v, bytes, &n, &insn) == FETCH_OK &&
-	    (insn.op == INSN_MOV_TO_CR || insn.op == INSN_LMSW)) {
-		v->invalid_exit = v->exits_total;
-		vcpu_inject_gp(v);
-		return;
-	}
-	exit_stop(v, "the CPU refuses the guest's state");
 }
 
 /* The guest changed its priority class by CR8. */
@@ -119,6 +99,9 @@ void exit_handle(struct vcpu *v)
 	case VEXIT_XSETBV:
 		exit_xsetbv(v);
 		break;
+	case VEXIT_CR:
+		exit_cr(v);
+		break;
 	case VEXIT_WBINVD: /* memory is coherent, devices are ours */
 		(void)!exit_step(v);
 		break;
@@ -133,7 +116,7 @@ void exit_handle(struct vcpu *v)
 		exit_stop(v, "triple fault");
 		break;
 	case VEXIT_INVALID:
-		exit_invalid(v);
+		exit_stop(v, "the CPU refuses the guest's state");
 		break;
 	case VEXIT_UNKNOWN:
 		exit_stop(v, "exit of an unknown kind");

@@ -14,6 +14,8 @@ void exit_handle(struct vcpu *v);
 void exit_fault(struct vcpu *v, const struct vexit_fault *fault);
 /* exit_io.c: I/O ports. */
 void exit_io(struct vcpu *v, const struct vexit_io *io);
+/* exit_cr.c: writes to CR0 and CR4. */
+void exit_cr(struct vcpu *v);
 /* exit_msr.c */
 void exit_rdmsr(struct vcpu *v);
 void exit_wrmsr(struct vcpu *v);

@@ -63,7 +63,6 @@ struct vcpu {
 	u8 skip_length;
 	u8 skip_kind;
 	u64 exits_total;
-	u64 invalid_exit; /* exits_total at the last VEXIT_INVALID that was answered with #GP */
 	u64 faults_total;
 };
 

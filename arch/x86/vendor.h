@@ -25,6 +25,7 @@ enum vexit_kind {
 	VEXIT_WRMSR,
 	VEXIT_FAULT, /* second-level fault: EPT violation/misconfiguration or nested page fault */
 	VEXIT_XSETBV,
+	VEXIT_CR,	  /* a write to CR0 or CR4 (MOV, LMSW, CLTS): fetch, check and carry it out */
 	VEXIT_HYPERCALL,
 	VEXIT_UNDEFINED, /* an instruction this VM does not have: inject #UD */
 	VEXIT_PRIVILEGED, /* not allowed here: inject #GP(0) */

@@ -39,12 +39,14 @@ void svm_control_maps_init(void)
 
 /*
  * #AC and #DB leave the guest because a guest can make the CPU raise them without end while it
- * delivers them; CR accesses stay in the guest: nested paging gives it registers of its own.
+ * delivers them. Writes of CR0 and CR4 leave it because QEMU takes any value, and because bits of
+ * CR4 that CPUID hides stay off that way.
  */
 void svm_control_init(struct vmcb *vmcb)
 {
 	struct vmcb_control *c = &vmcb->control;
 
+	c->cr_writes = BIT(0) | BIT(4);
 	c->exceptions = BIT(1) | BIT(17) | BIT(18);
 	c->intercept1 = SVM_INTR | SVM_NMI | SVM_RDPMC | SVM_CPUID | SVM_RSM | SVM_INVD | SVM_HLT |
 	                SVM_INVLPGA | SVM_IOIO | SVM_MSR | SVM_TASK | SVM_SHUTDOWN;

@@ -3,6 +3,8 @@
 #include "arch/x86/vcpu_event.h"
 
 /* APM vol. 2, appendix C. */
+#define EXIT_CR0_WRITE 0x10u
+#define EXIT_CR4_WRITE 0x14u
 #define EXIT_EXCEPTION 0x40u
 #define EXIT_DB        0x41u
 #define EXIT_AC        0x51u
@@ -110,7 +112,9 @@ static void decode_simple(struct arch_vcpu *v, struct vexit *exit)
 {
 	u64 index = exit->code - EXIT_FIRST;
 
-	if (exit->code == EXIT_IRET)
+	if (exit->code == EXIT_CR0_WRITE || exit->code == EXIT_CR4_WRITE)
+		exit->kind = VEXIT_CR;
+	else if (exit->code == EXIT_IRET)
 		svm_event_iret(v);
 	else if (exit->code == EXIT_NMI)
 		decode_nmi(exit);
