@@ -68,7 +68,9 @@ static void ask(struct batch *b)
 		gfn_t g = frame_gfn(frame_at(frame));
 		unsigned young = notifier_age_one(s, g, NOTIFIER_CLEAR);
 
-		if (!(young & NOTIFIER_YOUNG)) {
+		/* A walker, or our own look-around, may have harvested it a moment ago. */
+		if (!(young & NOTIFIER_YOUNG) &&
+		    !(a64_load(&frame_at(frame)->state) & FRAME_SEEN)) {
 			b->chunk.frame[kept++] = frame;
 			continue;
 		}

@@ -31,6 +31,7 @@
  *   10    huge: part of a 2 MiB mapping
  *   11    unpackable: a store declined it, and nobody wrote since as far as we know
  *   13:12 use: enum frame_use
+ *   14    seen: harvested as accessed while isolated; the evictor that has it is to know
  *   31:16 pins: device emulation or the hypervisor holds the contents; never evicted while > 0
  *   63:32 stamp: grows with every change of gen, so that a promotion that read the word long ago fails
  */
@@ -46,6 +47,7 @@
 #define FRAME_UNPACKABLE BIT(11)
 #define FRAME_USE        BITS(13, 12)
 #define FRAME_USE_SHIFT  12
+#define FRAME_SEEN       BIT(14)
 #define FRAME_PIN_ONE    BIT(16)
 #define FRAME_PINS       BITS(31, 16)
 #define FRAME_STAMP_ONE  BIT(32)

@@ -236,7 +236,7 @@ void gen_insert(struct lruvec *l, u32 frame, enum gen_entry how)
 	state = a64_load(&f->state);
 	do {
 		ASSERT(!(state & FRAME_GEN) && frame_use(state) == FRAME_GUEST);
-		next = entry_flags(how, state) & ~FRAME_ISOLATED;
+		next = entry_flags(how, state) & ~(FRAME_ISOLATED | FRAME_SEEN);
 		index = gen_index(entry_seq_locked(l, how, next));
 		next = state_regen(next, index + 1);
 		/* ord L2: pairs with ord L1 of the next evictor, F1 of who pins it */
@@ -293,6 +293,20 @@ void gen_make_dirty(struct lruvec *l, u32 frame)
 	spin_unlock(&l->lock);
 }
 
+/* What a sighting makes of a state word, `index` being that of the youngest generation. */
+static u64 state_promoted(u64 state, unsigned index)
+{
+	u64 next;
+
+	/* The Accessed bit is cleared by now: the evictor would not find it any more. */
+	if (state & FRAME_ISOLATED)
+		return state | FRAME_SEEN;
+	if (!(state & FRAME_GEN))
+		return state;
+	next = state_touched(state);
+	return next & FRAME_WORKINGSET ? state_regen(next, index + 1) : next;
+}
+
 bool gen_promote(struct lruvec *l, u32 frame, u16 space_id, struct gen_batch *b)
 {
 	struct frame *f = frame_at(frame);
@@ -302,14 +316,13 @@ bool gen_promote(struct lruvec *l, u32 frame, u16 space_id, struct gen_batch *b)
 	do {
 		/* ord L3: the state is read before max_seq, see above; pairs with ord L4 */
 		state = a64_load_acquire(&f->state);
-		if (!(state & FRAME_GEN) || frame_use(state) != FRAME_GUEST ||
-		    frame_space_id(f) != space_id)
+		if (frame_use(state) != FRAME_GUEST || frame_space_id(f) != space_id)
 			return false;
-		next = state_touched(state);
 		index = gen_index(a64_load_acquire(&l->max_seq)); /* ord L3 */
-		if (next & FRAME_WORKINGSET)
-			next = state_regen(next, index + 1);
-	} while (!a64_cas(&f->state, &state, next));
+		next = state_promoted(state, index);
+	} while (next != state && !a64_cas(&f->state, &state, next));
+	if (!(state & FRAME_GEN))
+		return false;
 	if (next & FRAME_WORKINGSET && state_index(state) != index) {
 		b->delta[state_index(state)][state_type(state)]--;
 		b->delta[index][state_type(state)]++;

@@ -72,7 +72,7 @@ void gen_make_dirty(struct lruvec *l, u32 frame);
 /*
  * The page was seen accessed: two-touch promotion (referenced first, then youngest generation and
  * workingset). Lockless, by compare-exchange; the size change goes to `b`. False if the frame is on no
- * list or no longer the space's.
+ * list (its evictor is told, FRAME_SEEN) or no longer the space's.
  */
 bool gen_promote(struct lruvec *l, u32 frame, u16 space_id, struct gen_batch *b);
 
