@@ -50,10 +50,10 @@ void hal_log(enum hal_log level, const char *fmt, ...) printf_like(2, 3);
 noreturn_fn void hal_panic(const char *fmt, ...) printf_like(1, 2);
 
 /* An invariant of ours. Never reachable from guest behaviour (I12). */
-#define ASSERT(cond)                                                                               \
-	do {                                                                                       \
-		if (unlikely(!(cond)))                                                             \
-			hal_panic("%s:%d: assertion failed: %s", __FILE__, __LINE__, #cond);       \
+#define ASSERT(cond)                                                                         \
+	do {                                                                                 \
+		if (unlikely(!(cond)))                                                       \
+			hal_panic("%s:%d: assertion failed: %s", __FILE__, __LINE__, #cond); \
 	} while (0)
 /* For hot paths: checked in debug builds (the default), compiled out with DEBUG=0. */
 #ifdef VARVE_DEBUG

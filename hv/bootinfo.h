@@ -7,9 +7,9 @@
 
 #include "lib/types.h"
 
-#define BOOT_MAX_RANGES	 128u
+#define BOOT_MAX_RANGES  128u
 #define BOOT_MAX_MODULES 32u
-#define BOOT_MAX_CPUS	 256u
+#define BOOT_MAX_CPUS    256u
 #define BOOT_CMDLINE_MAX 1024u
 
 /* Usable RAM left after holes, ACPI areas, the image, modules and boot information are cut out. */
@@ -40,7 +40,7 @@ struct boot_info {
 	struct boot_module module[BOOT_MAX_MODULES];
 	u32 nr_cpus; /* entries of the MADT; the one that boots is found by its APIC ID */
 	struct boot_cpu cpu[BOOT_MAX_CPUS];
-	hpa_t rsdp;	 /* 0: no ACPI (then the boot CPU is the only one) */
+	hpa_t rsdp;      /* 0: no ACPI (then the boot CPU is the only one) */
 	hpa_t mcfg_base; /* PCIe configuration space, 0 if none */
 	hpa_t lapic_base;
 	u64 ram_bytes; /* all usable RAM before anything was cut out */

@@ -10,10 +10,11 @@ struct vcpu;
 struct vm;
 
 /*
- * Parses the image of a VM that is to have config->memory_bytes into vm->elf. False, with a line
- * that names VM, image and what is wrong. Boot CPU, before any guest starts.
+ * Parses the image of a VM whose memory is laid out into vm->elf. NULL, or what is wrong with it, to
+ * be put behind the image's name; the text lives until the next call. Boot CPU, before any guest
+ * starts.
  */
-bool loader_check(struct vm *vm) must_check;
+const char *loader_check(struct vm *vm) must_check;
 /*
  * On the thread of vCPU 0: copies the segments through ordinary faults (so that an image may be
  * larger than the host's memory), writes the boot information and sets the registers. False: the VM

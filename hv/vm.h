@@ -74,10 +74,10 @@ extern struct vm vms[VM_MAX];
 extern unsigned vm_count;
 
 /*
- * Space, slots, tables, vCPUs of the next entry of vms[]. False, with a line on the console that
- * names the VM and what failed; the machine then ends.
+ * Space, slots, tables, vCPUs of the next entry of vms[]. NULL, or why it cannot be made, to be put
+ * behind the VM's name; the machine then ends. Boot CPU.
  */
-bool vm_create(const struct scenario_vm *config, const struct boot_module *image) must_check;
+const char *vm_create(const struct scenario_vm *config, const struct boot_module *image) must_check;
 /* Lets its vCPUs run: the first loads the image, the others wait for SIPI. False: no memory. */
 bool vm_start(struct vm *vm) must_check;
 /*

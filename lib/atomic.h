@@ -29,65 +29,65 @@ typedef struct {
 	void *raw;
 } aptr;
 
-#define ATOMIC_DEFINE(A, U)                                                                        \
-	static inline U A##_load(const A *a)                                                       \
-	{                                                                                          \
-		ATOMIC_YIELD();                                                                    \
-		return __atomic_load_n(&a->raw, __ATOMIC_RELAXED);                                 \
-	}                                                                                          \
-	static inline U A##_load_acquire(const A *a)                                               \
-	{                                                                                          \
-		ATOMIC_YIELD();                                                                    \
-		return __atomic_load_n(&a->raw, __ATOMIC_ACQUIRE);                                 \
-	}                                                                                          \
-	static inline void A##_store(A *a, U v)                                                    \
-	{                                                                                          \
-		ATOMIC_YIELD();                                                                    \
-		__atomic_store_n(&a->raw, v, __ATOMIC_RELAXED);                                    \
-	}                                                                                          \
-	static inline void A##_store_release(A *a, U v)                                            \
-	{                                                                                          \
-		ATOMIC_YIELD();                                                                    \
-		__atomic_store_n(&a->raw, v, __ATOMIC_RELEASE);                                    \
-	}                                                                                          \
-	/* Store that is visible before any later load of this CPU (full barrier). */              \
-	static inline void A##_store_full(A *a, U v)                                               \
-	{                                                                                          \
-		ATOMIC_YIELD();                                                                    \
-		__atomic_store_n(&a->raw, v, __ATOMIC_SEQ_CST);                                    \
-	}                                                                                          \
-	/* The read-modify-writes are full barriers; they return the old value. */                 \
-	static inline U A##_xchg(A *a, U v)                                                        \
-	{                                                                                          \
-		ATOMIC_YIELD();                                                                    \
-		return __atomic_exchange_n(&a->raw, v, __ATOMIC_SEQ_CST);                          \
-	}                                                                                          \
-	static inline U A##_fetch_add(A *a, U v)                                                   \
-	{                                                                                          \
-		ATOMIC_YIELD();                                                                    \
-		return __atomic_fetch_add(&a->raw, v, __ATOMIC_SEQ_CST);                           \
-	}                                                                                          \
-	static inline U A##_fetch_or(A *a, U v)                                                    \
-	{                                                                                          \
-		ATOMIC_YIELD();                                                                    \
-		return __atomic_fetch_or(&a->raw, v, __ATOMIC_SEQ_CST);                            \
-	}                                                                                          \
-	static inline U A##_fetch_and(A *a, U v)                                                   \
-	{                                                                                          \
-		ATOMIC_YIELD();                                                                    \
-		return __atomic_fetch_and(&a->raw, v, __ATOMIC_SEQ_CST);                           \
-	}                                                                                          \
-	/* One compare-exchange; on failure *expected is what was found. */                        \
-	static inline bool A##_cas(A *a, U *expected, U desired)                                   \
-	{                                                                                          \
-		ATOMIC_YIELD();                                                                    \
-		return __atomic_compare_exchange_n(&a->raw, expected, desired, false,              \
-						   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);            \
-	}                                                                                          \
-	/* A statistics counter: no order, no tearing. */                                          \
-	static inline void A##_count(A *a, U v)                                                    \
-	{                                                                                          \
-		__atomic_fetch_add(&a->raw, v, __ATOMIC_RELAXED);                                  \
+#define ATOMIC_DEFINE(A, U)                                                             \
+	static inline U A##_load(const A *a)                                            \
+	{                                                                               \
+		ATOMIC_YIELD();                                                         \
+		return __atomic_load_n(&a->raw, __ATOMIC_RELAXED);                      \
+	}                                                                               \
+	static inline U A##_load_acquire(const A *a)                                    \
+	{                                                                               \
+		ATOMIC_YIELD();                                                         \
+		return __atomic_load_n(&a->raw, __ATOMIC_ACQUIRE);                      \
+	}                                                                               \
+	static inline void A##_store(A *a, U v)                                         \
+	{                                                                               \
+		ATOMIC_YIELD();                                                         \
+		__atomic_store_n(&a->raw, v, __ATOMIC_RELAXED);                         \
+	}                                                                               \
+	static inline void A##_store_release(A *a, U v)                                 \
+	{                                                                               \
+		ATOMIC_YIELD();                                                         \
+		__atomic_store_n(&a->raw, v, __ATOMIC_RELEASE);                         \
+	}                                                                               \
+	/* Store that is visible before any later load of this CPU (full barrier). */   \
+	static inline void A##_store_full(A *a, U v)                                    \
+	{                                                                               \
+		ATOMIC_YIELD();                                                         \
+		__atomic_store_n(&a->raw, v, __ATOMIC_SEQ_CST);                         \
+	}                                                                               \
+	/* The read-modify-writes are full barriers; they return the old value. */      \
+	static inline U A##_xchg(A *a, U v)                                             \
+	{                                                                               \
+		ATOMIC_YIELD();                                                         \
+		return __atomic_exchange_n(&a->raw, v, __ATOMIC_SEQ_CST);               \
+	}                                                                               \
+	static inline U A##_fetch_add(A *a, U v)                                        \
+	{                                                                               \
+		ATOMIC_YIELD();                                                         \
+		return __atomic_fetch_add(&a->raw, v, __ATOMIC_SEQ_CST);                \
+	}                                                                               \
+	static inline U A##_fetch_or(A *a, U v)                                         \
+	{                                                                               \
+		ATOMIC_YIELD();                                                         \
+		return __atomic_fetch_or(&a->raw, v, __ATOMIC_SEQ_CST);                 \
+	}                                                                               \
+	static inline U A##_fetch_and(A *a, U v)                                        \
+	{                                                                               \
+		ATOMIC_YIELD();                                                         \
+		return __atomic_fetch_and(&a->raw, v, __ATOMIC_SEQ_CST);                \
+	}                                                                               \
+	/* One compare-exchange; on failure *expected is what was found. */             \
+	static inline bool A##_cas(A *a, U *expected, U desired)                        \
+	{                                                                               \
+		ATOMIC_YIELD();                                                         \
+		return __atomic_compare_exchange_n(&a->raw, expected, desired, false,   \
+		                                   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED); \
+	}                                                                               \
+	/* A statistics counter: no order, no tearing. */                               \
+	static inline void A##_count(A *a, U v)                                         \
+	{                                                                               \
+		__atomic_fetch_add(&a->raw, v, __ATOMIC_RELAXED);                       \
 	}
 
 ATOMIC_DEFINE(a32, u32)

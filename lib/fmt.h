@@ -5,5 +5,6 @@
 #include "lib/util.h"
 
 /* As vsnprintf(3): always ends with NUL if size > 0, returns the length the whole text has. */
-int fmt_vsnprintf(char *buf, size_t size, const char *fmt, va_list args) __attribute__((format(printf, 3, 0)));
+int fmt_vsnprintf(char *buf, size_t size, const char *fmt, va_list args)
+        __attribute__((format(printf, 3, 0)));
 int fmt_snprintf(char *buf, size_t size, const char *fmt, ...) printf_like(3, 4);

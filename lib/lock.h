@@ -24,7 +24,8 @@ enum lock_class {
 	LOCK_VM_LRU = 70,
 	LOCK_STORE = 80,
 	LOCK_FRAME = 90,
-	LOCK_SCHED = 100, /* run queues and wait queues: wake-ups may come from under any of the above */
+	LOCK_SCHED =
+	        100, /* run queues and wait queues: wake-ups may come from under any of the above */
 	LOCK_TIMER = 110,
 	LOCK_STACK = 112,
 	LOCK_PAGING = 115, /* the hypervisor's own page tables; allocates */
@@ -40,9 +41,9 @@ struct spinlock {
 	const char *name;
 };
 
-#define SPINLOCK_INIT(cls, nm)                                                                     \
-	{                                                                                          \
-		.class = (cls), .name = (nm)                                                       \
+#define SPINLOCK_INIT(cls, nm)               \
+	{                                    \
+		.class = (cls), .name = (nm) \
 	}
 void spin_init(struct spinlock *lock, enum lock_class class, const char *name);
 void spin_lock(struct spinlock *lock);

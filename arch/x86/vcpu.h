@@ -11,13 +11,39 @@ struct fpu_area; /* arch/x86/fpu.h */
 
 /* In the order in which instructions encode them. */
 enum gpr {
-	GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI,
-	GPR_R8, GPR_R9, GPR_R10, GPR_R11, GPR_R12, GPR_R13, GPR_R14, GPR_R15,
+	GPR_RAX,
+	GPR_RCX,
+	GPR_RDX,
+	GPR_RBX,
+	GPR_RSP,
+	GPR_RBP,
+	GPR_RSI,
+	GPR_RDI,
+	GPR_R8,
+	GPR_R9,
+	GPR_R10,
+	GPR_R11,
+	GPR_R12,
+	GPR_R13,
+	GPR_R14,
+	GPR_R15,
 	GPR_COUNT,
 };
 
 /* Encoding order as well. */
-enum seg { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG_GDTR, SEG_IDTR, SEG_COUNT };
+enum seg {
+	SEG_ES,
+	SEG_CS,
+	SEG_SS,
+	SEG_DS,
+	SEG_FS,
+	SEG_GS,
+	SEG_LDTR,
+	SEG_TR,
+	SEG_GDTR,
+	SEG_IDTR,
+	SEG_COUNT
+};
 
 /* Access rights in the VMX layout: type 3:0, S 4, DPL 6:5, P 7, AVL 12, L 13, D/B 14, G 15, unusable 16. */
 struct seg_state {
@@ -29,9 +55,21 @@ struct seg_state {
 
 /* State behind get()/set() of the vendor; general registers, rip and rflags are plain fields. */
 enum vreg {
-	VREG_CR0, VREG_CR2, VREG_CR3, VREG_CR4, VREG_EFER, VREG_DR7, VREG_PAT,
-	VREG_STAR, VREG_LSTAR, VREG_CSTAR, VREG_SFMASK, VREG_KERNEL_GS_BASE,
-	VREG_SYSENTER_CS, VREG_SYSENTER_ESP, VREG_SYSENTER_EIP,
+	VREG_CR0,
+	VREG_CR2,
+	VREG_CR3,
+	VREG_CR4,
+	VREG_EFER,
+	VREG_DR7,
+	VREG_PAT,
+	VREG_STAR,
+	VREG_LSTAR,
+	VREG_CSTAR,
+	VREG_SFMASK,
+	VREG_KERNEL_GS_BASE,
+	VREG_SYSENTER_CS,
+	VREG_SYSENTER_ESP,
+	VREG_SYSENTER_EIP,
 	VREG_TSC_OFFSET, /* guest TSC = host TSC + this */
 	VREG_COUNT,
 };
@@ -50,21 +88,21 @@ struct arch_vcpu {
 	u64 rip;
 	u64 rflags;
 	struct fpu_area *fpu; /* owned; loaded eagerly when the vCPU's thread is switched in */
-	u64 xcr0;	      /* the guest's, switched with the FPU state */
-	hpa_t root;	      /* second-level root table */
-	u64 deadline_ns;      /* the guest leaves no later than this: 0 = no limit. Used by vendors that
+	u64 xcr0;             /* the guest's, switched with the FPU state */
+	hpa_t root;           /* second-level root table */
+	u64 deadline_ns; /* the guest leaves no later than this: 0 = no limit. Used by vendors that
 				 have a preemption timer; others rely on the local APIC's interrupt */
-	u16 id;		      /* system-wide number, 1.., of this vCPU: VPID, or wish for an ASID */
-	bool ad;	      /* let hardware keep Accessed and Dirty; needs vendor_caps.ad */
-	u8 cr8;		      /* the guest's task priority class (bits 7:4 of its APIC's TPR) */
-	s32 loaded_cpu;	      /* CPU on which the control block is current, -1 none */
-	void *control;	      /* vendor's: VMCB or VMCS and what goes with it */
+	u16 id;          /* system-wide number, 1.., of this vCPU: VPID, or wish for an ASID */
+	bool ad;         /* let hardware keep Accessed and Dirty; needs vendor_caps.ad */
+	u8 cr8;          /* the guest's task priority class (bits 7:4 of its APIC's TPR) */
+	s32 loaded_cpu;  /* CPU on which the control block is current, -1 none */
+	void *control;   /* vendor's: VMCB or VMCS and what goes with it */
 
 	/* The vendors' own; nobody else looks. */
-	u32 event;	 /* what the next entry delivers, in the manuals' layout; 0 nothing */
+	u32 event;       /* what the next entry delivers, in the manuals' layout; 0 nothing */
 	u32 event_error; /* its error code */
 	bool nmi_wanted; /* an NMI that waits until the guest can take one */
-	u64 dr[4];	 /* DR0-3 and (VMX) DR6 while not loaded */
+	u64 dr[4];       /* DR0-3 and (VMX) DR6 while not loaded */
 	u64 dr6;
 };
 static_assert(offsetof(struct arch_vcpu, gpr) == 0, "run.S of both vendors");

@@ -12,10 +12,10 @@
 #include "lib/util.h"
 
 enum vexit_kind {
-	VEXIT_HANDLED,	  /* the vendor dealt with it (control register, re-injection): enter again */
-	VEXIT_IRQ,	  /* a host interrupt is pending: open the interrupt window */
-	VEXIT_NMI,	  /* a kick (or a real NMI, already counted) */
-	VEXIT_TIMER,	  /* deadline_ns passed */
+	VEXIT_HANDLED, /* the vendor dealt with it (control register, re-injection): enter again */
+	VEXIT_IRQ,     /* a host interrupt is pending: open the interrupt window */
+	VEXIT_NMI,     /* a kick (or a real NMI, already counted) */
+	VEXIT_TIMER,   /* deadline_ns passed */
 	VEXIT_IRQ_WINDOW, /* the guest can take an interrupt now */
 	VEXIT_HLT,
 	VEXIT_PAUSE,
@@ -25,11 +25,11 @@ enum vexit_kind {
 	VEXIT_WRMSR,
 	VEXIT_FAULT, /* second-level fault: EPT violation/misconfiguration or nested page fault */
 	VEXIT_XSETBV,
-	VEXIT_CR,	  /* a write to CR0 or CR4 (MOV, LMSW, CLTS): fetch, check and carry it out */
+	VEXIT_CR, /* a write to CR0 or CR4 (MOV, LMSW, CLTS): fetch, check and carry it out */
 	VEXIT_HYPERCALL,
-	VEXIT_UNDEFINED, /* an instruction this VM does not have: inject #UD */
+	VEXIT_UNDEFINED,  /* an instruction this VM does not have: inject #UD */
 	VEXIT_PRIVILEGED, /* not allowed here: inject #GP(0) */
-	VEXIT_WBINVD,	 /* nothing to do but step over */
+	VEXIT_WBINVD,     /* nothing to do but step over */
 	VEXIT_TRIPLE,
 	VEXIT_INVALID, /* the CPU refused the guest state: stop the VM; `code` says more */
 	VEXIT_UNKNOWN, /* not intercepted by us: stop the VM; `code` is the vendor's number */
@@ -47,10 +47,10 @@ struct vexit_fault {
 	gpa_t gpa;
 	gva_t gva; /* valid if gva_valid: data address of the access */
 	bool gva_valid;
-	bool write, fetch;   /* neither: a read */
-	bool present;	     /* the entry was present, permissions forbade it */
-	bool walk;	     /* the access was the guest's own page walk */
-	bool misconfig;	     /* reserved or impossible entry (EPT misconfiguration, RSVD) */
+	bool write, fetch; /* neither: a read */
+	bool present;      /* the entry was present, permissions forbade it */
+	bool walk;         /* the access was the guest's own page walk */
+	bool misconfig;    /* reserved or impossible entry (EPT misconfiguration, RSVD) */
 };
 
 struct vexit {
@@ -91,10 +91,10 @@ struct vendor_cap {
 struct vendor_caps {
 	struct vendor_cap cap[VENDOR_MAX_CAPS];
 	u32 nr_caps;
-	const char *why; /* for anything but VENDOR_OK: one sentence with what to do */
+	const char *why;   /* for anything but VENDOR_OK: one sentence with what to do */
 	bool second_level; /* EPT or NPT */
-	bool ept;	   /* format of the second level: EPT, else NPT */
-	bool ad;	   /* Accessed and Dirty bits in it */
+	bool ept;          /* format of the second level: EPT, else NPT */
+	bool ad;           /* Accessed and Dirty bits in it */
 	bool page_2m, page_1g;
 	bool exec_only;
 	bool unrestricted; /* real mode and unpaged guests run natively */
@@ -102,7 +102,7 @@ struct vendor_caps {
 	bool decode_len;   /* instruction length comes with the exit */
 	bool xsetbv_exits; /* XSETBV leaves the guest: a VM may be offered XSAVE. Final after the
 			      boot CPU's enable() */
-	u32 nr_tags;	   /* ASIDs or VPIDs, 0 none */
+	u32 nr_tags;       /* ASIDs or VPIDs, 0 none */
 };
 
 struct vendor_ops {
