@@ -203,6 +203,7 @@ static const char *parse(const u8 *data, u64 bytes, struct elf_image *out)
 	struct multiboot_header h = {0};
 	bool elf = bytes >= 4 && !memcmp(data, "\177ELF", 4);
 	bool multiboot = find_multiboot(data, bytes, &h);
+	const char *why;
 
 	if (!bytes)
 		return "it is empty";
@@ -211,9 +212,8 @@ static const char *parse(const u8 *data, u64 bytes, struct elf_image *out)
 	if (!elf)
 		return multiboot ? "it is neither an ELF file nor says where to load it"
 		                 : "it is neither an ELF file nor has it a multiboot header";
-	if (!multiboot)
-		return "it has no multiboot 1 header";
-	return parse_elf(data, bytes, out);
+	why = parse_elf(data, bytes, out);
+	return why || multiboot ? why : "it has no multiboot 1 header";
 }
 
 const char *elf_parse(const u8 *data, u64 bytes, struct elf_image *out)

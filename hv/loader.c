@@ -50,29 +50,23 @@ struct boot_page {
 };
 static_assert(sizeof(struct boot_page) <= PAGE_SIZE, "one page");
 
-bool loader_check(struct vm *vm)
+const char *loader_check(struct vm *vm)
 {
-	const struct scenario_vm *config = vm->config;
+	static char text[128];
 	const char *why = elf_parse(vm->image->data, vm->image->bytes, &vm->elf);
 
-	if (why) {
-		hal_log(HAL_ERROR, "[vm %s] image %s: %s", config->name, config->image, why);
-		return false;
-	}
-	for (u32 i = 0; i < vm->elf.nr_segments; i++) {
+	for (u32 i = 0; !why && i < vm->elf.nr_segments; i++) {
 		const struct elf_segment *s = &vm->elf.segment[i];
 
 		if (vm_has_ram(vm, gpa(s->gpa), s->bytes))
 			continue;
-		hal_log(HAL_ERROR,
-		        "[vm %s] image %s: a segment at 0x%llx of %llu KiB is outside the %llu MiB "
-		        "of memory the VM has",
-		        config->name, config->image, (unsigned long long)s->gpa,
-		        (unsigned long long)(s->bytes + 1023) / 1024,
-		        (unsigned long long)vm->bytes >> 20);
-		return false;
+		fmt_snprintf(text, sizeof(text),
+		             "%llu KiB at 0x%llx are outside the %llu KiB of memory of the VM",
+		             (unsigned long long)(s->bytes + 1023) / 1024,
+		             (unsigned long long)s->gpa, (unsigned long long)vm->bytes / 1024);
+		why = text;
 	}
-	return true;
+	return why;
 }
 
 /* Frames may be short for a while: others, or the reclaimer, make room when we yield. */

@@ -112,19 +112,17 @@ static void carve_memory(void)
 		             (ull)scenario.memory_bytes >> 20);
 }
 
-static void create_vms(void)
+static void create_vm(const struct scenario_vm *config)
 {
-	for (u32 i = 0; i < scenario.nr_vms; i++) {
-		const struct scenario_vm *config = &scenario.vm[i];
-		const struct boot_module *image = scenario_find_image(config->image, boot);
+	const struct boot_module *image = scenario_find_image(config->image, boot);
+	const char *why;
 
-		if (!image)
-			verdict_fail(
-			        "scenario line %u: [vm %s] image %s is not among the boot modules",
-			        config->line, config->name, config->image);
-		if (!vm_create(config, image))
-			verdict_fail("vm %s cannot be made", config->name);
-	}
+	if (!image)
+		verdict_fail("scenario: line %u: [vm %s] image %s is not among the boot modules",
+		             config->line, config->name, config->image);
+	why = vm_create(config, image);
+	if (why)
+		verdict_fail("scenario: line %u: [vm %s] %s", config->line, config->name, why);
 }
 
 void hv_init(const struct boot_info *bi)
@@ -136,7 +134,8 @@ void hv_init(const struct boot_info *bi)
 	find_vendor();
 	read_scenario();
 	carve_memory();
-	create_vms();
+	for (u32 i = 0; i < scenario.nr_vms; i++)
+		create_vm(&scenario.vm[i]);
 }
 
 static bool cpu_wanted(unsigned cpu)

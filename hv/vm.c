@@ -106,9 +106,11 @@ static bool make_vcpus(struct vm *vm)
 	return true;
 }
 
-bool vm_create(const struct scenario_vm *config, const struct boot_module *image)
+const char *vm_create(const struct scenario_vm *config, const struct boot_module *image)
 {
+	static char text[VM_WHY_MAX];
 	struct vm *vm = &vms[vm_count];
+	const char *why;
 
 	vm->index = vm_count;
 	vm->config = config;
@@ -118,17 +120,17 @@ bool vm_create(const struct scenario_vm *config, const struct boot_module *image
 	spin_init(&vm->device_lock, LOCK_DEVICE, "devices");
 	vuart_reset(&vm->uart);
 	layout_ram(vm, config->memory_bytes);
-	if (!loader_check(vm))
-		return false;
+	why = loader_check(vm);
+	if (why) {
+		fmt_snprintf(text, sizeof(text), "image %s: %s", config->image, why);
+		return text;
+	}
 	make_cpuid(vm);
 	vm->stats = hal_pages_alloc((sizeof(*vm->stats) + PAGE_SIZE - 1) / PAGE_SIZE);
-	if (!vm->stats || !make_memory(vm) || !make_vcpus(vm)) {
-		hal_log(HAL_ERROR, "[vm %s] the machine has no memory left for its tables",
-		        vm->name);
-		return false;
-	}
+	if (!vm->stats || !make_memory(vm) || !make_vcpus(vm))
+		return "the machine has no memory left for its tables";
 	vm_count++;
-	return true;
+	return NULL;
 }
 
 bool vm_start(struct vm *vm)

@@ -196,7 +196,7 @@ static void test_elf_refused(void **state)
 	f = make(1);
 	f.data[5] = 2;
 	refused(&f, "big-endian");
-	refused(&(struct file){.data = "\177ELF", .bytes = 4}, "multiboot");
+	refused(&(struct file){.data = "\177ELF", .bytes = 4}, "truncated");
 	f = make(0);
 	refused(&f, "nothing to load");
 	f = make(17);
