@@ -1,6 +1,7 @@
+#include "arch/x86/vcpu_state.h"
+
 #include "arch/x86/vcpu.h"
 #include "arch/x86/regs.h"
-#include "arch/x86/vcpu_state.h"
 #include "lib/string.h"
 
 #define DR6_INIT 0xffff0ff0u

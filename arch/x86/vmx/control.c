@@ -1,6 +1,7 @@
+#include "arch/x86/vmx/control.h"
+
 #include "arch/x86/cpu.h"
 #include "arch/x86/desc.h"
-#include "arch/x86/vmx/control.h"
 #include "arch/x86/vmx/insn.h"
 #include "lib/string.h"
 
