@@ -25,6 +25,7 @@
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
 #include "mm/notifier.h"
+#include "mm/refault.h"
 #include "mm/space.h"
 #include "mm/store.h"
 
@@ -145,7 +146,7 @@ static void evicted(struct batch *b, u32 frame, u64 state, u64 word)
 {
 	struct space *s = b->space;
 
-	a64_count(&s->lru.evicted[b->chunk.type][gen_tier(state)], 1);
+	a64_count(&s->lru.evicted[b->chunk.type][refault_tier(state)], 1);
 	a64_count(&s->stats.evictions_total, 1);
 	a64_count(&s->resident, -1ull);
 	if (space_counter(s, word))
@@ -224,7 +225,7 @@ static void pack(struct batch *b, u32 frame)
 		put_back(b, frame, result);
 		return;
 	}
-	word = (word & ~GFN_SHADOW) | gen_shadow(state, b->chunk.type, b->chunk.seq);
+	word = (word & ~GFN_SHADOW) | refault_shadow(state, b->chunk.type, b->chunk.seq);
 	if (!word_leave_evicting(s, frame, word)) {
 		if (!reused)
 			store_drop(word & ~GFN_SHADOW);

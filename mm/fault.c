@@ -21,6 +21,7 @@
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
 #include "mm/reclaim.h"
+#include "mm/refault.h"
 #include "mm/space.h"
 #include "mm/store.h"
 
@@ -132,7 +133,7 @@ static enum gen_entry judge(struct space *s, u64 word, u64 *state)
 		return GEN_ENTER_FRESH;
 	}
 	a64_count(&s->stats.refaults_total, 1);
-	if (!gen_refault(&s->lru, word))
+	if (!refault_count(&s->lru, word))
 		return GEN_ENTER_REFAULT;
 	a64_count(&s->stats.refaults_recent_total, 1);
 	*state |= (word & GFN_TIER) >> GFN_TIER_SHIFT << FRAME_REFS_SHIFT;

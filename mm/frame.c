@@ -224,7 +224,7 @@ void frame_state_change(u32 frame, u64 clear, u64 set)
 	struct frame *f = frame_at(frame);
 	u64 state = a64_load(&f->state);
 
-	/* ord F3: in order with what the caller does to the gfn word; pairs with ord M6 */
+	/* ord FR3: in order with what the caller does to the gfn word; pairs with ord M6 */
 	while (!a64_cas(&f->state, &state, (state & ~clear) | set))
 		;
 }
@@ -254,7 +254,7 @@ bool frame_pin_try(u32 frame)
 			return false;
 		if ((state & FRAME_PINS) == FRAME_PINS)
 			return false;
-		/* ord F1: contents are used only once it is pinned; pairs with ord F2 */
+		/* ord FR1: contents are used only once it is pinned; pairs with ord FR2 */
 	} while (!a64_cas(&f->state, &state, state + FRAME_PIN_ONE));
 	return true;
 }
@@ -266,7 +266,7 @@ void frame_unpin(u32 frame)
 
 	do {
 		ASSERT(state & FRAME_PINS);
-		/* ord F2: contents were used before; pairs with the isolating exchange (L1) */
+		/* ord FR2: contents were used before; pairs with the isolating exchange (ord L1) */
 	} while (!a64_cas(&f->state, &state, state - FRAME_PIN_ONE));
 }
 

@@ -16,10 +16,7 @@
 #include "mm/gen.h"
 
 #include "arch/hal.h"
-#include "mm/gfnmap.h"
-
-#define REFAULT_TRUST 64u /* fewer refaults than this prove nothing */
-#define SEQ_MASK      (GFN_SEQ >> GFN_SEQ_SHIFT)
+#include "mm/refault.h"
 
 static unsigned state_index(u64 state)
 {
@@ -85,84 +82,24 @@ void gen_batch_flush(struct lruvec *l, struct gen_batch *b)
 	*b = (struct gen_batch){.promoted = 0};
 }
 
-/* --- feedback -------------------------------------------------------------------------------------- */
-
-unsigned gen_tier(u64 state)
-{
-	unsigned refs = (unsigned)((state & FRAME_REFS) >> FRAME_REFS_SHIFT);
-
-	if (refs == 3)
-		return state & FRAME_WORKINGSET ? GEN_TIERS - 1 : GEN_TIERS - 2;
-	return refs;
-}
-
-u64 gen_shadow(u64 state, enum gen_type type, u64 seq)
-{
-	u64 shadow = (seq & SEQ_MASK) << GFN_SEQ_SHIFT | (u64)gen_tier(state) << GFN_TIER_SHIFT;
-
-	if (state & FRAME_WORKINGSET)
-		shadow |= GFN_WORKINGSET;
-	return type == GEN_CLEAN ? shadow | GFN_CLEAN : shadow;
-}
-
-bool gen_refault(struct lruvec *l, u64 word)
-{
-	u64 seq = (word & GFN_SEQ) >> GFN_SEQ_SHIFT;
-	enum gen_type type = word & GFN_CLEAN ? GEN_CLEAN : GEN_DIRTY;
-
-	if (((a64_load(&l->max_seq) - seq) & SEQ_MASK) >= GEN_MAX)
-		return false;
-	a64_count(&l->refaulted[type][(word & GFN_TIER) >> GFN_TIER_SHIFT], 1);
-	return true;
-}
+/* --- lists ----------------------------------------------------------------------------------------- */
 
 /* The oldest generation of a type is used up: its figures become history. */
 static void advance_min_locked(struct lruvec *l, enum gen_type type)
 {
-	for (unsigned tier = 0; tier < GEN_TIERS; tier++) {
-		u64 refaulted = a64_xchg(&l->refaulted[type][tier], 0);
-		u64 evicted = a64_xchg(&l->evicted[type][tier], 0);
-
-		l->avg_refaulted[type][tier] = (l->avg_refaulted[type][tier] + refaulted) / 2;
-		l->avg_total[type][tier] = (l->avg_total[type][tier] + evicted +
-		                            l->protected_[type][tier]) /
-		                           2;
-		l->protected_[type][tier] = 0;
-	}
+	refault_fold_locked(l, type);
 	l->min_seq[type]++;
 }
 
-static void feedback_sum(const struct lruvec *l, enum gen_type type, u64 *refaulted, u64 *total)
-{
-	*refaulted = 0;
-	*total = 0;
-	for (unsigned tier = 0; tier < GEN_TIERS; tier++) {
-		*refaulted += l->avg_refaulted[type][tier] + a64_load(&l->refaulted[type][tier]);
-		*total += l->avg_total[type][tier] + a64_load(&l->evicted[type][tier]) +
-		          l->protected_[type][tier];
-	}
-}
-
-/* Clean pages are the cheaper ones to evict: take them unless they come back more often than dirty ones. */
+/* The type to evict from: the only one that can be, or the one whose feedback says so. */
 static enum gen_type choose_type_locked(const struct lruvec *l)
 {
-	u64 clean_refaulted, clean_total, dirty_refaulted, dirty_total;
-
 	if (!evictable_locked(l, GEN_DIRTY))
 		return GEN_CLEAN;
 	if (!evictable_locked(l, GEN_CLEAN))
 		return GEN_DIRTY;
-	feedback_sum(l, GEN_CLEAN, &clean_refaulted, &clean_total);
-	feedback_sum(l, GEN_DIRTY, &dirty_refaulted, &dirty_total);
-	if (clean_refaulted < REFAULT_TRUST)
-		return GEN_CLEAN;
-	return clean_refaulted * (dirty_total + REFAULT_TRUST) <=
-	                       (dirty_refaulted + 1) * clean_total
-	               ? GEN_CLEAN
-	               : GEN_DIRTY;
+	return refault_choose_type_locked(l);
 }
-
-/* --- lists ----------------------------------------------------------------------------------------- */
 
 /* The list that a listed frame hangs on, by its ends; any list will do for one in the middle. */
 static struct frame_list *list_of_locked(struct lruvec *l, u32 frame)
@@ -239,7 +176,7 @@ void gen_insert(struct lruvec *l, u32 frame, enum gen_entry how)
 		next = entry_flags(how, state) & ~(FRAME_ISOLATED | FRAME_SEEN);
 		index = gen_index(entry_seq_locked(l, how, next));
 		next = state_regen(next, index + 1);
-		/* ord L2: pairs with ord L1 of the next evictor, F1 of who pins it */
+		/* ord L2: pairs with ord L1 of the next evictor, ord FR1 of who pins it */
 	} while (!a64_cas(&f->state, &state, next));
 	frame_list_push_head(&l->list[index][state_type(next)], frame);
 	size_add(l, index, state_type(next), 1);
@@ -426,7 +363,7 @@ static void isolate_one_locked(struct lruvec *l, u32 frame, enum gen_type type, 
 			move_on_locked(l, frame, type, seq, false);
 			return;
 		}
-		/* ord L1: who pinned it and let go has used it before (F2); no pin from here on (F1) */
+		/* ord L1: who pinned it and let go has used it before (ord FR2); no pin from here on (ord FR1) */
 	} while (!a64_cas(&f->state, &state, state_regen(state, 0) | FRAME_ISOLATED));
 	frame_list_remove(&l->list[index][type], frame);
 	size_add(l, index, type, -1);

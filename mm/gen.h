@@ -101,13 +101,6 @@ struct gen_chunk {
  */
 void gen_isolate(struct lruvec *l, struct gen_chunk *out);
 
-/* Tier of a state word: 0 .. GEN_TIERS - 1. */
-unsigned gen_tier(u64 state);
-/* Refault shadow of a page evicted from generation `seq` of `type`, for an away word. */
-u64 gen_shadow(u64 state, enum gen_type type, u64 seq);
-/* Counts the refault of an away word if it is recent; returns whether it is. Lockless. */
-bool gen_refault(struct lruvec *l, u64 word);
-
 struct gen_view {
 	u64 seq;
 	u64 age_ns;

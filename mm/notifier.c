@@ -132,7 +132,7 @@ bool invalidate_retry(const struct space *s, u64 seq, gfn_t g)
 
 u64 flush_request(struct space *s)
 {
-	/* ord N3: the entries are gone before a vCPU can read this generation; pairs with its guest entry */
+	/* ord N3: the entries are gone before a vCPU can read this generation; pairs with hv's ord F1, the guest entry */
 	return a64_fetch_add(&s->flush.wanted, 1) + 1;
 }
 

@@ -245,7 +245,7 @@ bool reclaim_out_of_memory(void)
 	             "out of memory: nothing more can be packed; it holds %llu frames, its share "
 	             "is %llu",
 	             (unsigned long long)held, (unsigned long long)share);
-	a32_xchg(&s->dying, 1); /* ord S1 */
+	a32_xchg(&s->dying, 1); /* ord SP1 */
 	if (ops)
 		ops->out_of_memory(s, why);
 	space_put(s);

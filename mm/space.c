@@ -30,10 +30,10 @@ static bool space_register(struct space *s)
 {
 	spin_lock(&list_lock);
 	for (u16 id = 1; id <= SPACE_MAX; id++) {
-		if (aptr_load_acquire(&spaces[id])) /* ord S3 */
+		if (aptr_load_acquire(&spaces[id])) /* ord SP3 */
 			continue;
 		s->id = id;
-		/* ord S4: complete before anybody finds it; pairs with ord S3 */
+		/* ord SP4: complete before anybody finds it; pairs with ord SP3 */
 		aptr_store_release(&spaces[id], s);
 		spin_unlock(&list_lock);
 		return true;
@@ -68,20 +68,20 @@ void space_add_notifier(struct space *s, struct notifier *n)
 	ASSERT(nr < SPACE_MAX_NOTIFIERS);
 	n->space = s;
 	s->notifier[nr] = n;
-	/* ord S6: the MMU is complete before an ager asks it; pairs with ord S7 */
+	/* ord SP6: the MMU is complete before an ager asks it; pairs with ord SP7 */
 	a32_store_release(&s->nr_notifiers, nr + 1);
 }
 
 struct space *space_at(u16 id)
 {
-	/* ord S3: pairs with ord S4 */
+	/* ord SP3: pairs with ord SP4 */
 	return id && id <= SPACE_MAX ? aptr_load_acquire(&spaces[id]) : NULL;
 }
 
 bool space_get(struct space *s)
 {
 	DEBUG_ASSERT(epoch_active());
-	/* ord S2: counted before dying is read; pairs with ord S1: one of the two sees the other */
+	/* ord SP2: counted before dying is read; pairs with ord SP1: one of the two sees the other */
 	a32_fetch_add(&s->users, 1);
 	if (!a32_load(&s->dying))
 		return true;
@@ -103,7 +103,7 @@ struct space *space_get_id(u16 id)
 
 void space_put(struct space *s)
 {
-	/* ord S5: all work in the space is done; pairs with the drain's load */
+	/* ord SP5: all work in the space is done; pairs with the drain's load */
 	a32_fetch_add(&s->users, -1u);
 }
 
@@ -140,7 +140,7 @@ static void frame_claim(struct space *s, u32 frame)
 	while (!gen_remove(&s->lru, frame))
 		hal_pause();
 	state = a64_load(&f->state);
-	/* ord L1: who pinned it and let go has used it before (F2) */
+	/* ord L1: who pinned it and let go has used it before (ord FR2) */
 	while (state & FRAME_PINS || !a64_cas(&f->state, &state, state | FRAME_ISOLATED)) {
 		hal_pause();
 		state = a64_load(&f->state);
@@ -252,9 +252,9 @@ void space_drain(struct space *s)
 	gfn_t base;
 	u64 npages;
 
-	/* ord S1: nobody comes in after this who is not counted; pairs with ord S2 */
+	/* ord SP1: nobody comes in after this who is not counted; pairs with ord SP2 */
 	a32_xchg(&s->dying, 1);
-	while (a32_load_acquire(&s->users)) /* ord S5 */
+	while (a32_load_acquire(&s->users)) /* ord SP5 */
 		hal_pause();
 	for (u32 i = 0; slot_bounds(s, i, &base, &npages); i++)
 		space_drop_range(s, base, npages);
@@ -274,7 +274,7 @@ void space_destroy(struct space *s)
 {
 	ASSERT(a32_load(&s->dying) && !a64_load(&s->resident));
 	spin_lock(&list_lock);
-	aptr_store_release(&spaces[s->id], NULL); /* ord S4: found by nobody from here on */
+	aptr_store_release(&spaces[s->id], NULL); /* ord SP4: found by nobody from here on */
 	spin_unlock(&list_lock);
 	epoch_defer(&s->node, space_free);
 	epoch_barrier();

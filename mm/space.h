@@ -79,7 +79,7 @@ struct space *space_create(const char *name, const struct space_ops *ops, void *
 /* How many there are; those are complete. */
 static inline u32 space_notifiers(const struct space *s)
 {
-	return a32_load_acquire(&s->nr_notifiers); /* ord S7: pairs with ord S6 */
+	return a32_load_acquire(&s->nr_notifiers); /* ord SP7: pairs with ord SP6 */
 }
 /* Before the first fault only; agers may be at work already. */
 void space_add_notifier(struct space *s, struct notifier *n);

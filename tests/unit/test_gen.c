@@ -9,7 +9,6 @@
 #include "mm/epoch.h"
 #include "mm/frame.h"
 #include "mm/gen.h"
-#include "mm/gfnmap.h"
 #include "tests/host/hal.h"
 
 #define FRAMES 12000u
@@ -450,95 +449,6 @@ static void test_gen_make_dirty_forgets_that_it_did_not_pack(void **state)
 	assert_sizes();
 }
 
-static void test_gen_clean_goes_first(void **state)
-{
-	struct gen_chunk chunk;
-
-	(void)state;
-	(void)frame_listed(true, GEN_ENTER_REFAULT);
-	(void)frame_listed(false, GEN_ENTER_REFAULT);
-	gen_isolate(&l, &chunk);
-	assert_int_equal(chunk.type, GEN_CLEAN);
-	gen_isolate(&l, &chunk);
-	assert_int_equal(chunk.type, GEN_DIRTY);
-}
-
-/* ... unless clean pages are the ones that come back. */
-static void test_gen_clean_that_comes_back_is_spared(void **state)
-{
-	struct gen_chunk chunk;
-	u64 word = gfn_word(GFN_POOLED, 1) | gen_shadow(0, GEN_CLEAN, 1);
-
-	(void)state;
-	(void)frame_listed(true, GEN_ENTER_REFAULT);
-	(void)frame_listed(false, GEN_ENTER_REFAULT);
-	a64_count(&l.evicted[GEN_CLEAN][0], 200);
-	a64_count(&l.evicted[GEN_DIRTY][0], 200);
-	for (unsigned i = 0; i < 150; i++)
-		assert_true(gen_refault(&l, word));
-	gen_isolate(&l, &chunk);
-	assert_int_equal(chunk.type, GEN_DIRTY);
-}
-
-static void test_gen_feedback_becomes_history(void **state)
-{
-	(void)state;
-	a64_count(&l.evicted[GEN_DIRTY][1], 100);
-	a64_count(&l.refaulted[GEN_DIRTY][1], 40);
-	(void)frame_listed(true, GEN_ENTER_REFAULT); /* holds seq 1 open */
-	spin_lock(&l.lock);
-	gen_trim_locked(&l, GEN_DIRTY);
-	spin_unlock(&l.lock);
-	assert_int_equal(l.min_seq[GEN_DIRTY], 1);
-	assert_int_equal(l.avg_refaulted[GEN_DIRTY][1], 20);
-	assert_int_equal(l.avg_total[GEN_DIRTY][1], 50);
-	assert_int_equal(a64_load(&l.evicted[GEN_DIRTY][1]), 0);
-}
-
-static void test_gen_refault_is_recent_within_the_window(void **state)
-{
-	u64 word = gen_shadow(FRAME_WORKINGSET, GEN_DIRTY, max_seq() - 2);
-
-	(void)state;
-	assert_true(word & GFN_WORKINGSET);
-	assert_false(word & GFN_CLEAN);
-	assert_true(gen_refault(&l, word));
-	assert_int_equal(a64_load(&l.refaulted[GEN_DIRTY][0]), 1);
-	advance();
-	assert_true(gen_refault(&l, word));
-	advance();
-	assert_false(gen_refault(&l, word));
-}
-
-/* Twelve bits of seq: the difference is taken modulo 4096. */
-static void test_gen_refault_across_the_wrap(void **state)
-{
-	u64 word;
-
-	(void)state;
-	while (max_seq() < 4096 + 1)
-		advance();
-	word = gen_shadow(0, GEN_CLEAN, 4095);
-	assert_true(gen_refault(&l, word));
-	assert_true(word & GFN_CLEAN);
-	word = gen_shadow(0, GEN_CLEAN, 4090);
-	assert_false(gen_refault(&l, word));
-}
-
-static void test_gen_tiers(void **state)
-{
-	const u64 one = 1u << FRAME_REFS_SHIFT;
-
-	(void)state;
-	assert_int_equal(gen_tier(0), 0);
-	assert_int_equal(gen_tier(FRAME_REFERENCED | FRAME_WORKINGSET), 0);
-	assert_int_equal(gen_tier(one), 1);
-	assert_int_equal(gen_tier(2 * one), 2);
-	assert_int_equal(gen_tier(3 * one), 2);
-	assert_int_equal(gen_tier(3 * one | FRAME_WORKINGSET), 3);
-	assert_int_equal((gen_shadow(2 * one, GEN_DIRTY, 0) & GFN_TIER) >> GFN_TIER_SHIFT, 2);
-}
-
 static void test_gen_remove_from_every_position(void **state)
 {
 	u32 frame[5];
@@ -619,12 +529,6 @@ int main(void)
 	        T(test_gen_make_dirty_stays_inside_the_window),
 	        T(test_gen_make_dirty_of_an_isolated_frame),
 	        T(test_gen_make_dirty_forgets_that_it_did_not_pack),
-	        T(test_gen_clean_goes_first),
-	        T(test_gen_clean_that_comes_back_is_spared),
-	        T(test_gen_feedback_becomes_history),
-	        T(test_gen_refault_is_recent_within_the_window),
-	        T(test_gen_refault_across_the_wrap),
-	        T(test_gen_tiers),
 	        T(test_gen_remove_from_every_position),
 	        T(test_gen_remove_of_a_promoted_frame),
 	        T(test_gen_snapshot_tells_ages_and_sizes),

@@ -1,0 +1,23 @@
+/*
+ * What pages that come back teach: the shadow an evicted page leaves in its gfn word, and the figures by
+ * type and tier that the choice of what to evict next is made from.
+ */
+#pragma once
+
+#include "lib/types.h"
+#include "mm/gen.h"
+
+/* Tier of a state word: 0 .. GEN_TIERS - 1. */
+unsigned refault_tier(u64 state);
+/* Shadow of a page evicted from generation `seq` of `type`, for an away word. */
+u64 refault_shadow(u64 state, enum gen_type type, u64 seq);
+/* Counts the refault of an away word if it is recent; returns whether it is. Lockless. */
+bool refault_count(struct lruvec *l, u64 word);
+
+/* Moves the figures of the generation now evicted into the averages. lruvec lock held. */
+void refault_fold_locked(struct lruvec *l, enum gen_type type);
+/*
+ * Clean pages are the cheaper ones to evict: clean, unless they come back more often than dirty ones.
+ * lruvec lock held.
+ */
+enum gen_type refault_choose_type_locked(const struct lruvec *l);
