@@ -156,6 +156,7 @@ void stats_host(u64 now_ns)
 	add_count(&l, "pool_frames", st.pool_frames);
 	add_count(&l, "pool_bytes", st.compressed_bytes);
 	add_count(&l, "pool_objects", st.objects);
+	add_count(&l, "pool_meta_bytes", st.meta_bytes);
 	add_count(&l, "hv_bytes", hal_pages_used() << PAGE_SHIFT);
 	send(&l);
 }
