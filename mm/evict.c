@@ -125,6 +125,7 @@ static unsigned unmap(struct batch *b, u32 *stay)
 		gfn_t g = frame_gfn(frame_at(frame));
 
 		notifier_zap(s, g, &zap);
+		/* ord FR3: before the word says evicting and a rescue can come */
 		if (zap.dirty)
 			frame_state_change(frame, FRAME_UNPACKABLE, FRAME_DIRTY);
 		if (word_to_evicting(s, g, frame))

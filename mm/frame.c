@@ -254,7 +254,7 @@ bool frame_pin_try(u32 frame)
 			return false;
 		if ((state & FRAME_PINS) == FRAME_PINS)
 			return false;
-		/* ord FR1: contents are used only once it is pinned; pairs with ord FR2 */
+		/* ord FR1: contents are used only once it is pinned; pairs with ord FR2, ord L2 */
 	} while (!a64_cas(&f->state, &state, state + FRAME_PIN_ONE));
 	return true;
 }

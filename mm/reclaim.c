@@ -15,16 +15,18 @@
 #include "mm/space.h"
 #include "mm/store.h"
 
-#define GOLDEN       0x9e3779b97f4a7c15ull
-#define ROUNDS       (GEN_MAX + 1u) /* agings after which what was young at the start is cold */
-#define OOM_PATIENCE 8u
-#define QUIET_NS     10000000u /* pause of the background thread after a round in vain */
+#define GOLDEN           0x9e3779b97f4a7c15ull
+#define ROUNDS           (GEN_MAX + 1u) /* agings after which what was young at the start is cold */
+#define OOM_PATIENCE     8u
+#define OOM_FRUITLESS_NS 2000000000u /* no frame for so long: young pages are no excuse any more */
+#define QUIET_NS         10000000u   /* pause of the background thread after a round in vain */
 
 static const struct reclaim_ops *ops;
 static a64 turns;
 static a32 failures; /* direct reclaims in a row that found nothing to hope for */
 static a32 victim;   /* id of the space that is being stopped, 0 = none */
 static a64 quiet_until_ns;
+static a64 fruitless_since_ns; /* direct reclaim frees nothing since then; 0: it does */
 
 void reclaim_init(const struct reclaim_ops *reclaim_ops)
 {
@@ -32,6 +34,7 @@ void reclaim_init(const struct reclaim_ops *reclaim_ops)
 	a32_store(&failures, 0);
 	a32_store(&victim, 0);
 	a64_store(&quiet_until_ns, 0);
+	a64_store(&fruitless_since_ns, 0);
 }
 
 bool reclaim_needed(void)
@@ -45,34 +48,34 @@ void reclaim_wake(void)
 		ops->wake();
 }
 
+/* Inside an epoch section. */
 static u64 resident_of(u16 id)
 {
-	const struct space *s;
-	u64 n = 0;
+	const struct space *s = space_at(id);
 
-	epoch_enter();
-	s = space_at(id);
-	if (s && !a32_load(&s->dying))
-		n = a64_load(&s->resident);
-	epoch_exit();
-	return n;
+	return s && !a32_load(&s->dying) ? a64_load(&s->resident) : 0;
 }
 
 static u16 draw_space(void)
 {
-	u64 total = 0, point, n;
+	u64 total = 0, point = a64_fetch_add(&turns, 1) * GOLDEN >> 32;
+	u16 drawn = 1;
 
+	epoch_enter();
 	for (u16 id = 1; id <= SPACE_MAX; id++)
 		total += resident_of(id);
-	point = a64_fetch_add(&turns, 1) * GOLDEN >> 32;
 	point = point * total >> 32;
 	for (u16 id = 1; id <= SPACE_MAX; id++) {
-		n = resident_of(id);
-		if (point < n)
-			return id;
+		u64 n = resident_of(id);
+
+		if (point < n) {
+			drawn = id;
+			break;
+		}
 		point -= n;
 	}
-	return 1;
+	epoch_exit();
+	return drawn;
 }
 
 struct progress {
@@ -123,15 +126,39 @@ static struct progress reclaim_some(u64 target)
 	return p;
 }
 
+/* Keeps the books that reclaim_out_of_memory() judges by. */
+static void count_progress(const struct progress *p)
+{
+	u64 none = 0;
+
+	if (p->hope)
+		a32_store(&failures, 0);
+	else
+		a32_count(&failures, 1);
+	if (p->freed)
+		a64_store(&fruitless_since_ns, 0);
+	else
+		a64_cas(&fruitless_since_ns, &none, hal_time_ns());
+}
+
+/*
+ * Nothing that could be packed was found several times in a row; or there was hope, for pages were young,
+ * but it did not come true for long: pages that are used all the time and pack badly look like that.
+ */
+static bool exhausted(void)
+{
+	u64 since = a64_load(&fruitless_since_ns);
+
+	return a32_load(&failures) >= OOM_PATIENCE ||
+	       (since && hal_time_ns() - since > OOM_FRUITLESS_NS);
+}
+
 u64 reclaim_direct(struct space *for_whom)
 {
 	struct progress p = reclaim_some(GEN_BATCH);
 
 	a64_count(&for_whom->stats.direct_reclaims_total, 1);
-	if (p.hope)
-		a32_store(&failures, 0);
-	else
-		a32_count(&failures, 1);
+	count_progress(&p);
 	return p.freed;
 }
 
@@ -229,7 +256,7 @@ bool reclaim_out_of_memory(void)
 	u32 none = 0;
 	u16 id;
 
-	if (a32_load(&failures) < OOM_PATIENCE || a32_load(&victim))
+	if (a32_load(&victim) || !exhausted())
 		return false;
 	id = choose_victim(&share, &held);
 	s = id ? space_get_id(id) : NULL;
@@ -241,8 +268,9 @@ bool reclaim_out_of_memory(void)
 		return false;
 	}
 	a32_store(&failures, 0);
+	a64_store(&fruitless_since_ns, 0);
 	fmt_snprintf(why, sizeof(why),
-	             "out of memory: nothing more can be packed; it holds %llu frames, its share "
+	             "nothing more can be packed; it holds %llu frames, its share "
 	             "is %llu",
 	             (unsigned long long)held, (unsigned long long)share);
 	a32_xchg(&s->dying, 1); /* ord SP1 */

@@ -43,6 +43,7 @@ u64 reclaim_direct(struct space *for_whom);
  * its share and calls out_of_memory() once per victim, which is dying from then on. A space's share of
  * all frames is proportional to its pages; its excess is what it has resident, and its part of the pool,
  * beyond that. False: a victim is already on its way, or direct reclaim has not failed often enough in a
- * row to be sure (young pages everywhere are no proof that nothing can be packed).
+ * row to be sure: young pages everywhere are no proof that nothing can be packed, unless it stays so for
+ * two seconds.
  */
 bool reclaim_out_of_memory(void);

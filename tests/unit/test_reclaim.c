@@ -29,7 +29,7 @@ static void on_wake(void)
 
 static void on_oom(struct space *s, const char *why)
 {
-	assert_non_null(strstr(why, "out of memory"));
+	assert_non_null(strstr(why, "nothing more can be packed"));
 	victim = s;
 	ooms++;
 }
@@ -238,6 +238,38 @@ static void test_reclaim_oom_is_not_for_young_pages(void **state)
 	assert_int_equal(ooms, 0);
 }
 
+/* Pages that are used all the time and do not pack: they look young whenever they are asked. */
+static void all_young(struct fake_guest *g, enum fake_seam seam, gfn_t at)
+{
+	(void)at;
+	for (u64 page = 0; seam == FAKE_AGE && page < g->npages; page++)
+		if (a64_load(&g->mmu[0].entry[page]) & FAKE_P)
+			a64_fetch_or(&g->mmu[0].entry[page], FAKE_A);
+}
+
+static void test_reclaim_oom_comes_late_if_all_are_young(void **state)
+{
+	struct fault_page page;
+	unsigned n = 0;
+
+	(void)state;
+	host_time_set(1000000000);
+	fake_store.put = STORE_FULL;
+	start("hot", FRAMES);
+	write_pages(&guests[0], FRAMES - frame_marks.reserve);
+	guests[0].hook = all_young;
+	for (; !ooms && n < 100; n++) {
+		assert_int_equal(
+		        fault_bring_in(guests[0].space, gfn(FRAMES - 1), true, false, &page),
+		        FAULT_NO_MEMORY);
+		host_time_add(100000000);
+	}
+	assert_in_range(n, 20, 25);
+	assert_int_equal(ooms, 1);
+	guests[0].hook = NULL;
+	host_time_set(HOST_TIME_REAL);
+}
+
 /* After a round in vain the background thread is left in peace for a while. */
 static void test_reclaim_does_not_wake_in_vain(void **state)
 {
@@ -362,6 +394,7 @@ int main(void)
 	        T(test_reclaim_oom_victim),
 	        T(test_reclaim_oom_names_one_victim_until_it_is_drained),
 	        T(test_reclaim_oom_is_not_for_young_pages),
+	        T(test_reclaim_oom_comes_late_if_all_are_young),
 	        T(test_reclaim_does_not_wake_in_vain),
 	        T(test_space_ids_are_found_and_used_again),
 	        T(test_space_create_says_when_there_is_no_more),

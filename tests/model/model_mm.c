@@ -6,7 +6,7 @@
  * their way out, rescue them, write them through stale TLB entries, reclaim by themselves. What a guest
  * reads must be what it last wrote, whatever happened.
  *
- * VARVE_STEPS: steps altogether; VARVE_SEED: one seed only. test_mm_store.c is the same with the real store.
+ * VARVE_STEPS: steps altogether; VARVE_SEED: one seed only. model_mm_store.c is the same with the real store.
  */
 #include <stdio.h>
 #include <stdlib.h>
