@@ -7,7 +7,7 @@
  * ATOMIC_YIELD() stands before every operation. It is empty in the hypervisor; the interleaving
  * explorer of the host tests defines it and switches between actors there.
  *
- * Every operation stronger than relaxed carries a tag at its use (`ord A3: pairs with ...`) that is
+ * Every operation stronger than relaxed carries a tag at its use (`ord`, a letter and a number, and its partner) that is
  * tabled in docs/ordering.md.
  */
 #pragma once
