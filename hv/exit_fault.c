@@ -158,8 +158,8 @@ void exit_fault(struct vcpu *v, const struct vexit_fault *fault)
 		vm_stop(v->vm, VM_STOPPED, "the stored copy of page 0x%llx is damaged",
 		        (ull)fault->gpa.v & PAGE_MASK);
 		break;
-	case FAULT_STOP_VM:
-		vm_stop(v->vm, VM_STOPPED, "its memory is being taken down");
+	case FAULT_STOP_VM: /* whoever takes its memory away is about to stop it, with a reason */
+		exit_yield(v);
 		break;
 	}
 }

@@ -65,15 +65,18 @@ static void show_all(u64 now)
 
 static void audit(const char *when)
 {
-	u64 frames = 0, faults;
+	u64 start = hal_time_ns(), stopped, frames = 0, faults;
 
 	world_stop();
 	epoch_barrier();
+	stopped = hal_time_ns();
 	faults = audit_all(&frames);
 	world_resume();
 	run.audits++;
 	run.faults += faults;
 	run.frames_checked += frames;
+	hal_log(HAL_DEBUG, "audit %s: %llu us until the world stood still, %llu us", when,
+	        (ull)(stopped - start) / 1000, (ull)(hal_time_ns() - stopped) / 1000);
 	if (faults)
 		hal_log(HAL_ERROR, "audit %s: %llu faults", when, (ull)faults);
 }
