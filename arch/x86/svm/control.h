@@ -5,6 +5,7 @@
 #pragma once
 
 #include "arch/x86/fpu.h"
+#include "arch/x86/svm/judge.h"
 #include "arch/x86/vcpu.h"
 #include "arch/x86/vendor.h"
 #include "lib/atomic.h"
@@ -175,12 +176,6 @@ struct svm_cpu {
 	a32 nmi_seen; /* an NMI came since the last exit for it was reported */
 };
 
-/* Known to svm/ only; set by probe(). */
-struct svm_caps {
-	u32 nr_asids;
-	bool nrip, flush_asid, clean_bits, pause_filter, decode;
-	bool unlock; /* VM_CR.SVMDIS is set but may be cleared */
-};
 extern struct svm_caps svm_caps;
 
 static inline struct svm_vcpu *svm_of(struct arch_vcpu *v)

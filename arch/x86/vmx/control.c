@@ -41,28 +41,19 @@ static u32 allowed(struct vmx_allowed a, u32 want)
 }
 
 /*
- * Ports: unconditional exits do without the two pages of an I/O bitmap. CR8 exits rather than reach
- * the machine's own APIC. #AC and #DB leave the guest because a guest can make the CPU raise them
- * without end while it delivers them.
+ * #AC and #DB leave the guest because a guest can make the CPU raise them without end while it
+ * delivers them.
  */
 static void control_fields(struct arch_vcpu *v, struct vmx_vcpu *c)
 {
-	u32 proc2 = PROC2_EPT | PROC2_UNRESTRICTED | PROC2_WBINVD | PROC2_PLE |
-	            (vmx_caps.vpid ? PROC2_VPID : 0);
+	u32 proc2 = allowed(vmx_caps.proc2, PROC2_WANTED & ~(vmx_caps.vpid ? 0 : PROC2_VPID));
 
-	c->proc = allowed(vmx_caps.proc, PROC_TSC_OFFSET | PROC_HLT | PROC_MWAIT | PROC_RDPMC |
-	                                         PROC_CR8_LOAD | PROC_CR8_STORE | PROC_IO |
-	                                         PROC_MSR_BITMAP | PROC_MONITOR | PROC_PROC2);
-	proc2 = allowed(vmx_caps.proc2, proc2);
-	vmwrite(VMCS_PIN_CONTROLS,
-	        allowed(vmx_caps.pin, PIN_INTR | PIN_NMI | PIN_VIRTUAL_NMI | PIN_TIMER));
+	c->proc = allowed(vmx_caps.proc, PROC_WANTED);
+	vmwrite(VMCS_PIN_CONTROLS, allowed(vmx_caps.pin, PIN_WANTED));
 	vmwrite(VMCS_PROC_CONTROLS, c->proc);
 	vmwrite(VMCS_PROC2_CONTROLS, proc2);
-	vmwrite(VMCS_EXIT_CONTROLS,
-	        allowed(vmx_caps.exit, EXIT_HOST_64 | EXIT_SAVE_DEBUG | EXIT_SAVE_EFER |
-	                                       EXIT_LOAD_EFER | EXIT_SAVE_PAT | EXIT_LOAD_PAT));
-	vmwrite(VMCS_ENTRY_CONTROLS,
-	        allowed(vmx_caps.entry, ENTRY_LOAD_DEBUG | ENTRY_LOAD_EFER | ENTRY_LOAD_PAT));
+	vmwrite(VMCS_EXIT_CONTROLS, allowed(vmx_caps.exit, EXIT_WANTED));
+	vmwrite(VMCS_ENTRY_CONTROLS, allowed(vmx_caps.entry, ENTRY_WANTED));
 	vmwrite(VMCS_EXCEPTIONS, BIT(1) | BIT(17) | BIT(18));
 	vmwrite(VMCS_MSR_BITMAP, (u64)msr_bitmap);
 	if (proc2 & PROC2_VPID)

@@ -8,6 +8,7 @@
 #include "arch/x86/fpu.h"
 #include "arch/x86/vcpu.h"
 #include "arch/x86/vendor.h"
+#include "arch/x86/vmx/judge.h"
 #include "lib/atomic.h"
 #include "lib/types.h"
 #include "lib/util.h"
@@ -154,6 +155,20 @@ static_assert(VMCS_HOST_RIP == 0x6c16, "SDM B.4.4");
 #define ENTRY_LOAD_PAT   (1u << 14)
 #define ENTRY_LOAD_EFER  (1u << 15)
 
+/*
+ * What we set as far as the CPU has it. Ports: unconditional exits do without the two pages of an I/O
+ * bitmap. CR8 exits rather than reach the machine's own APIC. Some are needed: see judge.c.
+ */
+#define PIN_WANTED (PIN_INTR | PIN_NMI | PIN_VIRTUAL_NMI | PIN_TIMER)
+#define PROC_WANTED                                                                              \
+	(PROC_TSC_OFFSET | PROC_HLT | PROC_MWAIT | PROC_RDPMC | PROC_CR8_LOAD | PROC_CR8_STORE | \
+	 PROC_IO | PROC_MSR_BITMAP | PROC_MONITOR | PROC_PROC2)
+#define PROC2_WANTED (PROC2_EPT | PROC2_VPID | PROC2_WBINVD | PROC2_UNRESTRICTED | PROC2_PLE)
+#define EXIT_WANTED                                                                         \
+	(EXIT_HOST_64 | EXIT_SAVE_DEBUG | EXIT_SAVE_EFER | EXIT_LOAD_EFER | EXIT_SAVE_PAT | \
+	 EXIT_LOAD_PAT)
+#define ENTRY_WANTED (ENTRY_LOAD_DEBUG | ENTRY_LOAD_EFER | ENTRY_LOAD_PAT)
+
 /* Interruptibility, section 25.4.2. */
 #define SHADOW_STI    (1u << 0)
 #define SHADOW_MOV_SS (1u << 1)
@@ -186,20 +201,6 @@ struct vmx_cpu {
 	a32 entering; /* the VMCS is current and its timer armed: vmx_nmi() may end it */
 };
 
-/* What a control may and must have set (appendix A). */
-struct vmx_allowed {
-	u32 must, may;
-};
-
-/* Known to vmx/ only; set by probe(). */
-struct vmx_caps {
-	u32 revision;
-	struct vmx_allowed pin, proc, proc2, exit, entry;
-	u64 cr0_fixed0, cr4_fixed0, cr4_fixed1;
-	u32 timer_shift; /* the preemption timer counts when this bit of the TSC changes */
-	bool ad, vpid, timer, virtual_nmi, ple, pat, wbinvd;
-	bool invept_single, invvpid_single;
-};
 extern struct vmx_caps vmx_caps;
 
 static inline struct vmx_vcpu *vmx_of(struct arch_vcpu *v)
