@@ -117,7 +117,7 @@ def ring_torture(report, options):
 def ring_tools(report, _options):
     # The distribution's Python is the one that has the distribution's matplotlib.
     python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
-    command = [python, "-B", "-m", "unittest", "discover", "-v", "-t", ".", "-s", "tests/tools"]
+    command = [python, "-B", "-m", "unittest", "discover", "-v", "-b", "-t", ".", "-s", "tests/tools"]
     status, output, _ = run(command, 120, cwd=ROOT)
     single = re.findall(r"^(\w+) \(([\w.]+)\)(?:\n.*)? \.\.\. (ok|FAIL|ERROR|skipped.*)$", output, re.M)
     for name, where, how in single:

@@ -31,10 +31,10 @@ class BenchTest(unittest.TestCase):
 
     def test_memory_figures(self):
         self.write([{"type": "boot", "vms": [{"frames": 100}, {"frames": 300}]},
-                    {"type": "host", "hv_bytes": 8000, "pool_frames": 0, "pool_bytes": 0},
-                    {"type": "host", "hv_bytes": 20000, "pool_frames": 3, "pool_bytes": 12000}])
+                    {"type": "host", "hv_bytes": 8000, "pool_frames": 0, "pool_bytes": 0, "pool_meta_bytes": 0},
+                    {"type": "host", "hv_bytes": 20000, "pool_frames": 3, "pool_bytes": 12000, "pool_meta_bytes": 1200}])
         self.assertEqual(bench.read_bytes_per_frame(self.folder, ""), 50)
-        self.assertAlmostEqual(bench.read_pool_overhead(self.folder, ""), 1.024)
+        self.assertAlmostEqual(bench.read_pool_overhead(self.folder, ""), 1.124)
 
     def test_boot_without_a_guest_line_is_no_figure(self):
         self.write([], {"first_guest_s": None})
