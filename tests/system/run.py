@@ -19,11 +19,11 @@ sys.path[0] = ROOT
 sys.dont_write_bytecode = True
 
 from tests.lib.report import Report, run  # noqa: E402
-from tests.system import badimages  # noqa: E402
+from tests.system import badimages, flatimage  # noqa: E402
 from tools.lib import machines  # noqa: E402
 
 LIST = os.path.join(ROOT, "tests", "system", "list")
-SCENARIO_PLACES = ("tools/scenarios", "tests/system/bad")
+SCENARIO_PLACES = ("tools/scenarios", "tests/system", "tests/system/bad")
 SLOTS = 2  # emulated CPUs that run at a time
 
 
@@ -163,6 +163,7 @@ class Slots:
 def run_all(report, build, tests):
     build = os.path.abspath(build)
     badimages.write_all(os.path.join(build, "guests"))
+    flatimage.write(os.path.join(build, "guests"))
     slots = Slots(SLOTS)
 
     def work(test):
