@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""Writes the seeds of the fuzz targets whose inputs nobody would write by hand.
+
+decode: the encodings of the unit test. gwalk: each paging mode with each kind of tables and access.
+store: programs that put, get, drop and damage pages. The same files every time.
+"""
+
+import os
+import random
+import re
+import struct
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+PE, WP, PG = 1 << 0, 1 << 16, 1 << 31
+PSE, PAE, LA57, SMEP, SMAP = 1 << 4, 1 << 5, 1 << 12, 1 << 20, 1 << 21
+LME, LMA, NXE = 1 << 8, 1 << 10, 1 << 11
+WRITE, USER, FETCH = 1, 2, 4
+
+
+def decode_seeds():
+    with open(os.path.join(ROOT, "tests", "unit", "test_decode.c"), encoding="utf-8") as f:
+        source = f.read()
+    for text in re.findall(r'\bE\([^"]*"((?:\\x[0-9a-f]{2})+)"\)', source):
+        encoding = bytes.fromhex(text.replace("\\x", ""))
+        yield encoding.hex(), encoding
+    yield "long-15", b"\x66" * 14 + b"\x90"
+    yield "long-16", b"\x66" * 15 + b"\x90"
+
+
+def gwalk_input(mode, at, access, kind, rng):
+    """As struct input of fuzz_gwalk.c; the last byte of memory picks the kind of entries."""
+    cr0, cr4, efer = mode
+    head = struct.pack("<QQQQQBBBBxxxx", cr0, 0x123000, cr4, efer, at, 8, 3, access, 0)
+    memory = rng.randbytes(96)
+    return head + memory[:-9] + bytes([kind]) + rng.randbytes(7) + bytes([kind])
+
+
+def gwalk_seeds():
+    rng = random.Random(1)
+    low, high = 0x00C0_FFEE, 0xFFFF_8000_1234_5678
+    modes = {
+        "off": ((PE, 0, 0), low),
+        "32": ((PE | PG | WP, 0, 0), 0xC012_3456),
+        "pse": ((PE | PG, PSE, 0), 0x8012_3456),
+        "pae": ((PE | PG | WP, PAE, 0), 0xC012_3456),
+        "pae-nx": ((PE | PG | WP, PAE | SMEP, NXE), low),
+        "long": ((PE | PG | WP, PAE, LME | LMA | NXE), high),
+        "long-smap": ((PE | PG | WP, PAE | SMEP | SMAP, LME | LMA | NXE), low),
+        "long-57": ((PE | PG | WP, PAE | LA57, LME | LMA), 0x00FF_8000_1234_5678),
+    }
+    for name, (mode, at) in modes.items():
+        for kind in range(4):
+            access = (0, WRITE, USER | WRITE, FETCH)[kind]
+            yield f"{name}-{kind}", gwalk_input(mode, at, access, kind, rng)
+    yield "noncanonical", gwalk_input(modes["long"][0], 0x0000_8000_0000_0000, 0, 1, rng)
+    yield "user-fetch", gwalk_input(modes["long"][0], low, USER | FETCH, 2, rng)
+
+
+def put(page, noisy=0, pattern=b""):
+    """A page that repeats `pattern` (at most 6 bytes here), its first words noise."""
+    return bytes([len(pattern), page]) + struct.pack("<H", noisy) + pattern
+
+
+def get(page):
+    return bytes([1, page, 0, 0])
+
+
+def drop(page):
+    return bytes([5, page, 0, 0])
+
+
+def damage(where, bit):
+    return bytes([7, bit]) + struct.pack("<H", where)
+
+
+def store_seeds():
+    rng = random.Random(2)
+    # Noise from none (zero and filled pages) over each size of compressed page to what is refused.
+    for noisy in (0, 1, 8, 16, 32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512):
+        yield f"noise-{noisy}", put(1, noisy, b"ab") + get(1) + get(1) + drop(1) + put(1, noisy) + get(1)
+    for n in range(7):
+        yield f"pattern-{n}", put(2, 0, b"varve!"[:n]) + get(2) + drop(2)
+    full = b"".join(put(i, 40 + 7 * i, b"x") for i in range(64))
+    yield "full", full + b"".join(get(i) for i in range(64))
+    yield "full-incompressible", b"".join(put(i, 480) for i in range(64)) + get(0)
+    yield "holes", full + b"".join(drop(i) for i in range(0, 64, 2)) + b"".join(put(i, 90, b"yz") for i in range(0, 64, 2))
+    yield "classes", b"".join(put(i, 20 * (i % 20), b"c") + (drop(i - 5) if i >= 5 else b"") for i in range(64))
+    yield "last-first", full + b"".join(drop(i) for i in reversed(range(64)))
+    for bit in range(8):
+        yield f"damage-{bit}", full + b"".join(damage(rng.randrange(96), bit) for _ in range(8)) + b"".join(get(i) for i in range(64))
+    for i in range(8):
+        steps = [rng.choice((put(p, rng.randrange(513), b"pq"), get(p), drop(p))) for p in (rng.randrange(64) for _ in range(120))]
+        yield f"mixed-{i}", b"".join(steps)
+
+
+def write_all(folder):
+    for target, seeds in (("decode", decode_seeds), ("gwalk", gwalk_seeds), ("store", store_seeds)):
+        os.makedirs(os.path.join(folder, target), exist_ok=True)
+        for name, data in seeds():
+            with open(os.path.join(folder, target, name), "wb") as f:
+                f.write(data)
+
+
+if __name__ == "__main__":
+    write_all(sys.argv[1] if len(sys.argv) > 1 else os.path.join(ROOT, "tests", "fuzz", "corpus"))
