@@ -26,3 +26,11 @@ void vcpu_event_inject(struct arch_vcpu *v, const struct vevent *event);
 void vcpu_event_interrupted(struct arch_vcpu *v, u32 info);
 /* Queues hardware exception `vector`, as inject() does. */
 void vcpu_event_exception(struct arch_vcpu *v, u8 vector, bool has_error, u32 error);
+/*
+ * What to inject, at CR0. In real mode no exception has an error code: VMX refuses to enter with one
+ * (Intel SDM vol. 3, section 27.2.1.3), SVM would push it (AMD APM vol. 2, section 15.20).
+ */
+static inline u32 vcpu_event_info(const struct arch_vcpu *v, u64 cr0)
+{
+	return cr0 & 1 ? v->event : v->event & ~EVENT_HAS_ERROR;
+}

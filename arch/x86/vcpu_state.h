@@ -13,6 +13,7 @@
 
 #define RFLAGS_TF BIT(8)
 #define RFLAGS_IF BIT(9)
+#define RFLAGS_RF BIT(16) /* an instruction that completes clears it */
 #define DR6_BS    BIT(14)
 
 /*
@@ -28,10 +29,13 @@ void vcpu_state_reset(const struct vendor_ops *ops, struct arch_vcpu *v, const s
 void vcpu_debug_load(const struct arch_vcpu *v);
 void vcpu_debug_save(struct arch_vcpu *v);
 
-/* An instruction that ends at 4 GiB outside 64-bit mode wraps; hardware refuses a larger RIP. */
-static inline u64 vcpu_next_rip(u64 rip, unsigned length, bool long_mode)
+/*
+ * An instruction that ends at 4 GiB outside 64-bit mode wraps; hardware refuses a larger RIP (Intel SDM
+ * vol. 3, section 27.3.1.4).
+ */
+static inline u64 vcpu_next_rip(u64 rip, unsigned length, bool long_code)
 {
 	u64 next = rip + length;
 
-	return long_mode ? next : (u32)next;
+	return long_code ? next : (u32)next;
 }

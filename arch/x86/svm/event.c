@@ -40,7 +40,10 @@ void svm_event_enter(struct arch_vcpu *v)
 
 	if (unlikely(v->nmi_wanted))
 		nmi_enter(v, c);
-	c->vmcb.control.event_inject = v->event ? (u64)v->event_error << 32 | v->event : 0;
+	c->vmcb.control.event_inject = 0;
+	if (unlikely(v->event))
+		c->vmcb.control.event_inject = (u64)v->event_error << 32 |
+		                               vcpu_event_info(v, c->vmcb.save.cr0);
 }
 
 void svm_event_exit(struct arch_vcpu *v)

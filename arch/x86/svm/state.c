@@ -4,6 +4,8 @@
 #include "arch/x86/vcpu_event.h"
 #include "arch/x86/vcpu_state.h"
 
+#define ATTR_LONG 0x200u
+
 /* Where a register lives in the VMCB, and the clean group it belongs to. */
 static u64 *vmcb_reg(struct vmcb *vmcb, enum vreg reg, u64 *group)
 {
@@ -125,11 +127,18 @@ void svm_set_seg(struct arch_vcpu *v, enum seg seg, const struct seg_state *in)
 	svm_touch(c, seg == SEG_GDTR || seg == SEG_IDTR ? SVM_DIRTY_TABLES : SVM_DIRTY_SEGS);
 }
 
+/* 64-bit mode: LMA and CS.L. */
+static bool long_code(const struct vmcb_save *save)
+{
+	return (save->efer & EFER_LMA) && (save->cs.attr & ATTR_LONG);
+}
+
 void svm_advance(struct arch_vcpu *v, unsigned length)
 {
 	struct vmcb *vmcb = &svm_of(v)->vmcb;
 
-	v->rip = vcpu_next_rip(v->rip, length, vmcb->save.efer & EFER_LMA);
+	v->rip = vcpu_next_rip(v->rip, length, long_code(&vmcb->save));
+	v->rflags &= ~RFLAGS_RF;
 	vmcb->control.int_state &= ~(u64)SVM_SHADOW;
 	/* The trap that a single step over the instruction would have ended with. */
 	if (unlikely(v->rflags & RFLAGS_TF) && !v->event) {

@@ -64,6 +64,11 @@ static void control_fields(struct arch_vcpu *v, struct vmx_vcpu *c)
 	}
 }
 
+/*
+ * Every field that an entry looks at is written: what VMCLEAR leaves in them is the CPU's own affair (SDM
+ * vol. 3, section 25.11.3). RIP, RSP and RFLAGS go with the copies in struct vmx_vcpu, which start as 0;
+ * segments and system registers come with reset().
+ */
 void vmx_control_init(struct arch_vcpu *v)
 {
 	static const u32 zero[] = {
@@ -72,6 +77,7 @@ void vmx_control_init(struct arch_vcpu *v)
 	        VMCS_ENTRY_EVENT,    VMCS_GUEST_ACTIVITY,  VMCS_GUEST_SHADOW,
 	        VMCS_TSC_OFFSET,     VMCS_GUEST_DEBUGCTL,  VMCS_GUEST_PENDING_DB,
 	        VMCS_GUEST_CR0,      VMCS_GUEST_CR4,       VMCS_GUEST_EFER,
+	        VMCS_GUEST_RIP,      VMCS_GUEST_RSP,       VMCS_GUEST_RFLAGS,
 	};
 
 	control_fields(v, vmx_of(v));
@@ -82,7 +88,10 @@ void vmx_control_init(struct arch_vcpu *v)
 	vmwrite(VMCS_CR4_MASK, vmx_cr4_owned());
 }
 
-/* What an exit loads. Constant while the VMCS stays on this CPU. */
+/*
+ * What an exit loads. Constant while the VMCS stays on this CPU. Limits are not among it: GDTR and IDTR
+ * come back with 0xffff (SDM vol. 3, section 28.5.2), which neither table's users can reach beyond.
+ */
 void vmx_control_host(struct vmx_vcpu *c)
 {
 	const struct percpu *pc = this_cpu();

@@ -190,6 +190,7 @@ struct vmx_vcpu {
 	s32 last_cpu;     /* whose host state the VMCS has, -1 none */
 	bool initialised; /* controls are in the VMCS */
 	bool launched;
+	bool irq_window; /* asked for by irq_window(), not by an NMI that waits */
 } aligned_to(4096);
 static_assert(offsetof(struct vmx_vcpu, fpu) == PAGE_SIZE, "SDM 25.2");
 

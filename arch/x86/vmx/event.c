@@ -12,14 +12,24 @@ void vmx_proc_set(struct vmx_vcpu *c, u32 control, bool on)
 		vmwrite(VMCS_PROC_CONTROLS, c->proc = proc);
 }
 
-/* Entry with an NMI needs virtual NMIs and nothing that blocks one (SDM vol. 3, section 27.3.1.5). */
+/*
+ * Entry with an NMI needs virtual NMIs and nothing that blocks one (SDM vol. 3, section 27.3.1.5).
+ * The shadow of STI is waited for by the interrupt window, which opens behind it: a CPU may report an
+ * NMI window inside (26.2), and would do so for ever.
+ */
 static void nmi_enter(struct arch_vcpu *v, struct vmx_vcpu *c)
 {
+	u64 shadow;
+
 	if (!vmx_caps.virtual_nmi) {
 		v->nmi_wanted = false;
 		return;
 	}
-	if (v->event || vmread(VMCS_GUEST_SHADOW) & (SHADOW_NMI | SHADOW_STI | SHADOW_MOV_SS)) {
+	shadow = vmread(VMCS_GUEST_SHADOW);
+	vmx_proc_set(c, PROC_IRQ_WINDOW, c->irq_window || (shadow & SHADOW_STI));
+	if (shadow & SHADOW_STI)
+		return;
+	if (v->event || (shadow & (SHADOW_NMI | SHADOW_MOV_SS))) {
 		vmx_proc_set(c, PROC_NMI_WINDOW, true);
 		return;
 	}
@@ -27,22 +37,18 @@ static void nmi_enter(struct arch_vcpu *v, struct vmx_vcpu *c)
 	v->event = EVENT_VALID | EVENT_TYPE_NMI | 2;
 }
 
-/* Hardware takes the field's valid bit back with the exit. In real mode there are no error codes. */
+/* Hardware takes the field's valid bit back with the exit. */
 void vmx_event_enter(struct arch_vcpu *v)
 {
 	u32 info;
 
 	if (unlikely(v->nmi_wanted))
 		nmi_enter(v, vmx_of(v));
-	info = v->event;
-	if (likely(!info))
+	if (likely(!v->event))
 		return;
-	if (info & EVENT_HAS_ERROR) {
-		if (vmread(VMCS_GUEST_CR0) & CR0_PE)
-			vmwrite(VMCS_ENTRY_ERROR, v->event_error);
-		else
-			info &= ~EVENT_HAS_ERROR;
-	}
+	info = vcpu_event_info(v, vmread(VMCS_GUEST_CR0));
+	if (info & EVENT_HAS_ERROR)
+		vmwrite(VMCS_ENTRY_ERROR, v->event_error);
 	vmwrite(VMCS_ENTRY_EVENT, info);
 }
 
@@ -68,5 +74,6 @@ bool vmx_irq_ready(struct arch_vcpu *v)
 
 void vmx_irq_window(struct arch_vcpu *v, bool on)
 {
+	vmx_of(v)->irq_window = on;
 	vmx_proc_set(vmx_of(v), PROC_IRQ_WINDOW, on);
 }

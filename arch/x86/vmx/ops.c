@@ -31,8 +31,10 @@ static void vmx_destroy(struct arch_vcpu *v)
 	v->fpu = NULL;
 }
 
+/* An event may have been written for an entry that did not take place. */
 static void vmx_reset(struct arch_vcpu *v, const struct vreset *how)
 {
+	vmwrite(VMCS_ENTRY_EVENT, 0);
 	vmx_irq_window(v, false);
 	vmx_proc_set(vmx_of(v), PROC_NMI_WINDOW, false);
 	vmwrite(VMCS_GUEST_SHADOW, 0);

@@ -138,14 +138,22 @@ void vmx_set_seg(struct arch_vcpu *v, enum seg seg, const struct seg_state *in)
 	vmwrite(VMCS_GUEST_ACCESS + at, in->access & ACCESS_BITS);
 }
 
+/* 64-bit mode: LMA and CS.L. */
+static bool long_code(void)
+{
+	return (vmread(VMCS_GUEST_EFER) & EFER_LMA) &&
+	       (vmread32(VMCS_GUEST_ACCESS + 2 * SEG_CS) & SEG_LONG);
+}
+
 void vmx_advance(struct arch_vcpu *v, unsigned length)
 {
 	u64 shadow = vmread(VMCS_GUEST_SHADOW), dr6;
 
 	if (unlikely((v->rip ^ (v->rip + length)) >> 32))
-		v->rip = vcpu_next_rip(v->rip, length, vmread(VMCS_GUEST_EFER) & EFER_LMA);
+		v->rip = vcpu_next_rip(v->rip, length, long_code());
 	else
 		v->rip += length;
+	v->rflags &= ~RFLAGS_RF;
 	if (unlikely(shadow & (SHADOW_STI | SHADOW_MOV_SS)))
 		vmwrite(VMCS_GUEST_SHADOW, shadow & ~(u64)(SHADOW_STI | SHADOW_MOV_SS));
 	/* The trap that a single step over the instruction would have ended with. */
