@@ -47,7 +47,8 @@ static u32 fault_frame(struct space *s)
 	if (reclaim_needed())
 		reclaim_wake();
 	/* Frames in an evictor's hands, or waiting for a reader to leave, are on their way here. */
-	if (frame == FRAME_NONE && !evict_active() && !epoch_pending())
+	if ((frame == FRAME_NONE && !evict_active() && !epoch_pending()) ||
+	    reclaim_nothing_packable())
 		reclaim_out_of_memory();
 	return frame;
 }

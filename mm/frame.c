@@ -25,6 +25,7 @@ static u64 nr_frames;
 static struct spinlock frame_lock = SPINLOCK_INIT(LOCK_FRAME, "frame");
 static u32 free_head = FRAME_NONE; /* linked through next; frame_lock */
 static a64 nr_free, nr_pool;       /* changed under frame_lock */
+static a64 unpackable;             /* frames with FRAME_UNPACKABLE */
 
 static u64 array_pages(u64 n)
 {
@@ -89,6 +90,7 @@ void frame_exit(void)
 	free_head = FRAME_NONE;
 	a64_store(&nr_free, 0);
 	a64_store(&nr_pool, 0);
+	a64_store(&unpackable, 0);
 }
 #endif
 
@@ -198,6 +200,7 @@ void frame_free(u32 frame)
 	f->prev = FRAME_NONE;
 	a64_store(&f->copy, 0);
 	a64_store(&f->state, (state & FRAME_STAMP) | (u64)FRAME_FREE << FRAME_USE_SHIFT);
+	frame_count_unpackable(state, 0);
 	spin_lock(&frame_lock);
 	f->next = free_head;
 	free_head = frame;
@@ -227,6 +230,20 @@ void frame_state_change(u32 frame, u64 clear, u64 set)
 	/* ord FR3: in order with what the caller does to the gfn word; pairs with ord M6 */
 	while (!a64_cas(&f->state, &state, (state & ~clear) | set))
 		;
+	frame_count_unpackable(state, (state & ~clear) | set);
+}
+
+void frame_count_unpackable(u64 from, u64 to)
+{
+	a64_count(&unpackable,
+	          ((to & FRAME_UNPACKABLE) != 0) - (u64)((from & FRAME_UNPACKABLE) != 0));
+}
+
+u64 frame_packable_count(void)
+{
+	u64 others = frame_free_count() + frame_pool_count() + a64_load(&unpackable);
+
+	return frame_total() > others ? frame_total() - others : 0;
 }
 
 void frame_give(u32 frame, enum frame_use use, u16 space_id, gfn_t g)

@@ -112,6 +112,10 @@ u64 frame_total(void);
 /* Frames nobody has. Racy by nature. */
 u64 frame_free_count(void);
 u64 frame_pool_count(void);
+/* Frames of guests that no store has declined yet: what could still be packed. Racy by nature. */
+u64 frame_packable_count(void);
+/* To be told by whoever changes a state word past frame_state_change(). */
+void frame_count_unpackable(u64 from, u64 to);
 
 /*
  * A frame in use FRAME_HELD, contents undefined (scrub before another owner sees it: I9), or

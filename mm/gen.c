@@ -18,6 +18,9 @@
 #include "arch/hal.h"
 #include "mm/refault.h"
 
+/* Of so many meetings of the evictor with unpackable pages, one makes it try again. */
+#define UNPACKABLE_RETRY 16u
+
 static unsigned state_index(u64 state)
 {
 	return (unsigned)(state & FRAME_GEN) - 1;
@@ -219,6 +222,7 @@ void gen_make_dirty(struct lruvec *l, u32 frame)
 			next = state_regen(next, index + 1);
 		}
 	} while (!a64_cas(&f->state, &state, next));
+	frame_count_unpackable(state, next);
 	if (state & FRAME_GEN && !(state & FRAME_DIRTY)) {
 		frame_list_remove(list_of_locked(l, frame), frame);
 		frame_list_push_head(&l->list[index][GEN_DIRTY], frame);
@@ -346,6 +350,15 @@ bool gen_advance(struct lruvec *l, u64 expected)
 
 /* --- eviction end ---------------------------------------------------------------------------------- */
 
+/*
+ * A page that no store took is tried again now and then, for it may have been written since; every time
+ * would mean to unmap and flush it for nothing at each turn of the window.
+ */
+static bool unpackable_rests_locked(struct lruvec *l, u64 state)
+{
+	return state & FRAME_UNPACKABLE && ++l->unpackable_met % UNPACKABLE_RETRY;
+}
+
 static void isolate_one_locked(struct lruvec *l, u32 frame, enum gen_type type, u64 seq,
                                struct gen_chunk *out)
 {
@@ -359,7 +372,7 @@ static void isolate_one_locked(struct lruvec *l, u32 frame, enum gen_type type, 
 			move_on_locked(l, frame, type, seq, false);
 			return;
 		}
-		if (state & FRAME_PINS) {
+		if (state & FRAME_PINS || unpackable_rests_locked(l, state)) {
 			move_on_locked(l, frame, type, seq, false);
 			return;
 		}

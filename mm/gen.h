@@ -30,6 +30,7 @@ struct lruvec {
 	u64 birth_ns[GEN_MAX];
 	struct frame_list list[GEN_MAX][GEN_TYPES];
 	a64 size[GEN_MAX][GEN_TYPES]; /* signed frames */
+	u32 unpackable_met;           /* meetings of evictors with such pages; lruvec lock */
 	/* Refault feedback of the generation now evicted, and its moving average. */
 	a64 evicted[GEN_TYPES][GEN_TIERS];
 	a64 refaulted[GEN_TYPES][GEN_TIERS];

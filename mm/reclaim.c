@@ -15,11 +15,12 @@
 #include "mm/space.h"
 #include "mm/store.h"
 
-#define GOLDEN           0x9e3779b97f4a7c15ull
-#define ROUNDS           (GEN_MAX + 1u) /* agings after which what was young at the start is cold */
-#define OOM_PATIENCE     8u
-#define OOM_FRUITLESS_NS 2000000000u /* no frame for so long: young pages are no excuse any more */
-#define QUIET_NS         10000000u   /* pause of the background thread after a round in vain */
+#define GOLDEN            0x9e3779b97f4a7c15ull
+#define ROUNDS            (GEN_MAX + 1u) /* agings after which what was young at the start is cold */
+#define OOM_PATIENCE      8u
+#define OOM_FRUITLESS_NS  2000000000u /* no frame for so long: young pages are no excuse any more */
+#define OOM_PACKABLE_PART 16u /* of all frames: fewer that can be packed are too few to live on */
+#define QUIET_NS          10000000u /* pause of the background thread after a round in vain */
 
 static const struct reclaim_ops *ops;
 static a64 turns;
@@ -141,6 +142,12 @@ static void count_progress(const struct progress *p)
 		a64_cas(&fruitless_since_ns, &none, hal_time_ns());
 }
 
+bool reclaim_nothing_packable(void)
+{
+	return frame_free_count() < frame_marks.min &&
+	       frame_packable_count() < frame_total() / OOM_PACKABLE_PART;
+}
+
 /*
  * Nothing that could be packed was found several times in a row; or there was hope, for pages were young,
  * but it did not come true for long: pages that are used all the time and pack badly look like that.
@@ -149,7 +156,7 @@ static bool exhausted(void)
 {
 	u64 since = a64_load(&fruitless_since_ns);
 
-	return a32_load(&failures) >= OOM_PATIENCE ||
+	return a32_load(&failures) >= OOM_PATIENCE || reclaim_nothing_packable() ||
 	       (since && hal_time_ns() - since > OOM_FRUITLESS_NS);
 }
 

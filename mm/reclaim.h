@@ -30,6 +30,11 @@ void reclaim_drained(const struct space *s);
 /* Is free memory below the low mark? Cheap; the fault path asks after each allocation and wakes. */
 bool reclaim_needed(void);
 /*
+ * Nearly all that is resident has been declined by the stores, and there is no room: the little that can
+ * still be packed comes and goes for ever, and nobody gets on. Cheap; the fault path asks.
+ */
+bool reclaim_nothing_packable(void);
+/*
  * One round of the background thread: ages and evicts, fairly over all spaces in proportion to what
  * they hold, until the high mark or until no progress. Returns whether it is worth coming back soon.
  */

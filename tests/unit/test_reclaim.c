@@ -194,6 +194,44 @@ static void test_reclaim_oom_victim(void **state)
 	assert_true(a32_load(&victim->dying));
 }
 
+/*
+ * One guest's pages do not pack, another's do: with little of the latter left they would come and go for
+ * ever, one page in for one page out, and reclaim would always free something.
+ */
+static void decline_all(struct fake_guest *g)
+{
+	fake_store.put = STORE_INCOMPRESSIBLE;
+	fake_make_cold(g);
+	for (unsigned i = 0; i < FRAMES / GEN_BATCH; i++)
+		(void)evict_space(g->space, GEN_BATCH);
+	fake_store.put = STORE_OK;
+}
+
+static void test_reclaim_nothing_packable_when_only_the_declined_is_left(void **state)
+{
+	u64 n = FRAMES - frame_marks.min - 200;
+
+	(void)state;
+	start("greedy", FRAMES);
+	start("modest", 600);
+	write_pages(&guests[0], n);
+	write_pages(&guests[1], 201);
+	assert_true(frame_free_count() < frame_marks.min);
+	assert_false(reclaim_nothing_packable());
+	decline_all(&guests[0]);
+	assert_int_equal(frame_packable_count(), 201);
+	assert_false(reclaim_nothing_packable());
+	/* The modest one shrinks, the greedy one takes its place. */
+	fake_make_cold(&guests[1]);
+	assert_in_range(evict_space(guests[1].space, 128).freed, 128, 200);
+	for (u64 page = n; frame_free_count() >= frame_marks.min; page++)
+		fake_write(&guests[0], 0, page, 5, page + 1);
+	decline_all(&guests[0]);
+	assert_true(reclaim_nothing_packable());
+	assert_true(reclaim_out_of_memory());
+	assert_ptr_equal(victim, guests[0].space);
+}
+
 static void test_reclaim_oom_names_one_victim_until_it_is_drained(void **state)
 {
 	struct fault_page page;
@@ -392,6 +430,7 @@ int main(void)
 	        T(test_reclaim_prefers_the_idle),
 	        T(test_reclaim_takes_from_the_next_if_one_has_nothing),
 	        T(test_reclaim_oom_victim),
+	        T(test_reclaim_nothing_packable_when_only_the_declined_is_left),
 	        T(test_reclaim_oom_names_one_victim_until_it_is_drained),
 	        T(test_reclaim_oom_is_not_for_young_pages),
 	        T(test_reclaim_oom_comes_late_if_all_are_young),
