@@ -72,7 +72,8 @@ void exit_handle(struct vcpu *v)
 	case VEXIT_TIMER:
 		sched_check();
 		break;
-	case VEXIT_IRQ_WINDOW:
+	case VEXIT_IRQ_WINDOW: /* it may have closed itself: opened again if it is still needed */
+		vcpu_window(v, false);
 		a32_fetch_or(&v->requests, VCPU_REQ_EVENT);
 		break;
 	case VEXIT_CPUID:

@@ -175,7 +175,7 @@ static void nmi_request(struct vcpu *v)
 	vendor->inject(&v->arch, &nmi);
 }
 
-static void set_window(struct vcpu *v, bool on)
+void vcpu_window(struct vcpu *v, bool on)
 {
 	if (v->window == on)
 		return;
@@ -190,7 +190,7 @@ static void event_request(struct vcpu *v)
 	struct vevent irq = {.vector = (u8)vector, .valid = true};
 
 	if (vector < 0 || v->activity == VCPU_WAIT_SIPI) {
-		set_window(v, false);
+		vcpu_window(v, false);
 		return;
 	}
 	if (v->activity == VCPU_HALTED) {
@@ -199,10 +199,10 @@ static void event_request(struct vcpu *v)
 		v->activity = VCPU_ACTIVE;
 	}
 	if (!vendor->irq_ready(&v->arch)) {
-		set_window(v, true);
+		vcpu_window(v, true);
 		return;
 	}
-	set_window(v, false);
+	vcpu_window(v, false);
 	vlapic_accept(&v->apic, (u8)vector);
 	vendor->inject(&v->arch, &irq);
 }

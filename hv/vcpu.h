@@ -80,6 +80,8 @@ void vcpu_post(struct vcpu *v, u8 vector);
 void vcpu_apic_effect(struct vcpu *v, const struct vlapic_effect *effect);
 /* Deals with all requests but STOP and WORLD. */
 void vcpu_handle_requests(struct vcpu *v);
+/* Asks to be told, by VEXIT_IRQ_WINDOW, when the guest can take an interrupt; or no longer. */
+void vcpu_window(struct vcpu *v, bool on);
 /* Sleeps until an event makes it active, or somebody asks for it. */
 void vcpu_wait(struct vcpu *v);
 /* Could it run guest code? (not halted, not waiting for SIPI) */

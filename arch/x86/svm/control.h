@@ -136,6 +136,7 @@ static_assert(sizeof(struct vmcb) == PAGE_SIZE, "APM 15.5");
 #define SVM_V_PRIO    (0xfu << 16)
 #define SVM_V_IGN_TPR (1u << 20)
 #define SVM_V_MASKING (1u << 24)
+#define SVM_VIRQ_ALL  (SVM_V_IRQ | SVM_V_IGN_TPR | SVM_V_PRIO)
 
 #define SVM_SHADOW 1u /* int_state */
 
@@ -164,6 +165,7 @@ struct svm_vcpu {
 	s32 last_cpu;        /* that has run it, -1 none */
 	u32 dirty;           /* SVM_DIRTY_* since the last entry */
 	bool flush;          /* before the next entry */
+	bool virq;           /* this entry offers v->event as the virtual interrupt */
 	bool nmi_blocked;    /* an NMI was injected and no IRET seen since */
 };
 

@@ -34,6 +34,29 @@ void svm_event_iret(struct arch_vcpu *v)
 	intercept_set(svm_of(v), SVM_IRET, false);
 }
 
+/*
+ * QEMU (7.2 to 10) leaves the vector of an injected external interrupt behind as if an exception
+ * were still to be raised; if the emulation is interrupted before the guest's first instruction, the
+ * guest gets it a second time. So there it is offered as the virtual interrupt, which the guest takes
+ * before its next instruction. QEMU is known by its lack of NRIP save, as are the oldest CPUs, where
+ * this is as good as injection; Bochs 2.7 has NRIP save, and does not say when the virtual interrupt
+ * was taken. The virtual interrupt is busy while a window is asked for; then it has to be injection.
+ */
+static bool by_virq(const struct arch_vcpu *v, const struct svm_vcpu *c)
+{
+	return !svm_caps.nrip && !(v->event & EVENT_TYPE) && /* 0: external interrupt */
+	       !(c->vmcb.control.intercept1 & SVM_VINTR);
+}
+
+static void virq_set(struct svm_vcpu *c, u32 bits, u32 vector)
+{
+	struct vmcb_control *control = &c->vmcb.control;
+
+	control->int_control = (control->int_control & ~SVM_VIRQ_ALL) | bits;
+	control->int_vector = vector;
+	svm_touch(c, SVM_DIRTY_INT);
+}
+
 void svm_event_enter(struct arch_vcpu *v)
 {
 	struct svm_vcpu *c = svm_of(v);
@@ -41,14 +64,29 @@ void svm_event_enter(struct arch_vcpu *v)
 	if (unlikely(v->nmi_wanted))
 		nmi_enter(v, c);
 	c->vmcb.control.event_inject = 0;
-	if (unlikely(v->event))
+	if (likely(!v->event))
+		return;
+	c->virq = by_virq(v, c);
+	if (c->virq)
+		virq_set(c, SVM_VIRQ_ALL, v->event & EVENT_VECTOR);
+	else
 		c->vmcb.control.event_inject = (u64)v->event_error << 32 |
 		                               vcpu_event_info(v, c->vmcb.save.cr0);
 }
 
 void svm_event_exit(struct arch_vcpu *v)
 {
-	vcpu_event_interrupted(v, (u32)svm_of(v)->vmcb.control.exit_int_info);
+	struct svm_vcpu *c = svm_of(v);
+
+	if (unlikely(c->virq)) {
+		bool waits = c->vmcb.control.int_control & SVM_V_IRQ;
+
+		c->virq = false;
+		virq_set(c, 0, 0);
+		if (waits) /* the guest left before it took the interrupt */
+			return;
+	}
+	vcpu_event_interrupted(v, (u32)c->vmcb.control.exit_int_info);
 }
 
 bool svm_irq_ready(struct arch_vcpu *v)
@@ -61,12 +99,9 @@ bool svm_irq_ready(struct arch_vcpu *v)
 void svm_irq_window(struct arch_vcpu *v, bool on)
 {
 	struct svm_vcpu *c = svm_of(v);
-	struct vmcb_control *control = &c->vmcb.control;
-	u32 virq = SVM_V_IRQ | SVM_V_IGN_TPR | SVM_V_PRIO;
 
-	if (!on && !(control->intercept1 & SVM_VINTR))
+	if (!on && !(c->vmcb.control.intercept1 & SVM_VINTR))
 		return;
 	intercept_set(c, SVM_VINTR, on);
-	control->int_control = on ? control->int_control | virq : control->int_control & ~virq;
-	svm_touch(c, SVM_DIRTY_INT);
+	virq_set(c, on ? SVM_VIRQ_ALL : 0, 0);
 }
