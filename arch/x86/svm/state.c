@@ -64,12 +64,17 @@ static u64 efer_with_lma(u64 efer, u64 cr0)
 	return (efer & EFER_LME) && (cr0 & CR0_PG) ? efer | EFER_LMA : efer & ~EFER_LMA;
 }
 
-/* EFER.SVME has to be set while a guest runs (APM vol. 2, section 15.5.1); the guest reads 0. */
+/*
+ * EFER.SVME has to be set while a guest runs (APM vol. 2, section 15.5.1); the guest reads 0. LMA is
+ * computed: Bochs 2.7 leaves it out of the VMCB when it leaves a guest in compatibility mode.
+ */
 u64 svm_get(struct arch_vcpu *v, enum vreg reg)
 {
 	u64 group, value = *vmcb_reg(&svm_of(v)->vmcb, reg, &group);
 
-	return reg == VREG_EFER ? value & ~EFER_SVME : value;
+	if (reg == VREG_EFER)
+		value = efer_with_lma(value, svm_of(v)->vmcb.save.cr0) & ~EFER_SVME;
+	return value;
 }
 
 void svm_set(struct arch_vcpu *v, enum vreg reg, u64 value)
