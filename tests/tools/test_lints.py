@@ -54,8 +54,9 @@ class DocsTest(unittest.TestCase):
 class SystemListTest(unittest.TestCase):
     def test_line(self):
         t = system.parse_line("a qemu-svm 2 30 smoke fail=no.image --append 'x y'")
-        self.assertEqual((t.verdict, t.pattern, t.options, t.slots), ("fail", "no.image", ["--append", "x y"], 2))
-        self.assertEqual(system.parse_line("a qemu-svm 2 30 smoke pass --single").slots, 1)
+        self.assertEqual((t.verdict, t.pattern, t.options, t.slots), ("fail", "no.image", ["--append", "x y"], 1))
+        self.assertEqual((t.tries, system.parse_line("a qemu-svm 2 30 smoke pass --multi").tries), (1, 3))
+        self.assertEqual(system.parse_line("a qemu-svm 2 30 smoke pass --multi").slots, 2)
         for wrong in ("a qemu-svm 2 30 smoke", "a qemu-svm 2 30 smoke maybe"):
             with self.assertRaises(ValueError):
                 system.parse_line(wrong)

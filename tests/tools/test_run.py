@@ -133,8 +133,8 @@ class MachineTest(unittest.TestCase):
 
     def test_accelerators(self):
         qemu = machines.MACHINES["qemu-svm"]
-        self.assertEqual(emulator.accelerator(qemu, False, False), ("tcg,thread=multi", []))
-        self.assertEqual(emulator.accelerator(qemu, False, True), ("tcg,thread=single", []))
+        self.assertEqual(emulator.accelerator(qemu, False, False), ("tcg,thread=single", []))
+        self.assertEqual(emulator.accelerator(qemu, False, True), ("tcg,thread=multi", []))
         self.assertEqual(emulator.accelerator(qemu, True, False), ("tcg", ["-icount", "shift=0"]))
         self.assertEqual(emulator.accelerator(machines.MACHINES["qemu-kvm"], True, True), ("kvm", []))
 

@@ -36,18 +36,18 @@ debug: action=ignore
 """
 
 
-def accelerator(machine, icount, single):
+def accelerator(machine, icount, multi):
     """(-accel value, further options)."""
     if machine.name == "qemu-kvm":
         return "kvm", []
     if icount:
         return "tcg", ["-icount", "shift=0"]
-    return "tcg,thread=" + ("single" if single else "multi"), []
+    return "tcg,thread=" + ("multi" if multi else "single"), []
 
 
 def qemu_command(machine, options, out, boot):
     """The QEMU command line. `boot` is ("kernel", path, words, initrd) or (firmware, iso)."""
-    accel, more = accelerator(machine, options.icount, options.single)
+    accel, more = accelerator(machine, options.icount, options.multi)
     command = [machines.program("qemu-system-x86_64"), "-M", "q35", "-accel", accel, *more]
     command += ["-cpu", machine.cpu, "-smp", str(options.cpus), "-m", f"{options.mem}m"]
     command += ["-nodefaults", "-display", "none", "-no-reboot"]
