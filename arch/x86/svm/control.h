@@ -167,6 +167,7 @@ struct svm_vcpu {
 	bool flush;          /* before the next entry */
 	bool virq;           /* this entry offers v->event as the virtual interrupt */
 	bool nmi_blocked;    /* an NMI was injected and no IRET seen since */
+	bool irq_window;     /* hv asked for one */
 };
 
 /* this_cpu()->vendor */

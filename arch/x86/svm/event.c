@@ -12,6 +12,24 @@ static void intercept_set(struct svm_vcpu *c, u32 which, bool on)
 		svm_touch(c, SVM_DIRTY_INTERCEPTS);
 }
 
+static void virq_set(struct svm_vcpu *c, u32 bits, u32 vector)
+{
+	struct vmcb_control *control = &c->vmcb.control;
+
+	control->int_control = (control->int_control & ~SVM_VIRQ_ALL) | bits;
+	control->int_vector = vector;
+	svm_touch(c, SVM_DIRTY_INT);
+}
+
+/* A virtual interrupt of the highest priority that is intercepted instead of being taken. */
+static void window_set(struct svm_vcpu *c, bool on)
+{
+	if (on == !!(c->vmcb.control.intercept1 & SVM_VINTR))
+		return;
+	intercept_set(c, SVM_VINTR, on);
+	virq_set(c, on ? SVM_VIRQ_ALL : 0, 0);
+}
+
 /*
  * NMIs are not virtualized by the CPUs we ask: after one was injected, the next waits until the
  * guest executes IRET. The intercept comes before the IRET, so a second NMI can arrive one
@@ -20,7 +38,11 @@ static void intercept_set(struct svm_vcpu *c, u32 which, bool on)
  */
 static void nmi_enter(struct arch_vcpu *v, struct svm_vcpu *c)
 {
-	if (v->event || c->nmi_blocked || c->vmcb.control.int_state & SVM_SHADOW)
+	bool shadow = c->vmcb.control.int_state & SVM_SHADOW;
+
+	/* The interrupt window opens behind the shadow; without it the NMI would wait for any exit. */
+	window_set(c, c->irq_window || (shadow && (v->rflags & RFLAGS_IF)));
+	if (v->event || c->nmi_blocked || shadow)
 		return;
 	v->nmi_wanted = false;
 	v->event = EVENT_VALID | EVENT_TYPE_NMI | 2;
@@ -46,15 +68,6 @@ static bool by_virq(const struct arch_vcpu *v, const struct svm_vcpu *c)
 {
 	return !svm_caps.nrip && !(v->event & EVENT_TYPE) && /* 0: external interrupt */
 	       !(c->vmcb.control.intercept1 & SVM_VINTR);
-}
-
-static void virq_set(struct svm_vcpu *c, u32 bits, u32 vector)
-{
-	struct vmcb_control *control = &c->vmcb.control;
-
-	control->int_control = (control->int_control & ~SVM_VIRQ_ALL) | bits;
-	control->int_vector = vector;
-	svm_touch(c, SVM_DIRTY_INT);
 }
 
 void svm_event_enter(struct arch_vcpu *v)
@@ -95,13 +108,8 @@ bool svm_irq_ready(struct arch_vcpu *v)
 	       !(svm_of(v)->vmcb.control.int_state & SVM_SHADOW);
 }
 
-/* A virtual interrupt of the highest priority that is intercepted instead of being taken. */
 void svm_irq_window(struct arch_vcpu *v, bool on)
 {
-	struct svm_vcpu *c = svm_of(v);
-
-	if (!on && !(c->vmcb.control.intercept1 & SVM_VINTR))
-		return;
-	intercept_set(c, SVM_VINTR, on);
-	virq_set(c, on ? SVM_VIRQ_ALL : 0, 0);
+	svm_of(v)->irq_window = on;
+	window_set(svm_of(v), on);
 }
