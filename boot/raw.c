@@ -12,16 +12,6 @@ bool bootmem_u32(const struct bootmem *mem, u64 addr, u32 *out)
 	return true;
 }
 
-bool bootmem_u64(const struct bootmem *mem, u64 addr, u64 *out)
-{
-	const u8 *p = bootmem_at(mem, addr, sizeof(*out));
-
-	if (!p)
-		return false;
-	memcpy(out, p, sizeof(*out));
-	return true;
-}
-
 bool bootmem_string(const struct bootmem *mem, u64 addr, char *out, size_t size)
 {
 	for (size_t i = 0; i < size; i++) {

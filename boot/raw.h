@@ -21,9 +21,8 @@ static inline const u8 *bootmem_at(const struct bootmem *mem, u64 addr, u64 byte
 {
 	return bytes && addr + bytes > addr ? mem->at(mem->ctx, addr, bytes) : NULL;
 }
-/* Little-endian words at an address of any alignment; false if they may not be read. */
+/* A little-endian word at an address of any alignment; false if it may not be read. */
 bool bootmem_u32(const struct bootmem *mem, u64 addr, u32 *out) must_check;
-bool bootmem_u64(const struct bootmem *mem, u64 addr, u64 *out) must_check;
 /* A string of fewer than `size` bytes; false if it is longer (out holds its start) or unreadable. */
 bool bootmem_string(const struct bootmem *mem, u64 addr, char *out, size_t size) must_check;
 

@@ -77,14 +77,6 @@ u32 apic_id(void)
 	return x2 ? reg_read(REG_ID) : reg_read(REG_ID) >> 24;
 }
 
-int apic_cpu_of(u32 id)
-{
-	for (unsigned i = 0; i < hal_cpu_count(); i++)
-		if (percpu_of(i) && percpu_of(i)->apic_id == id)
-			return (int)i;
-	return -1;
-}
-
 void apic_eoi(void)
 {
 	reg_write(REG_EOI, 0);
@@ -129,11 +121,6 @@ static void send_to_others(u32 command)
 	for (unsigned i = 0; i < hal_cpu_count(); i++)
 		if (i != hal_cpu_id())
 			send_to_cpu(i, command);
-}
-
-void apic_ipi_others(u8 vector)
-{
-	send_to_others(ICR_ASSERT | ICR_FIXED | vector);
 }
 
 void apic_nmi_others(void)

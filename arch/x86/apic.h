@@ -15,14 +15,11 @@ const char *apic_mode_name(void);
 
 /* This CPU's own ID as the APIC has it. */
 u32 apic_id(void);
-/* Number of the CPU with this APIC ID, -1 if it is none of ours. */
-int apic_cpu_of(u32 id);
 void apic_eoi(void);
 /* Interrupt `vector` for CPU `cpu` (also for oneself). Any context. */
 void apic_ipi(unsigned cpu, u8 vector);
-/* Every CPU but this one. */
-void apic_ipi_others(u8 vector);
 void apic_nmi(unsigned cpu);
+/* Every CPU but this one. */
 void apic_nmi_others(void);
 /* By APIC ID, for starting CPUs; `page` is the number of the page where the CPU begins. */
 void apic_send_init(u32 id);

@@ -96,11 +96,6 @@ void stats_write(const char *text, size_t len)
 	leave(locked);
 }
 
-int console_getc(void)
-{
-	return uart_getc(&com1);
-}
-
 void console_drain(void)
 {
 	uart_drain(&com1);

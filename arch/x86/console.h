@@ -21,8 +21,6 @@ void console_set_level(enum hal_log level);
 enum hal_log console_level(void);
 /* Text as it is ('\n' becomes CR LF). Any context but NMI. */
 void console_write(const char *text, size_t len);
-/* One byte typed at COM1, -1 if there is none. */
-int console_getc(void);
 /* To COM2, as it is. */
 void stats_write(const char *text, size_t len);
 /* hal_log() with its arguments in hand. */

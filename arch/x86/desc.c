@@ -101,9 +101,3 @@ u64 desc_tss_base(const struct percpu *pc)
 {
 	return (u64)(uintptr_t)&pc->tss;
 }
-
-void desc_reload_limits(void)
-{
-	gdt_load(this_cpu());
-	idt_load();
-}

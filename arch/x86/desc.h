@@ -46,5 +46,3 @@ void desc_load(struct percpu *pc);
 u64 desc_idt_base(void);
 u64 desc_gdt_base(const struct percpu *pc);
 u64 desc_tss_base(const struct percpu *pc);
-/* GDTR, IDTR of this CPU with their real limits (a VM exit on VMX leaves 0xffff) and TR again. */
-void desc_reload_limits(void);

@@ -64,11 +64,6 @@ void fpu_load_guest(struct fpu_area *area)
 	pc->fpu_live = area;
 }
 
-void fpu_set_live(struct fpu_area *area)
-{
-	this_cpu()->fpu_live = area;
-}
-
 void fpu_put(struct fpu_area *area)
 {
 	struct percpu *pc = this_cpu();

@@ -32,9 +32,6 @@ void fpu_restore(const struct fpu_area *area);
  * Free when it is live already. Before every guest entry.
  */
 void fpu_load_guest(struct fpu_area *area);
-/* Says that the registers hold the state of `area` (or of nobody: NULL), without moving anything.
- */
-void fpu_set_live(struct fpu_area *area);
 /* Writes the live registers back if they are `area`'s, so that memory is right; nobody's after. */
 void fpu_put(struct fpu_area *area);
 /* Drops `area` if it is live on this CPU: its contents are not needed any more. */

@@ -3,7 +3,6 @@
 #include "arch/hal.h"
 #include "arch/x86/apic.h"
 #include "arch/x86/panic.h"
-#include "lib/atomic.h"
 
 struct ex_entry {
 	u32 at;
@@ -13,7 +12,6 @@ extern const struct ex_entry ex_table_start[], ex_table_end[]; /* linker.ld */
 
 static void (*irq_handler[256])(struct trap_frame *frame);
 static void (*nmi_handler)(void);
-static a64 unexpected_total;
 
 void trap_dispatch(struct trap_frame *frame); /* from trap_entry.S only */
 
@@ -61,11 +59,6 @@ void trap_set_nmi(void (*fn)(void))
 	nmi_handler = fn;
 }
 
-u64 trap_unexpected_total(void)
-{
-	return a64_load(&unexpected_total);
-}
-
 /* Spurious interrupts are not in service: an EOI would end another one. */
 static void irq_run(u8 vector, struct trap_frame *frame)
 {
@@ -74,7 +67,7 @@ static void irq_run(u8 vector, struct trap_frame *frame)
 	if (irq_handler[vector])
 		irq_handler[vector](frame);
 	else
-		a64_count(&unexpected_total, 1);
+		hal_log(HAL_WARN, "interrupt on vector %u, which nobody handles", vector);
 	apic_eoi();
 }
 

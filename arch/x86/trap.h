@@ -47,7 +47,5 @@ void trap_set_nmi(void (*fn)(void));
 void trap_irq(u8 vector);
 /* The same for an NMI that arrived as an exit. NMI context. */
 void trap_nmi(void);
-/* Interrupts that came on vectors nobody handles (spurious ones not counted). */
-u64 trap_unexpected_total(void);
 /* "#GP general protection", "NMI", ..., "interrupt". */
 const char *trap_name(u64 vector);

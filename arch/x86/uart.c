@@ -68,13 +68,6 @@ void uart_write(struct uart *u, const char *text, size_t len)
 	}
 }
 
-int uart_getc(struct uart *u)
-{
-	if (!u->present || !(reg_read(u, REG_LSR) & LSR_DATA))
-		return -1;
-	return reg_read(u, REG_DATA);
-}
-
 void uart_drain(struct uart *u)
 {
 	if (u->present)

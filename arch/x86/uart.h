@@ -16,7 +16,5 @@ struct uart {
 /* 115200 8N1, FIFO on, interrupts off. */
 void uart_init(struct uart *u, u16 port);
 void uart_write(struct uart *u, const char *text, size_t len);
-/* A byte that was received, -1 if there is none. */
-int uart_getc(struct uart *u);
 /* Waits until everything is on the wire, bounded. */
 void uart_drain(struct uart *u);
