@@ -14,12 +14,19 @@
 #define RFLAGS_IF BIT(9)
 /* A shorter period than this would leave a guest no time for anything but its timer. */
 #define APIC_TIMER_MIN_NS 50000ull
+/* Long enough for the guest to get at an instruction between, on the slowest emulator. */
+#define WINDOW_RETRY_NS 1000000ull
 
 static u16 next_id = 1;
 
 static void apic_timer_over(struct timer *timer)
 {
 	vcpu_request(container_of(timer, struct vcpu, apic_timer), VCPU_REQ_TIMER);
+}
+
+static void look_for_window(struct timer *timer)
+{
+	vcpu_request(container_of(timer, struct vcpu, window_timer), VCPU_REQ_EVENT);
 }
 
 bool vcpu_create(struct vcpu *v, struct vm *vm, u32 index)
@@ -32,6 +39,7 @@ bool vcpu_create(struct vcpu *v, struct vm *vm, u32 index)
 	v->xcr0 = XCR0_X87;
 	v->activity = index ? VCPU_WAIT_SIPI : VCPU_ACTIVE;
 	timer_init(&v->apic_timer, apic_timer_over);
+	timer_init(&v->window_timer, look_for_window);
 	vlapic_reset(&v->apic, index);
 	msr_reset(v);
 	return vendor->create(&v->arch);
@@ -44,6 +52,7 @@ static void vcpu_thread(void *arg)
 
 	run_vcpu(v);
 	timer_cancel(&v->apic_timer);
+	timer_cancel(&v->window_timer);
 	vcpu_destroy(v);
 	vm_vcpu_left(vm);
 }
@@ -177,10 +186,11 @@ static void nmi_request(struct vcpu *v)
 
 void vcpu_window(struct vcpu *v, bool on)
 {
-	if (v->window == on)
+	if (!v->window && !on)
 		return;
-	v->window = on;
-	vendor->irq_window(&v->arch, on);
+	v->window = vendor->irq_window(&v->arch, on) && on;
+	if (on && !v->window)
+		timer_set(&v->window_timer, hal_time_ns() + WINDOW_RETRY_NS);
 }
 
 /* Delivers the APIC's best vector now, or asks to be told when the guest can take it. */

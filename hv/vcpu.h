@@ -55,6 +55,7 @@ struct vcpu {
 	struct thread *thread;
 	struct vlapic apic;
 	struct timer apic_timer;
+	struct timer window_timer; /* to look again for a window that could not be asked for */
 	struct vcpu_msrs msr;
 	u64 xcr0; /* as the guest set it */
 	struct vexit exit;

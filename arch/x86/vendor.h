@@ -145,8 +145,11 @@ struct vendor_ops {
 	void (*inject)(struct arch_vcpu *v, const struct vevent *event);
 	/* Could an external interrupt be injected now (IF, no shadow, nothing to re-inject)? */
 	bool (*irq_ready)(struct arch_vcpu *v);
-	/* Leave with VEXIT_IRQ_WINDOW as soon as irq_ready() would hold. */
-	void (*irq_window)(struct arch_vcpu *v, bool on);
+	/*
+	 * Leave with VEXIT_IRQ_WINDOW as soon as irq_ready() would hold. False: it cannot be asked for at
+	 * the instruction the guest is at; look again soon, or at the next exit.
+	 */
+	bool (*irq_window)(struct arch_vcpu *v, bool on);
 
 	/* Before the next guest instruction, drop every cached translation of this vCPU on this CPU. */
 	void (*flush)(struct arch_vcpu *v);

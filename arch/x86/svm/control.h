@@ -168,6 +168,8 @@ struct svm_vcpu {
 	bool virq;           /* this entry offers v->event as the virtual interrupt */
 	bool nmi_blocked;    /* an NMI was injected and no IRET seen since */
 	bool irq_window;     /* hv asked for one */
+	u8 shadow_kept;      /* exits in a row at shadow_rip */
+	u64 shadow_rip;      /* where this entry was in an interrupt shadow, 0: it was in none */
 };
 
 /* this_cpu()->vendor */
@@ -220,7 +222,7 @@ void svm_event_enter(struct arch_vcpu *v);
 void svm_event_exit(struct arch_vcpu *v);
 void svm_event_iret(struct arch_vcpu *v);
 bool svm_irq_ready(struct arch_vcpu *v);
-void svm_irq_window(struct arch_vcpu *v, bool on);
+bool svm_irq_window(struct arch_vcpu *v, bool on);
 /* state.c */
 u64 svm_get(struct arch_vcpu *v, enum vreg reg);
 void svm_set(struct arch_vcpu *v, enum vreg reg, u64 value);

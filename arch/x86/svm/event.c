@@ -30,6 +30,41 @@ static void window_set(struct svm_vcpu *c, bool on)
 	virq_set(c, on ? SVM_VIRQ_ALL : 0, 0);
 }
 
+static bool in_shadow(const struct svm_vcpu *c)
+{
+	return c->vmcb.control.int_state & SVM_SHADOW;
+}
+
+/*
+ * QEMU (7.2 to 10) does not load the interrupt shadow at VMRUN. A window opens at once there, and the
+ * interrupt comes between STI and the HLT that was to wait for it: the guest sleeps on.
+ */
+static bool shadow_is_lost(void)
+{
+	return !svm_caps.nrip;
+}
+
+/*
+ * A guest that is still where it was has executed nothing: the shadow goes on. Unless it jumps to itself;
+ * so many exits without a step are not to be expected otherwise.
+ */
+#define SHADOW_KEEP 16u
+
+static void shadow_enter(struct svm_vcpu *c, u64 rip)
+{
+	c->shadow_rip = in_shadow(c) && shadow_is_lost() ? rip : 0;
+	if (!c->shadow_rip)
+		c->shadow_kept = 0;
+}
+
+static void shadow_exit(struct svm_vcpu *c, u64 rip)
+{
+	if (likely(!c->shadow_rip))
+		return;
+	if (rip == c->shadow_rip && c->shadow_kept++ < SHADOW_KEEP)
+		c->vmcb.control.int_state |= SVM_SHADOW;
+}
+
 /*
  * NMIs are not virtualized by the CPUs we ask: after one was injected, the next waits until the
  * guest executes IRET. The intercept comes before the IRET, so a second NMI can arrive one
@@ -38,7 +73,7 @@ static void window_set(struct svm_vcpu *c, bool on)
  */
 static void nmi_enter(struct arch_vcpu *v, struct svm_vcpu *c)
 {
-	bool shadow = c->vmcb.control.int_state & SVM_SHADOW;
+	bool shadow = in_shadow(c) && !shadow_is_lost();
 
 	/* The interrupt window opens behind the shadow; without it the NMI would wait for any exit. */
 	window_set(c, c->irq_window || (shadow && (v->rflags & RFLAGS_IF)));
@@ -74,6 +109,7 @@ void svm_event_enter(struct arch_vcpu *v)
 {
 	struct svm_vcpu *c = svm_of(v);
 
+	shadow_enter(c, v->rip);
 	if (unlikely(v->nmi_wanted))
 		nmi_enter(v, c);
 	c->vmcb.control.event_inject = 0;
@@ -91,6 +127,7 @@ void svm_event_exit(struct arch_vcpu *v)
 {
 	struct svm_vcpu *c = svm_of(v);
 
+	shadow_exit(c, v->rip);
 	if (unlikely(c->virq)) {
 		bool waits = c->vmcb.control.int_control & SVM_V_IRQ;
 
@@ -104,12 +141,16 @@ void svm_event_exit(struct arch_vcpu *v)
 
 bool svm_irq_ready(struct arch_vcpu *v)
 {
-	return (v->rflags & RFLAGS_IF) && !v->event &&
-	       !(svm_of(v)->vmcb.control.int_state & SVM_SHADOW);
+	return (v->rflags & RFLAGS_IF) && !v->event && !in_shadow(svm_of(v));
 }
 
-void svm_irq_window(struct arch_vcpu *v, bool on)
+bool svm_irq_window(struct arch_vcpu *v, bool on)
 {
-	svm_of(v)->irq_window = on;
-	window_set(svm_of(v), on);
+	struct svm_vcpu *c = svm_of(v);
+
+	bool now = on && !(in_shadow(c) && shadow_is_lost());
+
+	c->irq_window = now;
+	window_set(c, now);
+	return now == on;
 }

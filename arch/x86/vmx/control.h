@@ -236,7 +236,7 @@ void vmx_event_exit(struct arch_vcpu *v);
 void vmx_event_iret_undone(void);
 void vmx_proc_set(struct vmx_vcpu *c, u32 control, bool on);
 bool vmx_irq_ready(struct arch_vcpu *v);
-void vmx_irq_window(struct arch_vcpu *v, bool on);
+bool vmx_irq_window(struct arch_vcpu *v, bool on);
 /* state.c */
 u64 vmx_get(struct arch_vcpu *v, enum vreg reg);
 void vmx_set(struct arch_vcpu *v, enum vreg reg, u64 value);

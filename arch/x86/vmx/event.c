@@ -72,8 +72,9 @@ bool vmx_irq_ready(struct arch_vcpu *v)
 	       !(vmread(VMCS_GUEST_SHADOW) & (SHADOW_STI | SHADOW_MOV_SS));
 }
 
-void vmx_irq_window(struct arch_vcpu *v, bool on)
+bool vmx_irq_window(struct arch_vcpu *v, bool on)
 {
 	vmx_of(v)->irq_window = on;
 	vmx_proc_set(vmx_of(v), PROC_IRQ_WINDOW, on);
+	return true;
 }
