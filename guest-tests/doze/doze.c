@@ -37,8 +37,8 @@ static void watch(void)
 			if (n != seen[i])
 				since[i] = now;
 			seen[i] = n;
-			VERDICT_CHECK(now - since[i] < limit_ns,
-			              "CPU %u sleeps on after %lu dozes", i, n);
+			VERDICT_CHECK(now - since[i] < limit_ns, "CPU %u sleeps on after %lu dozes",
+			              i, n);
 		}
 		cpu_pause();
 	}
