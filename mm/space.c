@@ -53,6 +53,7 @@ struct space *space_create(const char *name, const struct space_ops *ops, void *
 	s->priv = priv;
 	spin_init(&s->slots_lock, LOCK_SLOTS, "slots");
 	rw_init(&s->mmu_lock, LOCK_MMU, "mmu");
+	a32_store(&s->limits.weight, SPACE_WEIGHT);
 	gen_init(&s->lru);
 	if (!space_register(s)) {
 		hal_pages_free(s, space_struct_pages());

@@ -15,6 +15,7 @@
 #define SPACE_MAX           64u
 #define SPACE_MAX_NOTIFIERS 2u
 #define SPACE_NAME_MAX      32u
+#define SPACE_WEIGHT        100u
 
 struct space_ops {
 	/*
@@ -46,6 +47,15 @@ struct space_stats {
 	struct hist fault_ns;
 };
 
+/* What a space is promised and allowed. Pages; changed at any time, read without order. */
+struct space_limits {
+	a64 min;   /* resident pages that others' need does not take */
+	a64 low;   /* ... that it takes only when nobody else has anything above its own */
+	a64 limit; /* resident pages at most: beyond it the space reclaims from itself; 0: none */
+	a64 min_ttl_ns; /* policy.min_ttl_ns for this space; the longer of the two counts */
+	a32 weight; /* of what is taken by everybody's need, the share is 1 / weight; 1 .. 1000, rule 100 */
+};
+
 struct space {
 	u16 id; /* 1 .. SPACE_MAX; index of space_at() */
 	char name[SPACE_NAME_MAX];
@@ -65,6 +75,7 @@ struct space {
 	/* Pages per gfn-map state, evicting among the resident; kept by the transitions. */
 	a64 resident, zero, filled, pooled;
 	u64 pages; /* sum of the slots */
+	struct space_limits limits;
 	a32 dying; /* no new faults; reclaim leaves it alone */
 	a32 users; /* reclaimers at work in it: drain waits until there are none */
 	struct space_stats stats;

@@ -1,0 +1,49 @@
+/*
+ * The settings of the policy, for all spaces. Whoever uses one reads it when it needs it, without order: a
+ * change counts from the next page, table or pass on. The scenario sets them before the first guest, the
+ * monitor at any time.
+ */
+#pragma once
+
+#include "lib/atomic.h"
+#include "lib/types.h"
+#include "lib/util.h"
+
+#define POLICY_CORE    1u /* generations are produced by aging; off: only when eviction needs one */
+#define POLICY_WALK    2u /* aging walks the second-level tables */
+#define POLICY_NONLEAF 4u /* ... and skips subtrees whose own Accessed bit is clear */
+#define POLICY_SECONDARY \
+	8u /* MMUs behind the first one are asked in walks (eviction asks them always) */
+#define POLICY_CAPS 0xfu
+
+/* When the evictor looks at the neighbours of a page that it found young. */
+enum policy_lookaround {
+	POLICY_LOOK_OFF,
+	POLICY_LOOK_ANY, /* a fast MMU saw it young (the rule of seed 003) */
+	POLICY_LOOK_ALL, /* ... and all MMUs of the space are fast (seed 001, for comparison) */
+};
+
+/* What is flushed after Accessed bits were cleared: see docs/decisions.md. */
+enum policy_flush { POLICY_FLUSH_NONE, POLICY_FLUSH_PER_PASS, POLICY_FLUSH_SAMPLED };
+
+#define POLICY_SWAPPINESS_MAX 200u /* 0: clean pages only; 200: dirty ones only */
+#define POLICY_SWAPPINESS     60u
+
+struct policy {
+	a32 caps;       /* POLICY_CORE | ... */
+	a32 lookaround; /* enum policy_lookaround */
+	a32 flush;      /* enum policy_flush */
+	a32 batch;      /* pages a walk asks for at a time: 1, 64 or 512 */
+	a32 two_touch;  /* 1: the second sighting promotes; 0: the first */
+	a32 swappiness; /* 0 .. POLICY_SWAPPINESS_MAX */
+	a32 locked;     /* 1: Accessed bits are harvested under the write side of the MMU lock */
+	a64 min_ttl_ns; /* pages younger than this are not evicted; rather is a VM stopped. 0: off */
+};
+extern struct policy policy;
+
+/* Back to the defaults: all capabilities, look-around any, no flush, whole tables, two-touch. */
+void policy_init(void);
+static inline bool policy_has(u32 cap)
+{
+	return a32_load(&policy.caps) & cap;
+}
