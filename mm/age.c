@@ -102,7 +102,7 @@ static void pass_end(struct space *s, u64 max_seq)
 }
 
 /* One block; false when there is none left. */
-static bool age_next(struct space *s, u64 max_seq, struct gen_batch *batch,
+static bool age_next(struct space *s, u64 max_seq, bool force, struct gen_batch *batch,
                      struct age_result *result)
 {
 	unsigned npages;
@@ -112,7 +112,7 @@ static bool age_next(struct space *s, u64 max_seq, struct gen_batch *batch,
 	if (!block_take(s, max_seq, &block))
 		return false;
 	/* Only the walker that opens the pass asks: the answer is good for one. */
-	if (!block && !s->ops->ran(s)) {
+	if (!block && !s->ops->ran(s) && !force) {
 		pass_end(s, max_seq);
 		return false;
 	}
@@ -122,14 +122,14 @@ static bool age_next(struct space *s, u64 max_seq, struct gen_batch *batch,
 	return true;
 }
 
-static void age_walk(struct space *s, u64 max_seq, struct age_result *result)
+static void age_walk(struct space *s, u64 max_seq, bool force, struct age_result *result)
 {
 	struct gen_batch batch = {.promoted = 0};
 	bool more = true;
 
 	while (more && a64_load(&s->lru.max_seq) == max_seq && !a32_load(&s->dying)) {
 		epoch_enter();
-		more = age_next(s, max_seq, &batch, result);
+		more = age_next(s, max_seq, force, &batch, result);
 		epoch_exit();
 		if (more && batch.promoted < GEN_MAX_BATCH)
 			continue;
@@ -153,7 +153,7 @@ static void age_count(struct space *s, const struct age_result *r)
 	a64_count(&stats->aging_ns_total, r->ns);
 }
 
-struct age_result age_space(struct space *s, u64 max_seq)
+struct age_result age_space(struct space *s, u64 max_seq, bool force)
 {
 	struct age_result result = {.produced = false};
 	u64 start = hal_time_ns();
@@ -162,7 +162,7 @@ struct age_result age_space(struct space *s, u64 max_seq)
 	if (a64_load(&s->lru.max_seq) != max_seq)
 		return result;
 	if (notifier_any_fast(s))
-		age_walk(s, max_seq, &result);
+		age_walk(s, max_seq, force, &result);
 	result.produced = !a32_load(&s->dying) && gen_advance(&s->lru, max_seq);
 	if (result.produced)
 		a64_store(&s->walk_seq, max_seq);

@@ -20,7 +20,7 @@ u64 age_block(struct space *s, gfn_t first, unsigned npages, struct gen_batch *b
 /*
  * Harvests the Accessed bits of the whole space, table by table and without a lock, then makes a new
  * youngest generation, unless somebody else superseded `max_seq` meanwhile. Not in an epoch section, no
- * lock held. A space none of whose vCPUs ran since is not walked. Several CPUs that age a space at the
- * same time share its tables among them.
+ * lock held. A space none of whose vCPUs ran since is not walked, unless `force` is set: then all its tables
+ * are, whatever filters say. Several CPUs that age a space at the same time share its tables among them.
  */
-struct age_result age_space(struct space *s, u64 max_seq);
+struct age_result age_space(struct space *s, u64 max_seq, bool force);

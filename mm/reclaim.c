@@ -101,7 +101,7 @@ static void shrink(struct space *s, u64 target, struct progress *p)
 	p->hope |= r.freed || r.rejected || r.sorted;
 	if (r.freed >= target || !r.need_aging)
 		return;
-	p->hope |= age_space(s, max_seq).promoted != 0;
+	p->hope |= age_space(s, max_seq, false).promoted != 0;
 	if (!r.freed)
 		shrink_once(s, target, p);
 }
@@ -197,7 +197,7 @@ void reclaim_age_periodic(u64 now_ns, u64 period_ns)
 		born = s->lru.birth_ns[gen_index(max_seq)];
 		spin_unlock(&s->lru.lock);
 		if (now_ns >= born + period_ns)
-			age_space(s, max_seq);
+			age_space(s, max_seq, false);
 		space_put(s);
 	}
 	epoch_poll();

@@ -163,7 +163,7 @@ u64 host_vm_evict(struct host_vm *vm, u64 target)
 
 	for (unsigned i = 0; i < 2 * GEN_MAX && freed < target; i++) {
 		freed += evict_space(vm->space, target - freed).freed;
-		age_space(vm->space, a64_load(&vm->space->lru.max_seq));
+		age_space(vm->space, a64_load(&vm->space->lru.max_seq), false);
 	}
 	epoch_barrier();
 	return freed;

@@ -259,7 +259,7 @@ static void meddle(struct guest *g, u64 page)
 		else if (chance(60))
 			(void)evict_space(g->fake.space, 1 + random_below(PAGES));
 		else
-			(void)age_space(g->fake.space, a64_load(&g->fake.space->lru.max_seq));
+			(void)age_space(g->fake.space, a64_load(&g->fake.space->lru.max_seq), false);
 	}
 	host_cpu_set(cpu);
 	depth--;
@@ -419,7 +419,7 @@ static void manage(struct guest *g)
 	switch (random_below(8)) {
 	case 0:
 	case 1:
-		(void)age_space(s, a64_load(&s->lru.max_seq));
+		(void)age_space(s, a64_load(&s->lru.max_seq), false);
 		break;
 	case 2:
 	case 3:

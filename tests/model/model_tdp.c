@@ -128,7 +128,7 @@ static void do_age(void)
 
 static void do_pass(void)
 {
-	age_space(vm.space, a64_load(&vm.space->lru.max_seq));
+	age_space(vm.space, a64_load(&vm.space->lru.max_seq), false);
 }
 
 static void do_evict(void)

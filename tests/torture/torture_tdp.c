@@ -162,7 +162,7 @@ static void *run_ager(void *arg)
 		memset(bitmap, 0xff, sizeof(bitmap));
 		notifier_age(vm.space, gfn(host_random(&seed) % PAGES), 256, bitmap,
 		             NOTIFIER_CLEAR | NOTIFIER_FAST_ONLY, &visited);
-		age_space(vm.space, a64_load(&vm.space->lru.max_seq));
+		age_space(vm.space, a64_load(&vm.space->lru.max_seq), false);
 		epoch_poll();
 		hal_pause();
 	}

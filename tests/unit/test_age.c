@@ -60,7 +60,7 @@ static u64 max_seq(void)
 
 static struct age_result age(void)
 {
-	return age_space(guest.space, max_seq());
+	return age_space(guest.space, max_seq(), false);
 }
 
 static void touch_all(void)
@@ -125,6 +125,8 @@ static void test_age_skips_a_guest_that_did_not_run(void **state)
 	r = age();
 	assert_true(r.produced);
 	assert_int_equal(r.visited, 0);
+	r = age_space(guest.space, max_seq(), true);
+	assert_int_equal(r.visited, PAGES);
 	(void)fake_read(&guest, 0, 0, 0);
 	r = age();
 	assert_int_equal(r.visited, PAGES);
@@ -137,7 +139,7 @@ static void test_age_of_a_superseded_generation_does_nothing(void **state)
 	(void)state;
 	start(1, false);
 	touch_all();
-	r = age_space(guest.space, max_seq() - 1);
+	r = age_space(guest.space, max_seq() - 1, false);
 	assert_false(r.produced);
 	assert_int_equal(r.visited, 0);
 	assert_int_equal(max_seq(), 3);
@@ -202,7 +204,7 @@ static void help(struct fake_guest *g, enum fake_seam seam, gfn_t at)
 	if (seam != FAKE_AGE || at.v != BASE)
 		return;
 	host_cpu_set(1);
-	r = age_space(g->space, 3);
+	r = age_space(g->space, 3, false);
 	host_cpu_set(0);
 	assert_true(r.produced);
 	others_visited = r.visited;
