@@ -15,6 +15,7 @@
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
 #include "mm/notifier.h"
+#include "mm/policy.h"
 #include "mm/space.h"
 
 #define BLOCK_BITS 24
@@ -51,6 +52,58 @@ u64 age_block(struct space *s, gfn_t first, unsigned npages, struct gen_batch *b
 	epoch_exit();
 	return young;
 }
+
+/* --- look-around ----------------------------------------------------------------------------------- */
+
+/* Whether the answer `young` is a reason: seeds 001 and 003 differ about it. */
+static bool look_around_wanted(const struct space *s, unsigned young)
+{
+	u32 rule = a32_load(&policy.lookaround);
+
+	if (!policy_has(POLICY_CORE) || !(young & NOTIFIER_WAS_FAST))
+		return false;
+	return rule == POLICY_LOOK_ANY || (rule == POLICY_LOOK_ALL && notifier_all_fast(s));
+}
+
+/* The aligned window around g, cut to its slot; 0 pages if there is no slot. */
+static unsigned look_around_window(struct space *s, gfn_t g, gfn_t *first)
+{
+	u64 start = align_down(g.v, (u64)AGE_LOOK_AROUND), end = start + AGE_LOOK_AROUND;
+	const struct slot *slot;
+	unsigned npages = 0;
+
+	epoch_enter();
+	slot = gfnmap_slot(s, g);
+	if (slot) {
+		*first = gfn(max_of(start, slot->base.v));
+		npages = (unsigned)(min_of(end, slot->base.v + slot->npages) - first->v);
+	}
+	epoch_exit();
+	return npages;
+}
+
+void age_look_around(struct space *s, gfn_t g, unsigned young)
+{
+	struct gen_batch batch = {.promoted = 0};
+	u64 visited = 0;
+	unsigned npages;
+	gfn_t first;
+
+	if (!look_around_wanted(s, young))
+		return;
+	npages = look_around_window(s, g, &first);
+	if (npages <= 1)
+		return;
+	(void)age_block(s, first, npages, &batch, &visited);
+	a64_count(&s->stats.lookarounds_total, 1);
+	if (!batch.promoted)
+		return;
+	a64_count(&s->stats.promoted_total, batch.promoted);
+	a64_count(&s->stats.lookaround_promoted_total, batch.promoted);
+	gen_batch_flush(&s->lru, &batch);
+}
+
+/* --- the walk -------------------------------------------------------------------------------------- */
 
 /* Bounds of the n-th block of the space: a table's worth of pages, cut to its slot. */
 static bool block_bounds(struct space *s, u64 n, gfn_t *first, unsigned *npages)

@@ -17,6 +17,14 @@ struct age_result {
  * changes go to `batch`. Returns how many were young. Lockless; enters the epoch by itself.
  */
 u64 age_block(struct space *s, gfn_t first, unsigned npages, struct gen_batch *batch, u64 *visited);
+#define AGE_LOOK_AROUND 64u /* pages, aligned: they share a table */
+/*
+ * The evictor found page g young, and `young` are the NOTIFIER_* bits of the answer: its neighbours may be
+ * young as well, and what says so is in the cache now. Harvests them through the fast path and promotes
+ * what it finds, if policy.lookaround allows it. Does nothing if g is alone in its window: the window ends
+ * with the slot. Not under a lock.
+ */
+void age_look_around(struct space *s, gfn_t g, unsigned young);
 /*
  * Harvests the Accessed bits of the whole space, table by table and without a lock, then makes a new
  * youngest generation, unless somebody else superseded `max_seq` meanwhile. Not in an epoch section, no

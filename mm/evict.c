@@ -29,8 +29,6 @@
 #include "mm/space.h"
 #include "mm/store.h"
 
-#define LOOK_AROUND 64u
-
 /* Isolated frames on their way through the steps; `n` shrinks as they drop out. */
 struct batch {
 	struct space *space;
@@ -43,20 +41,6 @@ static a32 at_work; /* CPUs that have frames isolated */
 bool evict_active(void)
 {
 	return a32_load(&at_work) != 0;
-}
-
-/* A page was young: so may be its neighbours, and the table they share is in the cache now. */
-static void look_around(struct space *s, gfn_t g)
-{
-	struct gen_batch batch = {.promoted = 0};
-	gfn_t first = gfn(align_down(g.v, (u64)LOOK_AROUND));
-	u64 visited = 0;
-
-	age_block(s, first, LOOK_AROUND, &batch, &visited);
-	if (batch.promoted) {
-		a64_count(&s->stats.promoted_total, batch.promoted);
-		gen_batch_flush(&s->lru, &batch);
-	}
 }
 
 static void ask(struct batch *b)
@@ -75,8 +59,7 @@ static void ask(struct batch *b)
 			b->chunk.frame[kept++] = frame;
 			continue;
 		}
-		if (young & NOTIFIER_WAS_FAST)
-			look_around(s, g);
+		age_look_around(s, g, young);
 		gen_insert(&s->lru, frame, GEN_ENTER_REJECTED);
 		a64_count(&s->stats.rejected_total, 1);
 		b->result->rejected++;

@@ -83,6 +83,8 @@ unsigned notifier_age(struct space *s, gfn_t first, unsigned npages, u64 *bitmap
 unsigned notifier_age_one(struct space *s, gfn_t g, unsigned flags);
 /* Has the space any MMU that answers FAST_ONLY? */
 bool notifier_any_fast(const struct space *s);
+/* Do all of them? */
+bool notifier_all_fast(const struct space *s);
 void notifier_zap(struct space *s, gfn_t g, struct notifier_zap *result);
 
 /*

@@ -43,6 +43,8 @@ struct space_stats {
 	a64 young_total;
 	a64 promoted_total;
 	a64 aging_ns_total;
+	a64 lookarounds_total; /* neighbourhoods swept because the evictor found a page young */
+	a64 lookaround_promoted_total;
 	a64 direct_reclaims_total;
 	struct hist fault_ns;
 };
