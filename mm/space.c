@@ -55,7 +55,9 @@ struct space *space_create(const char *name, const struct space_ops *ops, void *
 	rw_init(&s->mmu_lock, LOCK_MMU, "mmu");
 	a32_store(&s->limits.weight, SPACE_WEIGHT);
 	gen_init(&s->lru);
+	bloom_init(&s->bloom);
 	if (!space_register(s)) {
+		bloom_destroy(&s->bloom);
 		hal_pages_free(s, space_struct_pages());
 		return NULL;
 	}
@@ -268,6 +270,7 @@ static void space_free(struct epoch_node *node)
 	struct space *s = container_of(node, struct space, node);
 
 	gfnmap_destroy(s);
+	bloom_destroy(&s->bloom);
 	hal_pages_free(s, space_struct_pages());
 }
 

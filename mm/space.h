@@ -7,6 +7,7 @@
 #include "lib/atomic.h"
 #include "lib/hist.h"
 #include "lib/lock.h"
+#include "mm/bloom.h"
 #include "mm/epoch.h"
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
@@ -72,6 +73,7 @@ struct space {
 	struct notifier *notifier[SPACE_MAX_NOTIFIERS];
 	a32 nr_notifiers; /* constant after the first fault; space_notifiers() */
 	struct lruvec lru;
+	struct bloom bloom;
 	a64 walk_seq;    /* max_seq that the last finished aging pass superseded */
 	a64 walk_cursor; /* which block the walkers of a pass take next (age.c) */
 	/* Pages per gfn-map state, evicting among the resident; kept by the transitions. */
