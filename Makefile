@@ -85,7 +85,8 @@ GUEST_CFLAGS := $(BARE) -mgeneral-regs-only -fno-stack-protector
 -include $(GUEST_DIRS:%=%/flags.mk)
 
 # --- what runs on the build machine ----------------------------------------------------------------
-# The same mm, MMU and parser sources against tests/host, in three variants.
+# The same mm, MMU and parser sources against tests/host: with sanitizers, with assertions only (plain), and
+# as in a release (bench).
 
 HOST_SRC := $(filter-out lib/string.c,$(sort $(wildcard mm/*.c hv/mmu/*.c lib/*.c \
 	$(addprefix hv/,scenario*.c decode*.c emulate*.c gwalk*.c insn*.c elf.c vlapic.c vuart.c cpuid.c msr.c) \
@@ -95,10 +96,12 @@ UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 TORTURE_SRC := $(sort $(wildcard tests/torture/*.c))
 MODEL_SRC := $(sort $(wildcard tests/model/*.c))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+BENCH_SRC := $(sort $(wildcard tests/bench/bench_*.c))
 HOST_BASE := -std=gnu17 -g $(WARN) $(REPRO) -I. -DVARVE_HOST -DVARVE_DEBUG -fno-strict-aliasing -fno-omit-frame-pointer
 HOST_CFLAGS_plain := $(HOST_BASE) -O2
 HOST_CFLAGS_asan  := $(HOST_BASE) -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 HOST_CFLAGS_tsan  := $(HOST_BASE) -O1 -fsanitize=thread
+HOST_CFLAGS_bench := $(filter-out -DVARVE_DEBUG,$(HOST_BASE)) -O2
 HOST_CFLAGS_fuzz  := $(HOST_BASE) -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 HOST_LIBS := -llz4 -lpthread
 
@@ -107,11 +110,12 @@ UNIT_asan := $(UNIT_SRC:tests/unit/%.c=$(O)/host/asan/%)
 TORTURE := $(TORTURE_SRC:tests/torture/%.c=$(O)/host/tsan/%)
 # Explorers of interleavings switch stacks millions of times: nothing for the sanitizer.
 MODEL := $(foreach m,$(MODEL_SRC:tests/model/%.c=%),$(O)/host/$(if $(findstring explore,$m),plain,asan)/$m)
+BENCH := $(BENCH_SRC:tests/bench/%.c=$(O)/host/bench/%)
 FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/host/fuzz/%)
 
 # --- targets ---------------------------------------------------------------------------------------
 
-.PHONY: all hv guests host-tests fuzzers run test bench results iso check unit fuzz gdb plot clean help FORCE
+.PHONY: all hv guests host-tests fuzzers benchmarks run test bench results iso check unit fuzz gdb plot clean help FORCE
 
 all: hv guests ## build the hypervisor and the guests
 
@@ -238,6 +242,7 @@ $(O)/host/$(1)/libvarve.a: $(HOST_SRC:%=$(O)/host/$(1)/obj/%.o)
 endef
 $(eval $(call host-variant,plain,$(HOSTCC)))
 $(eval $(call host-variant,asan,$(HOSTCC)))
+$(eval $(call host-variant,bench,$(HOSTCC)))
 $(eval $(call host-variant,tsan,$(HOSTCC)))
 $(eval $(call host-variant,fuzz,$(FUZZCC)))
 
@@ -252,10 +257,12 @@ $(eval $(call host-program,asan,$(HOSTCC),tests/unit,-lcmocka))
 $(eval $(call host-program,asan,$(HOSTCC),tests/model,))
 $(eval $(call host-program,plain,$(HOSTCC),tests/model,))
 $(eval $(call host-program,tsan,$(HOSTCC),tests/torture,))
+$(eval $(call host-program,bench,$(HOSTCC),tests/bench,))
 $(eval $(call host-program,fuzz,$(FUZZCC),tests/fuzz,-lZydis))
 
 host-tests: $(UNIT_plain) $(UNIT_asan) $(TORTURE) $(MODEL)
 fuzzers: $(FUZZERS)
+benchmarks: $(BENCH)
 
 ifeq ($(filter clean help,$(MAKECMDGOALS)),)
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
