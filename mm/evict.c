@@ -28,6 +28,7 @@
 #include "mm/refault.h"
 #include "mm/space.h"
 #include "mm/store.h"
+#include "mm/trace.h"
 
 /* Isolated frames on their way through the steps; `n` shrinks as they drop out. */
 struct batch {
@@ -63,6 +64,7 @@ static void ask(struct batch *b)
 		gen_insert(&s->lru, frame, GEN_ENTER_REJECTED);
 		a64_count(&s->stats.rejected_total, 1);
 		b->result->rejected++;
+		trace_event(TRACE_REJECT, s->id, g, young, frame);
 	}
 	b->chunk.n = kept;
 }
@@ -126,7 +128,7 @@ static unsigned unmap(struct batch *b, u32 *stay)
 	return nstay;
 }
 
-static void evicted(struct batch *b, u32 frame, u64 state, u64 word)
+static void evicted(struct batch *b, u32 frame, u64 state, u64 word, bool reused)
 {
 	struct space *s = b->space;
 
@@ -136,6 +138,8 @@ static void evicted(struct batch *b, u32 frame, u64 state, u64 word)
 	if (space_counter(s, word))
 		a64_count(space_counter(s, word), 1);
 	b->result->freed++;
+	trace_event(TRACE_EVICT, s->id, frame_gfn(frame_at(frame)),
+	            (word & (GFN_TAG | GFN_SHADOW)) | (reused ? TRACE_EVICT_REUSED : 0), frame);
 	/* ord M6 (the exchange that made the word away) comes before the grace period begins: pairs with ord E4 */
 	frame_retire(frame);
 }
@@ -221,7 +225,7 @@ static void pack(struct batch *b, u32 frame)
 		a64_count(&s->stats.clean_evictions_total, 1);
 	else if (copy)
 		store_drop(copy);
-	evicted(b, frame, state, word);
+	evicted(b, frame, state, word, reused);
 }
 
 static void evict_chunk(struct batch *b)

@@ -24,6 +24,7 @@
 #include "mm/refault.h"
 #include "mm/space.h"
 #include "mm/store.h"
+#include "mm/trace.h"
 
 #define TRIES 4u
 
@@ -95,6 +96,7 @@ static enum fault_result take_present(struct space *s, a64 *where, u64 word, boo
 		if (!a64_cas(where, &word, gfn_word(GFN_RESIDENT, frame)))
 			return FAULT_RETRY;
 		a64_count(&s->stats.rescues_total, 1);
+		trace_event(TRACE_RESCUE, s->id, frame_gfn(frame_at(frame)), 0, frame);
 		word = gfn_word(GFN_RESIDENT, frame);
 	}
 	if (drop)
@@ -141,6 +143,24 @@ static enum gen_entry judge(struct space *s, u64 word, u64 *state)
 	return word & GFN_WORKINGSET ? GEN_ENTER_REFAULT_HOT : GEN_ENTER_REFAULT;
 }
 
+/* `how` is what judge() said of the word. */
+static void trace_arrival(struct space *s, gfn_t g, u64 word, enum gen_entry how, bool write,
+                          u32 frame)
+{
+	u64 distance = (a64_load(&s->lru.max_seq) - (word >> GFN_SEQ_SHIFT)) &
+	               (GFN_SEQ >> GFN_SEQ_SHIFT);
+	u64 recent = distance < GEN_MAX ? TRACE_REFAULT_RECENT : 0;
+
+	if (how == GEN_ENTER_FRESH)
+		trace_event(TRACE_FAULT, s->id, g, write, frame);
+	else
+		trace_event(TRACE_REFAULT, s->id, g,
+		            (word & (GFN_TAG | GFN_SHADOW)) | recent |
+		                    (write ? TRACE_REFAULT_WRITE : 0) |
+		                    distance << TRACE_REFAULT_DISTANCE,
+		            frame);
+}
+
 /* The filled frame becomes the page's. The caller has the word BUSY; it is published and listed here. */
 static void install(struct space *s, gfn_t g, a64 *where, u64 word, bool write,
                     struct fault_page *out)
@@ -160,6 +180,8 @@ static void install(struct space *s, gfn_t g, a64 *where, u64 word, bool write,
 	a64_count(&s->resident, 1);
 	gfnmap_busy_end(where, gfn_word(GFN_RESIDENT, frame));
 	gen_insert(&s->lru, frame, how);
+	if (trace_on())
+		trace_arrival(s, g, word, how, write, frame);
 }
 
 /* First touch or refault into the frame in `out`, which stays the caller's unless FIXED. */
