@@ -38,6 +38,12 @@ void reclaim_init(const struct reclaim_ops *reclaim_ops)
 	a64_store(&fruitless_since_ns, 0);
 }
 
+void reclaim_yield(void)
+{
+	if (ops && ops->yield)
+		ops->yield();
+}
+
 bool reclaim_needed(void)
 {
 	return frame_free_count() < frame_marks.low;
@@ -178,8 +184,7 @@ bool reclaim_background(void)
 			a64_store(&quiet_until_ns, hal_time_ns() + QUIET_NS);
 		if (!p.freed)
 			return p.hope;
-		if (ops && ops->yield)
-			ops->yield();
+		reclaim_yield();
 	}
 	return false;
 }

@@ -17,11 +17,13 @@ struct reclaim_ops {
 	 * once; its memory comes back when its vCPUs have stopped.
 	 */
 	void (*out_of_memory)(struct space *victim, const char *why);
-	/* The reclaimer's chance to let others run between chunks; NULL = none. Only called from
-	   reclaim_background(). */
+	/* The chance to let others run between chunks; NULL = none. Only called by threads that
+	   reclaim in the background or on request. */
 	void (*yield)(void);
 };
 void reclaim_init(const struct reclaim_ops *ops);
+/* Lets others run, if the creator of the operations knows how. Thread, no lock held, not in an epoch section. */
+void reclaim_yield(void);
 
 /* Wakes the background thread, unless it found only a moment ago that there is nothing to be had. */
 void reclaim_wake(void);
