@@ -15,6 +15,7 @@
 #include "lib/fmt.h"
 #include "lib/string.h"
 #include "mm/frame.h"
+#include "mm/policy.h"
 #include "mm/store.h"
 
 #define CPU_WAIT_NS 5000000000ull
@@ -93,6 +94,20 @@ static void read_scenario(void)
 		verdict_fail("scenario: %s", error.text);
 }
 
+/* Before the first thread that could read them. */
+static void set_policy(void)
+{
+	policy_init();
+	a32_store(&policy.caps, scenario.caps);
+	a32_store(&policy.lookaround, scenario.lookaround);
+	a32_store(&policy.flush, scenario.flush);
+	a32_store(&policy.batch, scenario.batch);
+	a32_store(&policy.two_touch, scenario.two_touch);
+	a32_store(&policy.swappiness, scenario.swappiness);
+	a32_store(&policy.locked, scenario.locked);
+	a64_store(&policy.min_ttl_ns, scenario.min_ttl_ns);
+}
+
 static void carve_memory(void)
 {
 	struct hostmem_extent got[FRAME_MAX_EXTENTS] = {0};
@@ -133,6 +148,7 @@ void hv_init(const struct boot_info *bi)
 	hv_cpu_bind();
 	find_vendor();
 	read_scenario();
+	set_policy();
 	carve_memory();
 	for (u32 i = 0; i < scenario.nr_vms; i++)
 		create_vm(&scenario.vm[i]);

@@ -8,6 +8,8 @@
 #include "hv/slice.h"
 #include "lib/fmt.h"
 #include "lib/string.h"
+#include "mm/policy.h"
+#include "mm/space.h"
 
 /* Where we are, for messages. */
 struct parser {
@@ -67,7 +69,7 @@ static bool printf_like(2, 3) error_set(const struct parser *p, const char *fmt,
 
 static bool error_no_key(const struct parser *p, const struct scenario_key *keys, struct slice key)
 {
-	char names[128];
+	char names[256];
 	size_t at = 0;
 	struct quote q;
 
@@ -100,7 +102,7 @@ static bool key_set(struct parser *p, struct slice key, struct slice value)
 			return error_set(p, "%s = %s: byte 0x%02x is no text, allowed is %s",
 			                 quote(key, &kq), quote(value, &vq), (u8)value.p[i],
 			                 k->allowed);
-	if (!k->set(p->s, p->vm, value))
+	if (!k->take(k, value, (char *)(p->vm ? (void *)p->vm : (void *)p->s) + k->offset))
 		return error_set(p, "%s = %s: allowed is %s", k->name, quote(value, &vq),
 		                 k->allowed);
 	return true;
@@ -141,7 +143,7 @@ static bool vm_begin(struct parser *p, struct slice name)
 		return error_set(p, "[vm %s]: at most %u VMs are allowed", quote(name, &q),
 		                 SCENARIO_MAX_VMS);
 	vm = &s->vm[s->nr_vms++];
-	*vm = (struct scenario_vm){.vcpus = 1, .line = p->line};
+	*vm = (struct scenario_vm){.vcpus = 1, .weight = SPACE_WEIGHT, .line = p->line};
 	p->vm = vm;
 	return slice_copy(name, vm->name, SCENARIO_NAME_MAX);
 }
@@ -329,8 +331,22 @@ static bool printf_like(2, 3) error_whole(struct scenario_error *error, const ch
 	return false;
 }
 
+/* Promises that contradict each other or the machine. */
+static bool check_limits(const struct scenario_vm *vm, struct scenario_error *error)
+{
+	if (vm->min_bytes > vm->memory_bytes)
+		return error_whole(error, "line %u: [vm %s] min is more than its memory", vm->line,
+		                   vm->name);
+	if (vm->limit_bytes && vm->min_bytes > vm->limit_bytes)
+		return error_whole(error, "line %u: [vm %s] min is more than its limit", vm->line,
+		                   vm->name);
+	return true;
+}
+
 static bool check_vms(const struct scenario *s, struct scenario_error *error, u64 *sum)
 {
+	u64 promised = 0;
+
 	*sum = 0;
 	for (u32 i = 0; i < s->nr_vms; i++) {
 		const struct scenario_vm *vm = &s->vm[i];
@@ -341,8 +357,17 @@ static bool check_vms(const struct scenario *s, struct scenario_error *error, u6
 		if (!vm->memory_bytes)
 			return error_whole(error, "line %u: [vm %s] has no memory = SIZE", vm->line,
 			                   vm->name);
+		if (!check_limits(vm, error))
+			return false;
 		*sum += vm->memory_bytes;
+		promised += vm->min_bytes;
 	}
+	if (s->memory_bytes && promised > s->memory_bytes)
+		return error_whole(error,
+		                   "the VMs' min adds up to %lluK, more than the %lluK of [host] "
+		                   "memory",
+		                   (unsigned long long)promised >> 10,
+		                   (unsigned long long)s->memory_bytes >> 10);
 	return true;
 }
 
@@ -365,20 +390,37 @@ static bool check_whole(const struct scenario *s, struct scenario_error *error)
 	return true;
 }
 
+/* Of the policy: those that it has without a scenario. The VMs are cleared one by one. */
+static void set_defaults(struct scenario *s)
+{
+	s->memory_bytes = 0;
+	s->overcommit = false;
+	s->locked = false;
+	s->policy = SCENARIO_POLICY_MGLRU;
+	s->caps = POLICY_CAPS;
+	s->lookaround = POLICY_LOOK_ANY;
+	s->flush = POLICY_FLUSH_NONE;
+	s->batch = TABLE_PAGES;
+	s->two_touch = true;
+	s->swappiness = POLICY_SWAPPINESS;
+	s->min_ttl_ns = 0;
+	s->target = (struct target){.kind = TARGET_NONE};
+	s->chaos_every = 0;
+	s->trace_on = false;
+	s->cpus = 0;
+	s->time_ns = 60ull * 1000000000;
+	s->aging_ns = 1000000000;
+	s->stats_ns = 1000000000;
+	s->nr_vms = 0;
+}
+
 bool scenario_load(struct scenario *out, const char *text, size_t bytes, const char *cmdline,
                    struct scenario_error *error)
 {
 	struct parser p = {.s = out, .error = error};
 
 	error->text[0] = '\0';
-	out->memory_bytes = 0;
-	out->overcommit = false;
-	out->caps = SCENARIO_CAPS;
-	out->cpus = 0;
-	out->time_ns = 60ull * 1000000000;
-	out->aging_ns = 1000000000;
-	out->stats_ns = 1000000000;
-	out->nr_vms = 0;
+	set_defaults(out);
 	return text_parse(&p, (struct slice){text, bytes}) &&
 	       (!cmdline || overrides_parse(&p, cmdline)) && check_whole(out, error);
 }

@@ -17,6 +17,7 @@
 #pragma once
 
 #include "hv/bootinfo.h"
+#include "hv/value.h"
 #include "lib/types.h"
 #include "lib/util.h"
 
@@ -28,18 +29,13 @@
 #define SCENARIO_MAX_MEMORY_BYTES (512ull << 30) /* of the host as of a VM */
 #define SCENARIO_MAX_VCPUS        16u
 #define SCENARIO_MAX_CPUS         64u
-#define SCENARIO_MAX_TIME_NS      (86400ull * 1000000000)
+#define SCENARIO_MAX_TIME_NS      VALUE_MAX_TIME_NS
 #define SCENARIO_MIN_PERIOD_NS    1000000ull
+#define SCENARIO_MAX_CHAOS        1000000u
 
+enum scenario_policy { SCENARIO_POLICY_MGLRU };
 enum scenario_mmu { SCENARIO_MMU_TDP };
 enum scenario_expect { SCENARIO_EXPECT_PASS, SCENARIO_EXPECT_FAIL, SCENARIO_EXPECT_STOP };
-
-/* Bits of `caps`. */
-#define SCENARIO_CAP_CORE      BIT(0)
-#define SCENARIO_CAP_WALK      BIT(1)
-#define SCENARIO_CAP_NONLEAF   BIT(2)
-#define SCENARIO_CAP_SECONDARY BIT(3)
-#define SCENARIO_CAPS          0xfu
 
 struct scenario_vm {
 	char name[SCENARIO_NAME_MAX];
@@ -50,13 +46,30 @@ struct scenario_vm {
 	enum scenario_mmu mmu;
 	bool ad_off; /* treat the CPU as having no A/D bits */
 	enum scenario_expect expect;
-	u32 line; /* of its section, for messages */
+	u64 min_bytes, low_bytes, limit_bytes; /* struct space_limits; 0: none */
+	u64 min_ttl_ns;
+	u32 weight; /* 1 .. SPACE_WEIGHT_MAX */
+	struct target target;
+	bool huge;     /* 2 MiB translations where memory allows */
+	bool null_mmu; /* behind its MMU stands a second one that can only unmap */
+	u32 line;      /* of its section, for messages */
 };
 
 struct scenario {
 	u64 memory_bytes;
 	bool overcommit;
-	u32 caps;
+	bool locked; /* aging under the MMU lock, for comparison */
+	enum scenario_policy policy;
+	u32 caps;       /* POLICY_CORE | ..., like the next ones a setting of mm/policy.h */
+	u32 lookaround; /* enum policy_lookaround */
+	u32 flush;      /* enum policy_flush */
+	u32 batch;
+	bool two_touch;
+	u32 swappiness;
+	u64 min_ttl_ns;
+	struct target target;
+	u32 chaos_every; /* a random page is evicted at every so many exits; 0: off */
+	bool trace_on;
 	u32 cpus;     /* at most so many of the machine's; 0 = all */
 	u64 time_ns;  /* end of the scenario */
 	u64 aging_ns; /* between two aging passes of a VM */

@@ -1,247 +1,159 @@
 #include "hv/scenario_key.h"
 
+#include "hv/value.h"
 #include "lib/string.h"
+#include "mm/policy.h"
+#include "mm/space.h"
 
-/* --- values ----------------------------------------------------------------------------------- */
+/* --- one kind of value each, into a field of one type ------------------------------------------ */
 
-static unsigned digit_value(char c)
+static bool take_size(const struct scenario_key *key, struct slice value, void *field)
 {
-	if (text_is_digit(c))
-		return (unsigned)(c - '0');
-	if (c >= 'a' && c <= 'f')
-		return (unsigned)(c - 'a') + 10;
-	if (c >= 'A' && c <= 'F')
-		return (unsigned)(c - 'A') + 10;
-	return 99;
+	(void)key;
+	return value_size(value, SCENARIO_MAX_MEMORY_BYTES, (u64 *)field);
 }
 
-/* Digits at the beginning of *t, which moves behind them. False: none, or too many. */
-static bool take_number(struct slice *t, unsigned base, u64 *out)
+static bool take_size_or_none(const struct scenario_key *key, struct slice value, void *field)
 {
-	u64 v = 0;
-	size_t i = 0;
-
-	for (; i < t->n && digit_value(t->p[i]) < base; i++)
-		if (__builtin_mul_overflow(v, (u64)base, &v) ||
-		    __builtin_add_overflow(v, (u64)digit_value(t->p[i]), &v))
-			return false;
-	*t = slice_skip(*t, i);
-	*out = v;
-	return i > 0;
+	(void)key;
+	return value_size_or_none(value, SCENARIO_MAX_MEMORY_BYTES, (u64 *)field);
 }
 
-static bool value_number(struct slice t, u64 min, u64 max, u64 *out)
+static bool take_time(const struct scenario_key *key, struct slice value, void *field)
 {
-	bool hex = slice_begins(t, "0x");
-
-	if (hex)
-		t = slice_skip(t, 2);
-	return take_number(&t, hex ? 16 : 10, out) && !t.n && *out >= min && *out <= max;
+	return value_time(value, key->min, SCENARIO_MAX_TIME_NS, (u64 *)field);
 }
 
-static bool value_size(struct slice t, u64 *out)
+static bool take_number(const struct scenario_key *key, struct slice value, void *field)
 {
-	u64 unit = 1;
+	u64 v;
 
-	if (!take_number(&t, 10, out))
+	if (!value_number(value, key->min, key->max, &v))
 		return false;
-	if (slice_is(t, "K"))
-		unit = 1ull << 10;
-	else if (slice_is(t, "M"))
-		unit = 1ull << 20;
-	else if (slice_is(t, "G"))
-		unit = 1ull << 30;
-	else if (t.n)
-		return false;
-	return !__builtin_mul_overflow(*out, unit, out) && *out &&
-	       *out <= SCENARIO_MAX_MEMORY_BYTES && !(*out & (PAGE_SIZE - 1));
+	*(u32 *)field = (u32)v;
+	return true;
 }
 
-static bool value_time(struct slice t, u64 min_ns, u64 *out)
+static bool take_flag(const struct scenario_key *key, struct slice value, void *field)
 {
-	u64 unit;
-
-	if (!take_number(&t, 10, out))
-		return false;
-	if (slice_is(t, "ms"))
-		unit = 1000000;
-	else if (slice_is(t, "s"))
-		unit = 1000000000;
-	else
-		return false;
-	return !__builtin_mul_overflow(*out, unit, out) && *out >= min_ns &&
-	       *out <= SCENARIO_MAX_TIME_NS;
-}
-
-/* The place of the value in a NULL-terminated list of words. */
-static bool value_word(struct slice t, const char *const *words, unsigned *out)
-{
-	for (*out = 0; words[*out]; ++*out)
-		if (slice_is(t, words[*out]))
-			return true;
-	return false;
-}
-
-/* --- [host] ----------------------------------------------------------------------------------- */
-
-#define ALLOWED_SIZE   "a multiple of 4K from 4K to 512G, as 64M (K, M, G)"
-#define ALLOWED_PERIOD "a time from 1ms to 86400s, as 500ms or 2s"
-
-static bool host_memory(struct scenario *s, struct scenario_vm *vm, struct slice value)
-{
-	(void)vm;
-	return value_size(value, &s->memory_bytes);
-}
-
-static bool host_overcommit(struct scenario *s, struct scenario_vm *vm, struct slice value)
-{
-	static const char *const words[] = {"no", "yes", NULL};
 	unsigned at;
 
-	(void)vm;
-	if (!value_word(value, words, &at))
+	if (!value_word(value, key->words, &at))
 		return false;
-	s->overcommit = at == 1;
+	*(bool *)field = at == 1;
 	return true;
 }
 
-static bool host_reclaim(struct scenario *s, struct scenario_vm *vm, struct slice value)
+static bool take_word(const struct scenario_key *key, struct slice value, void *field)
 {
-	(void)s;
-	(void)vm;
-	return slice_is(value, "lockless");
+	unsigned at;
+
+	if (!value_word(value, key->words, &at))
+		return false;
+	*(u32 *)field = at;
+	return true;
 }
 
-static bool host_policy(struct scenario *s, struct scenario_vm *vm, struct slice value)
-{
-	(void)s;
-	(void)vm;
-	return slice_is(value, "mglru");
-}
-
-static bool host_caps(struct scenario *s, struct scenario_vm *vm, struct slice value)
+static bool take_batch(const struct scenario_key *key, struct slice value, void *field)
 {
 	u64 v;
 
-	(void)vm;
-	if (!value_number(value, 0, SCENARIO_CAPS, &v))
+	(void)key;
+	if (!value_number(value, 1, TABLE_PAGES, &v) || !policy_batch_valid((u32)v))
 		return false;
-	s->caps = (u32)v;
+	*(u32 *)field = (u32)v;
 	return true;
 }
 
-static bool host_cpus(struct scenario *s, struct scenario_vm *vm, struct slice value)
+static bool take_target(const struct scenario_key *key, struct slice value, void *field)
 {
-	u64 v;
-
-	(void)vm;
-	if (!value_number(value, 1, SCENARIO_MAX_CPUS, &v))
-		return false;
-	s->cpus = (u32)v;
-	return true;
+	(void)key;
+	return value_target(value, SCENARIO_MAX_MEMORY_BYTES, (struct target *)field);
 }
 
-static bool host_time(struct scenario *s, struct scenario_vm *vm, struct slice value)
+static bool take_text(const struct scenario_key *key, struct slice value, void *field)
 {
-	(void)vm;
-	return value_time(value, SCENARIO_MIN_PERIOD_NS, &s->time_ns);
+	return slice_copy(value, (char *)field, key->max);
 }
 
-static bool host_aging(struct scenario *s, struct scenario_vm *vm, struct slice value)
+static bool take_image(const struct scenario_key *key, struct slice value, void *field)
 {
-	(void)vm;
-	return value_time(value, SCENARIO_MIN_PERIOD_NS, &s->aging_ns);
+	return value.n && slice_find(value, ' ') == value.n && slice_find(value, '\t') == value.n &&
+	       take_text(key, value, field);
 }
 
-static bool host_stats(struct scenario *s, struct scenario_vm *vm, struct slice value)
-{
-	(void)vm;
-	return value_time(value, SCENARIO_MIN_PERIOD_NS, &s->stats_ns);
-}
+/* --- the tables ------------------------------------------------------------------------------- */
+
+#define ALLOWED_SIZE    "a multiple of 4K from 4K to 512G, as 64M (K, M, G)"
+#define ALLOWED_PROMISE "none, or " ALLOWED_SIZE
+#define ALLOWED_PERIOD  "a time from 1ms to 86400s, as 500ms or 2s"
+#define ALLOWED_TTL     "a time from 0ms to 86400s, as 500ms or 2s"
+
+static const char *const no_yes[] = {"no", "yes", NULL};
+static const char *const off_on[] = {"off", "on", NULL};
+static const char *const reclaims[] = {"lockless", "locked", NULL};
+static const char *const policies[] = {"mglru", NULL};
+static const char *const mmus[] = {"tdp", NULL};
+static const char *const ads[] = {"hw", "off", NULL};
+static const char *const expects[] = {"pass", "fail", "stop", NULL};
+static const char *const page_sizes[] = {"4k", "2m", NULL};
+
+/* Where a field is; a field of another type than the `take` behind it writes does not compile. */
+#define FIELD(of, type, field) \
+	(offsetof(struct of, field) + 0 * sizeof(&((struct of *)0)->field == (type *)0))
+
+#define SIZE(of, field)       .take = take_size, .offset = FIELD(of, u64, field)
+#define PROMISE(of, field)    .take = take_size_or_none, .offset = FIELD(of, u64, field)
+#define TIME(of, field, from) .take = take_time, .offset = FIELD(of, u64, field), .min = (from)
+#define NUMBER(of, field, from, to) \
+	.take = take_number, .offset = FIELD(of, u32, field), .min = (from), .max = (to)
+#define FLAG(of, field, list) .take = take_flag, .offset = FIELD(of, bool, field), .words = (list)
+#define WORD(of, field, list) .take = take_word, .offset = FIELD(of, u32, field), .words = (list)
+#define TARGET(of, field)     .take = take_target, .offset = FIELD(of, struct target, field)
 
 const struct scenario_key scenario_host_keys[] = {
-        {"memory", ALLOWED_SIZE, host_memory},
-        {"overcommit", "yes or no", host_overcommit},
-        {"reclaim", "lockless (locked is not built yet)", host_reclaim},
-        {"policy", "mglru (twolist is not built yet)", host_policy},
-        {"caps", "a number from 0 to 0xf: 1 core, 2 walk, 4 non-leaf, 8 secondary MMUs", host_caps},
-        {"cpus", "a number from 1 to 64", host_cpus},
-        {"time", ALLOWED_PERIOD, host_time},
-        {"aging", ALLOWED_PERIOD, host_aging},
-        {"stats", ALLOWED_PERIOD, host_stats},
+        {"memory", ALLOWED_SIZE, SIZE(scenario, memory_bytes)},
+        {"overcommit", "yes or no", FLAG(scenario, overcommit, no_yes)},
+        {"reclaim", "lockless or locked", FLAG(scenario, locked, reclaims)},
+        {"policy", "mglru (twolist is not built yet)", WORD(scenario, policy, policies)},
+        {"caps", "a number from 0 to 0xf: 1 core, 2 walk, 4 non-leaf, 8 secondary MMUs",
+         NUMBER(scenario, caps, 0, POLICY_CAPS)},
+        {"cpus", "a number from 1 to 64", NUMBER(scenario, cpus, 1, SCENARIO_MAX_CPUS)},
+        {"time", ALLOWED_PERIOD, TIME(scenario, time_ns, SCENARIO_MIN_PERIOD_NS)},
+        {"aging", ALLOWED_PERIOD, TIME(scenario, aging_ns, SCENARIO_MIN_PERIOD_NS)},
+        {"stats", ALLOWED_PERIOD, TIME(scenario, stats_ns, SCENARIO_MIN_PERIOD_NS)},
+        {"lookaround", "off, any or all", WORD(scenario, lookaround, policy_lookaround_names)},
+        {"flush", "none, per-pass or sampled", WORD(scenario, flush, policy_flush_names)},
+        {"batch", "1, 64 or 512", .take = take_batch, .offset = FIELD(scenario, u32, batch)},
+        {"two_touch", "yes or no", FLAG(scenario, two_touch, no_yes)},
+        {"swappiness", "a number from 0 to 200",
+         NUMBER(scenario, swappiness, 0, POLICY_SWAPPINESS_MAX)},
+        {"min_ttl", ALLOWED_TTL, TIME(scenario, min_ttl_ns, 0)},
+        {"target", ALLOWED_TARGET, TARGET(scenario, target)},
+        {"chaos", "a number from 0 (off) to 1000000",
+         NUMBER(scenario, chaos_every, 0, SCENARIO_MAX_CHAOS)},
+        {"trace", "on or off", FLAG(scenario, trace_on, off_on)},
         {0},
 };
 
-/* --- [vm NAME] -------------------------------------------------------------------------------- */
-
-static bool vm_image(struct scenario *s, struct scenario_vm *vm, struct slice value)
-{
-	(void)s;
-	return value.n && slice_find(value, ' ') == value.n && slice_find(value, '\t') == value.n &&
-	       slice_copy(value, vm->image, SCENARIO_IMAGE_MAX);
-}
-
-static bool vm_args(struct scenario *s, struct scenario_vm *vm, struct slice value)
-{
-	(void)s;
-	return slice_copy(value, vm->args, SCENARIO_ARGS_MAX);
-}
-
-static bool vm_memory(struct scenario *s, struct scenario_vm *vm, struct slice value)
-{
-	(void)s;
-	return value_size(value, &vm->memory_bytes);
-}
-
-static bool vm_vcpus(struct scenario *s, struct scenario_vm *vm, struct slice value)
-{
-	u64 v;
-
-	(void)s;
-	if (!value_number(value, 1, SCENARIO_MAX_VCPUS, &v))
-		return false;
-	vm->vcpus = (u32)v;
-	return true;
-}
-
-static bool vm_mmu(struct scenario *s, struct scenario_vm *vm, struct slice value)
-{
-	(void)s;
-	vm->mmu = SCENARIO_MMU_TDP;
-	return slice_is(value, "tdp");
-}
-
-static bool vm_ad(struct scenario *s, struct scenario_vm *vm, struct slice value)
-{
-	static const char *const words[] = {"hw", "off", NULL};
-	unsigned at;
-
-	(void)s;
-	if (!value_word(value, words, &at))
-		return false;
-	vm->ad_off = at == 1;
-	return true;
-}
-
-static bool vm_expect(struct scenario *s, struct scenario_vm *vm, struct slice value)
-{
-	static const char *const words[] = {"pass", "fail", "stop", NULL};
-	unsigned at;
-
-	(void)s;
-	if (!value_word(value, words, &at))
-		return false;
-	vm->expect = (enum scenario_expect)at;
-	return true;
-}
-
 const struct scenario_key scenario_vm_keys[] = {
-        {"image", "the base name of a boot module, at most 127 characters, no blanks", vm_image},
-        {"args", "at most 511 characters", vm_args},
-        {"memory", ALLOWED_SIZE, vm_memory},
-        {"vcpus", "a number from 1 to 16", vm_vcpus},
-        {"mmu", "tdp (shadow and both are not built yet)", vm_mmu},
-        {"ad", "hw or off", vm_ad},
-        {"expect", "pass, fail or stop", vm_expect},
+        {"image", "the base name of a boot module, at most 127 characters, no blanks",
+         .take = take_image, .offset = offsetof(struct scenario_vm, image),
+         .max = SCENARIO_IMAGE_MAX},
+        {"args", "at most 511 characters", .take = take_text,
+         .offset = offsetof(struct scenario_vm, args), .max = SCENARIO_ARGS_MAX},
+        {"memory", ALLOWED_SIZE, SIZE(scenario_vm, memory_bytes)},
+        {"vcpus", "a number from 1 to 16", NUMBER(scenario_vm, vcpus, 1, SCENARIO_MAX_VCPUS)},
+        {"mmu", "tdp (shadow and both are not built yet)", WORD(scenario_vm, mmu, mmus)},
+        {"ad", "hw or off", FLAG(scenario_vm, ad_off, ads)},
+        {"expect", "pass, fail or stop", WORD(scenario_vm, expect, expects)},
+        {"min", ALLOWED_PROMISE, PROMISE(scenario_vm, min_bytes)},
+        {"low", ALLOWED_PROMISE, PROMISE(scenario_vm, low_bytes)},
+        {"limit", ALLOWED_PROMISE, PROMISE(scenario_vm, limit_bytes)},
+        {"min_ttl", ALLOWED_TTL, TIME(scenario_vm, min_ttl_ns, 0)},
+        {"weight", "a number from 1 to 1000", NUMBER(scenario_vm, weight, 1, SPACE_WEIGHT_MAX)},
+        {"target", ALLOWED_TARGET, TARGET(scenario_vm, target)},
+        {"pages", "4k or 2m", FLAG(scenario_vm, huge, page_sizes)},
+        {"null", "yes or no", FLAG(scenario_vm, null_mmu, no_yes)},
         {0},
 };

@@ -80,11 +80,21 @@ static void make_cpuid(struct vm *vm)
 	cpuid_build(&vm->cpuid, &config, cpuid);
 }
 
+static void set_limits(struct space *s, const struct scenario_vm *config)
+{
+	a64_store(&s->limits.min, config->min_bytes >> PAGE_SHIFT);
+	a64_store(&s->limits.low, config->low_bytes >> PAGE_SHIFT);
+	a64_store(&s->limits.limit, config->limit_bytes >> PAGE_SHIFT);
+	a64_store(&s->limits.min_ttl_ns, config->min_ttl_ns);
+	a32_store(&s->limits.weight, config->weight);
+}
+
 static bool make_memory(struct vm *vm)
 {
 	vm->space = space_create(vm->name, &run_space_ops, vm);
 	if (!vm->space)
 		return false;
+	set_limits(vm->space, vm->config);
 	for (unsigned i = 0; i < vm->nr_ram; i++)
 		if (!gfnmap_add(vm->space, gpa_gfn(gpa(vm->ram[i].start)),
 		                (vm->ram[i].end - vm->ram[i].start) >> PAGE_SHIFT))

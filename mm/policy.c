@@ -9,6 +9,9 @@
 
 struct policy policy = DEFAULTS;
 
+const char *const policy_lookaround_names[] = {"off", "any", "all", NULL};
+const char *const policy_flush_names[] = {"none", "per-pass", "sampled", NULL};
+
 void policy_init(void)
 {
 	policy = (struct policy)DEFAULTS;

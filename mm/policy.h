@@ -26,6 +26,15 @@ enum policy_lookaround {
 /* What is flushed after Accessed bits were cleared: see docs/decisions.md. */
 enum policy_flush { POLICY_FLUSH_NONE, POLICY_FLUSH_PER_PASS, POLICY_FLUSH_SAMPLED };
 
+/* How people write the two above: by value, NULL at the end. */
+extern const char *const policy_lookaround_names[], *const policy_flush_names[];
+
+/* What `batch` may be. */
+static inline bool policy_batch_valid(u32 batch)
+{
+	return batch == 1 || batch == 64 || batch == TABLE_PAGES;
+}
+
 #define POLICY_SWAPPINESS_MAX 200u /* 0: clean pages only; 200: dirty ones only */
 #define POLICY_SWAPPINESS     60u
 

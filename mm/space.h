@@ -17,6 +17,7 @@
 #define SPACE_MAX_NOTIFIERS 2u
 #define SPACE_NAME_MAX      32u
 #define SPACE_WEIGHT        100u
+#define SPACE_WEIGHT_MAX    1000u
 
 struct space_ops {
 	/*

@@ -2,11 +2,14 @@
  * The scenario parser on any bytes, a command line behind the first zero byte. What it accepts keeps
  * every bound, and comes back the same when it is written out and read again; what it refuses has a reason.
  */
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "hv/scenario.h"
+#include "mm/policy.h"
+#include "mm/space.h"
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 
@@ -26,21 +29,68 @@ static void check_period(u64 ns)
 	check(ns >= SCENARIO_MIN_PERIOD_NS && ns <= SCENARIO_MAX_TIME_NS && ns % 1000000 == 0);
 }
 
+static void check_ttl(u64 ns)
+{
+	check(ns <= SCENARIO_MAX_TIME_NS && ns % 1000000 == 0);
+}
+
+/* 0 is none. */
+static void check_promise(u64 bytes)
+{
+	check(bytes <= SCENARIO_MAX_MEMORY_BYTES && bytes % PAGE_SIZE == 0);
+}
+
+static void check_target(const struct target *t)
+{
+	check(t->kind == TARGET_NONE || t->kind == TARGET_FREE || t->kind == TARGET_REFAULTS);
+	if (t->kind == TARGET_FREE)
+		check_size(t->free_bytes);
+	else
+		check(!t->free_bytes);
+	check((t->kind == TARGET_REFAULTS) == (t->refaults_ppm != 0));
+	check(t->refaults_ppm <= TARGET_MAX_PPM);
+}
+
+static void check_policy(const struct scenario *s)
+{
+	check(s->policy == SCENARIO_POLICY_MGLRU);
+	check(s->caps <= POLICY_CAPS && s->cpus <= SCENARIO_MAX_CPUS);
+	check(s->lookaround <= POLICY_LOOK_ALL && s->flush <= POLICY_FLUSH_SAMPLED);
+	check(policy_batch_valid(s->batch) && s->swappiness <= POLICY_SWAPPINESS_MAX);
+	check(s->chaos_every <= SCENARIO_MAX_CHAOS);
+	check_ttl(s->min_ttl_ns);
+	check_target(&s->target);
+}
+
+static void check_limits(const struct scenario_vm *vm)
+{
+	check_promise(vm->min_bytes);
+	check_promise(vm->low_bytes);
+	check_promise(vm->limit_bytes);
+	check(vm->min_bytes <= vm->memory_bytes);
+	check(!vm->limit_bytes || vm->min_bytes <= vm->limit_bytes);
+	check_ttl(vm->min_ttl_ns);
+	check(vm->weight >= 1 && vm->weight <= SPACE_WEIGHT_MAX);
+	check_target(&vm->target);
+}
+
 static void check_bounds(const struct scenario *s)
 {
-	u64 sum = 0;
+	u64 sum = 0, promised = 0;
 
 	check_size(s->memory_bytes);
 	check_period(s->time_ns);
 	check_period(s->aging_ns);
 	check_period(s->stats_ns);
-	check(s->caps <= SCENARIO_CAPS && s->cpus <= SCENARIO_MAX_CPUS);
+	check_policy(s);
 	check(s->nr_vms >= 1 && s->nr_vms <= SCENARIO_MAX_VMS);
 	for (u32 i = 0; i < s->nr_vms; i++) {
 		const struct scenario_vm *vm = &s->vm[i];
 
 		check_size(vm->memory_bytes);
+		check_limits(vm);
 		sum += vm->memory_bytes;
+		promised += vm->min_bytes;
 		check(vm->name[0] && vm->image[0] && vm->line);
 		check(memchr(vm->name, 0, sizeof(vm->name)) != NULL);
 		check(memchr(vm->image, 0, sizeof(vm->image)) != NULL);
@@ -50,6 +100,7 @@ static void check_bounds(const struct scenario *s)
 			check(strcmp(vm->name, s->vm[j].name) != 0);
 	}
 	check(s->overcommit || sum <= s->memory_bytes);
+	check(promised <= s->memory_bytes);
 }
 
 static unsigned long long ull(u64 v)
@@ -57,38 +108,115 @@ static unsigned long long ull(u64 v)
 	return v;
 }
 
+/* A text that grows. */
+struct out {
+	char *text;
+	size_t n, size;
+};
+
+static void __attribute__((format(printf, 2, 3))) put(struct out *o, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	o->n += (size_t)vsnprintf(o->text + o->n, o->size - o->n, fmt, args);
+	va_end(args);
+	check(o->n < o->size);
+}
+
+static void put_target(struct out *o, const struct target *t)
+{
+	if (t->kind == TARGET_FREE)
+		put(o, "target=free %lluK\n", ull(t->free_bytes >> 10));
+	else if (t->kind == TARGET_REFAULTS)
+		put(o, "target=refaults %u.%04u%%/min\n", t->refaults_ppm / 10000,
+		    t->refaults_ppm % 10000);
+	else
+		put(o, "target=none\n");
+}
+
+static void put_promise(struct out *o, const char *key, u64 bytes)
+{
+	if (bytes)
+		put(o, "%s=%lluK\n", key, ull(bytes >> 10));
+	else
+		put(o, "%s=none\n", key);
+}
+
+static void put_policy(struct out *o, const struct scenario *s)
+{
+	put(o, "reclaim=%s\ncaps=0x%x\nlookaround=%s\nflush=%s\nbatch=%u\ntwo_touch=%s\n",
+	    s->locked ? "locked" : "lockless", s->caps, policy_lookaround_names[s->lookaround],
+	    policy_flush_names[s->flush], s->batch, s->two_touch ? "yes" : "no");
+	put(o, "swappiness=%u\nmin_ttl=%llums\nchaos=%u\ntrace=%s\n", s->swappiness,
+	    ull(s->min_ttl_ns / 1000000), s->chaos_every, s->trace_on ? "on" : "off");
+	put_target(o, &s->target);
+}
+
+static void put_limits(struct out *o, const struct scenario_vm *vm)
+{
+	put_promise(o, "min", vm->min_bytes);
+	put_promise(o, "low", vm->low_bytes);
+	put_promise(o, "limit", vm->limit_bytes);
+	put(o, "min_ttl=%llums\nweight=%u\npages=%s\nnull=%s\n", ull(vm->min_ttl_ns / 1000000),
+	    vm->weight, vm->huge ? "2m" : "4k", vm->null_mmu ? "yes" : "no");
+	put_target(o, &vm->target);
+}
+
 /* False when a value cannot be written in quotes. */
 static bool write_out(const struct scenario *s, char *out, size_t size)
 {
 	static const char *const expect[] = {"pass", "fail", "stop"};
-	size_t n = 0;
+	struct out o = {out, 0, size};
 
-	n += (size_t)snprintf(out, size,
-	                      "[host]\nmemory=%llu\novercommit=%s\ncaps=%u\ntime=%llums\n"
-	                      "aging=%llums\nstats=%llums\n",
-	                      ull(s->memory_bytes), s->overcommit ? "yes" : "no", s->caps,
-	                      ull(s->time_ns / 1000000), ull(s->aging_ns / 1000000),
-	                      ull(s->stats_ns / 1000000));
+	put(&o, "[host]\nmemory=%llu\novercommit=%s\ntime=%llums\naging=%llums\nstats=%llums\n",
+	    ull(s->memory_bytes), s->overcommit ? "yes" : "no", ull(s->time_ns / 1000000),
+	    ull(s->aging_ns / 1000000), ull(s->stats_ns / 1000000));
+	put_policy(&o, s);
 	if (s->cpus)
-		n += (size_t)snprintf(out + n, size - n, "cpus=%u\n", s->cpus);
+		put(&o, "cpus=%u\n", s->cpus);
 	for (u32 i = 0; i < s->nr_vms; i++) {
 		const struct scenario_vm *vm = &s->vm[i];
 
 		if (strchr(vm->args, '"') || strchr(vm->image, '"'))
 			return false;
-		n += (size_t)snprintf(out + n, size - n,
-		                      "[vm %s]\nimage=\"%s\"\nargs=\"%s\"\nmemory=%lluK\nvcpus=%u\n"
-		                      "ad=%s\nexpect=%s\n",
-		                      vm->name, vm->image, vm->args, ull(vm->memory_bytes >> 10),
-		                      vm->vcpus, vm->ad_off ? "off" : "hw", expect[vm->expect]);
+		put(&o, "[vm %s]\nimage=\"%s\"\nargs=\"%s\"\nmemory=%lluK\nvcpus=%u\n", vm->name,
+		    vm->image, vm->args, ull(vm->memory_bytes >> 10), vm->vcpus);
+		put(&o, "ad=%s\nexpect=%s\n", vm->ad_off ? "off" : "hw", expect[vm->expect]);
+		put_limits(&o, vm);
 	}
 	return true;
+}
+
+static void check_same_target(const struct target *a, const struct target *b)
+{
+	check(a->kind == b->kind && a->free_bytes == b->free_bytes);
+	check(a->refaults_ppm == b->refaults_ppm);
+}
+
+static void check_same_policy(const struct scenario *a, const struct scenario *b)
+{
+	check(a->locked == b->locked && a->policy == b->policy && a->caps == b->caps);
+	check(a->lookaround == b->lookaround && a->flush == b->flush && a->batch == b->batch);
+	check(a->two_touch == b->two_touch && a->swappiness == b->swappiness);
+	check(a->min_ttl_ns == b->min_ttl_ns && a->chaos_every == b->chaos_every);
+	check(a->trace_on == b->trace_on);
+	check_same_target(&a->target, &b->target);
+}
+
+static void check_same_limits(const struct scenario_vm *x, const struct scenario_vm *y)
+{
+	check(x->min_bytes == y->min_bytes && x->low_bytes == y->low_bytes);
+	check(x->limit_bytes == y->limit_bytes && x->min_ttl_ns == y->min_ttl_ns);
+	check(x->weight == y->weight && x->huge == y->huge && x->null_mmu == y->null_mmu);
+	check_same_target(&x->target, &y->target);
 }
 
 static void check_same(const struct scenario *a, const struct scenario *b)
 {
 	check(a->memory_bytes == b->memory_bytes && a->overcommit == b->overcommit);
-	check(a->caps == b->caps && a->cpus == b->cpus && a->time_ns == b->time_ns);
+	check(a->cpus == b->cpus && a->time_ns == b->time_ns);
+	check_same_policy(a, b);
 	check(a->aging_ns == b->aging_ns && a->stats_ns == b->stats_ns && a->nr_vms == b->nr_vms);
 	for (u32 i = 0; i < a->nr_vms; i++) {
 		const struct scenario_vm *x = &a->vm[i], *y = &b->vm[i];
@@ -97,6 +225,7 @@ static void check_same(const struct scenario *a, const struct scenario *b)
 		check(!strcmp(x->args, y->args) && x->memory_bytes == y->memory_bytes);
 		check(x->vcpus == y->vcpus && x->mmu == y->mmu && x->ad_off == y->ad_off);
 		check(x->expect == y->expect);
+		check_same_limits(x, y);
 	}
 }
 

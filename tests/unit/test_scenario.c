@@ -8,6 +8,8 @@
 #include <cmocka.h>
 
 #include "hv/scenario.h"
+#include "mm/policy.h"
+#include "mm/space.h"
 
 #define MIB (1ull << 20)
 
@@ -67,6 +69,72 @@ static void test_scenario_smallest_and_defaults(void **state)
 	assert_int_equal(s.vm[0].line, 3);
 }
 
+/* A scenario that says nothing about the policy leaves it as it is. */
+static void test_scenario_defaults_of_the_policy(void **state)
+{
+	(void)state;
+	policy_init();
+	assert_loads(SMALL, NULL);
+	assert_int_equal(s.caps, a32_load(&policy.caps));
+	assert_int_equal(s.lookaround, a32_load(&policy.lookaround));
+	assert_int_equal(s.flush, a32_load(&policy.flush));
+	assert_int_equal(s.batch, a32_load(&policy.batch));
+	assert_int_equal(s.two_touch, a32_load(&policy.two_touch));
+	assert_int_equal(s.swappiness, a32_load(&policy.swappiness));
+	assert_int_equal(s.locked, a32_load(&policy.locked));
+	assert_int_equal(s.min_ttl_ns, a64_load(&policy.min_ttl_ns));
+	assert_int_equal(s.target.kind, TARGET_NONE);
+	assert_int_equal(s.chaos_every, 0);
+	assert_false(s.trace_on);
+	assert_int_equal(s.vm[0].min_bytes, 0);
+	assert_int_equal(s.vm[0].low_bytes, 0);
+	assert_int_equal(s.vm[0].limit_bytes, 0);
+	assert_int_equal(s.vm[0].min_ttl_ns, 0);
+	assert_int_equal(s.vm[0].weight, SPACE_WEIGHT);
+	assert_int_equal(s.vm[0].target.kind, TARGET_NONE);
+	assert_false(s.vm[0].huge);
+	assert_false(s.vm[0].null_mmu);
+}
+
+static void test_scenario_keys_of_the_policy(void **state)
+{
+	(void)state;
+	assert_loads("[host]\nmemory = 64M\nreclaim = locked\nlookaround = all\n"
+	             "flush = per-pass\nbatch = 64\ntwo_touch = no\nswappiness = 200\n"
+	             "min_ttl = 1500ms\ntarget = free 8M\nchaos = 7\ntrace = on\n"
+	             "[vm a]\nimage = a\nmemory = 16M\nmin = 4M\nlow = 6M\nlimit = 8M\n"
+	             "min_ttl = 0s\nweight = 1000\ntarget = refaults 0.2%/min\npages = 2m\n"
+	             "null = yes\n",
+	             NULL);
+	assert_true(s.locked);
+	assert_int_equal(s.lookaround, POLICY_LOOK_ALL);
+	assert_int_equal(s.flush, POLICY_FLUSH_PER_PASS);
+	assert_int_equal(s.batch, 64);
+	assert_false(s.two_touch);
+	assert_int_equal(s.swappiness, 200);
+	assert_int_equal(s.min_ttl_ns, 1500000000ull);
+	assert_int_equal(s.target.kind, TARGET_FREE);
+	assert_int_equal(s.target.free_bytes, 8 * MIB);
+	assert_int_equal(s.chaos_every, 7);
+	assert_true(s.trace_on);
+	assert_int_equal(s.vm[0].min_bytes, 4 * MIB);
+	assert_int_equal(s.vm[0].low_bytes, 6 * MIB);
+	assert_int_equal(s.vm[0].limit_bytes, 8 * MIB);
+	assert_int_equal(s.vm[0].weight, 1000);
+	assert_int_equal(s.vm[0].target.kind, TARGET_REFAULTS);
+	assert_int_equal(s.vm[0].target.refaults_ppm, 2000);
+	assert_true(s.vm[0].huge);
+	assert_true(s.vm[0].null_mmu);
+	assert_loads(SMALL "min = none\nlow = none\nlimit = none\npages = 4k\nnull = no\n",
+	             "host.lookaround=off host.flush=sampled host.batch=1 host.trace=off "
+	             "host.chaos=0 \"host.target=refaults 12.0625%/min\" vm.a.target=none");
+	assert_int_equal(s.vm[0].limit_bytes, 0);
+	assert_int_equal(s.lookaround, POLICY_LOOK_OFF);
+	assert_int_equal(s.flush, POLICY_FLUSH_SAMPLED);
+	assert_int_equal(s.batch, 1);
+	assert_int_equal(s.target.refaults_ppm, 120625);
+}
+
 static void test_scenario_every_key(void **state)
 {
 	(void)state;
@@ -82,7 +150,7 @@ static void test_scenario_every_key(void **state)
 	             NULL);
 	assert_int_equal(s.memory_bytes, 64 * MIB);
 	assert_true(s.overcommit);
-	assert_int_equal(s.caps, SCENARIO_CAP_CORE | SCENARIO_CAP_NONLEAF);
+	assert_int_equal(s.caps, POLICY_CORE | POLICY_NONLEAF);
 	assert_int_equal(s.cpus, 2);
 	assert_int_equal(s.time_ns, 30000000000ull);
 	assert_int_equal(s.aging_ns, 250000000ull);
@@ -144,8 +212,8 @@ static void test_scenario_host_values_refused(void **state)
 		host_refused(line, sizes[i][0] ? sizes[i] : "memory = :");
 	}
 	host_refused("overcommit = maybe", "line 2|overcommit = maybe|yes or no");
-	host_refused("reclaim = locked", "line 2|reclaim = locked|lockless|not built yet");
-	host_refused("policy = twolist", "line 2|policy = twolist|mglru");
+	host_refused("reclaim = lock", "line 2|reclaim = lock|lockless or locked");
+	host_refused("policy = twolist", "line 2|policy = twolist|mglru|not built yet");
 	host_refused("caps = 16", "caps = 16|0xf");
 	host_refused("caps = 0x", "caps = 0x:|0xf");
 	host_refused("caps = all", "caps = all|0xf");
@@ -156,6 +224,16 @@ static void test_scenario_host_values_refused(void **state)
 	host_refused("time = 86401s", "time = 86401s|1ms to 86400s");
 	host_refused("aging = 1 s", "aging = 1 s|1ms");
 	host_refused("stats = 1us", "stats = 1us|1ms");
+	host_refused("lookaround = some", "lookaround = some|off, any or all");
+	host_refused("flush = pass", "flush = pass|none, per-pass or sampled");
+	host_refused("batch = 0", "batch = 0|1, 64 or 512");
+	host_refused("batch = 32", "batch = 32|1, 64 or 512");
+	host_refused("batch = 4294967297", "batch = 4294967297|1, 64 or 512");
+	host_refused("two_touch = on", "two_touch = on|yes or no");
+	host_refused("swappiness = 201", "swappiness = 201|0 to 200");
+	host_refused("min_ttl = 1000", "min_ttl = 1000|0ms to 86400s");
+	host_refused("chaos = 1000001", "chaos = 1000001|0 (off) to 1000000");
+	host_refused("trace = yes", "trace = yes|on or off");
 	host_refused("stats = 18446744073709551615s", "stats = 18446744073709551615s|1ms");
 }
 
@@ -180,6 +258,59 @@ static void test_scenario_vm_values_refused(void **state)
 	vm_refused("args = a\x01"
 	           "b",
 	           "args = a?b|byte 0x01");
+}
+
+static void test_scenario_targets_refused(void **state)
+{
+	static const char *const wrong[] = {
+	        "",
+	        "free",
+	        "free 0",
+	        "free 5",
+	        "free none",
+	        "8M",
+	        "refaults",
+	        "refaults 0.2",
+	        "refaults 0%/min",
+	        "refaults 0.00001%/min",
+	        "refaults .5%/min",
+	        "refaults 5.%/min",
+	        "refaults 101%/min",
+	        "refaults 100.0001%/min",
+	        "refaults -1%/min",
+	        "refaults 1%/s",
+	        "refaults 1 %/min",
+	        "refaults 1%/min 8M",
+	        "refaults0.2%/min",
+	};
+	char line[64];
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++) {
+		snprintf(line, sizeof(line), "target = %s", wrong[i]);
+		host_refused(line, "line 2|target = |free SIZE|refaults P%/min");
+		vm_refused(line, "line 4|target = |free SIZE|refaults P%/min");
+	}
+}
+
+static void test_scenario_promises_refused(void **state)
+{
+	(void)state;
+	vm_refused("min = 0", "line 4|min = 0|none, or a multiple of 4K");
+	vm_refused("low = all", "line 4|low = all|none, or a multiple of 4K");
+	vm_refused("limit = 5000", "line 4|limit = 5000|none, or a multiple of 4K");
+	vm_refused("weight = 0", "line 4|weight = 0|1 to 1000");
+	vm_refused("weight = 1001", "line 4|weight = 1001|1 to 1000");
+	vm_refused("pages = 1g", "line 4|pages = 1g|4k or 2m");
+	vm_refused("null = maybe", "line 4|null = maybe|yes or no");
+	vm_refused("swappiness = 5", "line 4|swappiness|no such key in [vm]");
+	assert_refused(SMALL "min = 17M\n", NULL, "line 3|[vm a]|min|its memory");
+	assert_refused(SMALL "min = 8M\nlimit = 4M\n", NULL, "line 3|[vm a]|min|limit");
+	assert_loads(SMALL "min = 8M\nlimit = 8M\n", NULL);
+	assert_refused(SMALL "min = 16M\n[vm b]\nimage = b\nmemory = 60M\nmin = 49M\n",
+	               "host.overcommit=yes", "min adds up to 66560K|65536K");
+	assert_loads(SMALL "min = 16M\n[vm b]\nimage = b\nmemory = 60M\nmin = 48M\n",
+	             "host.overcommit=yes");
 }
 
 static void test_scenario_longest_values(void **state)
@@ -331,7 +462,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_scenario_smallest_and_defaults),
 	        cmocka_unit_test(test_scenario_every_key),
+	        cmocka_unit_test(test_scenario_defaults_of_the_policy),
+	        cmocka_unit_test(test_scenario_keys_of_the_policy),
 	        cmocka_unit_test(test_scenario_host_values_refused),
+	        cmocka_unit_test(test_scenario_targets_refused),
+	        cmocka_unit_test(test_scenario_promises_refused),
 	        cmocka_unit_test(test_scenario_vm_values_refused),
 	        cmocka_unit_test(test_scenario_longest_values),
 	        cmocka_unit_test(test_scenario_structure_refused),
