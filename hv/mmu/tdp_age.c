@@ -45,46 +45,71 @@ static void bits_put(u64 *map, unsigned at, unsigned n, u64 bits)
 
 struct age_walk {
 	const struct spte_format *format;
+	u64 accessed;   /* the format's bit ... */
+	unsigned shift; /* ... and its place */
 	u64 *bitmap;
 	bool clear;
 	bool young; /* at least one was */
 	u64 visited;
 };
 
-/* The mask of those of n entries that have Accessed set. */
-static inline u64 line_young(const a64 *entry, unsigned n, u64 accessed)
+/*
+ * The mask of those of n entries that have Accessed set: each entry's bit comes to stand one place beside its
+ * neighbour's, and all of them in the right place at the end.
+ */
+static inline u64 line_young(const struct age_walk *w, const a64 *entry, unsigned n)
 {
 	u64 young = 0;
 
 #pragma GCC unroll 8
-	for (unsigned i = 0; i < n; i++)
-		young |= (u64)((a64_load(&entry[i]) & accessed) != 0) << i;
-	return young;
+	for (unsigned i = n; i-- > 0;)
+		young = young * 2 + (a64_load(&entry[i]) & w->accessed);
+	return young >> w->shift;
 }
 
-static inline void age_line(struct age_walk *w, a64 *entry, unsigned bit, unsigned n)
+/* Ages those entries of up to 64 that were seen young. */
+static inline void age_young(const struct age_walk *w, a64 *entry, u64 young)
 {
-	const u64 accessed = w->format->accessed;
-	u64 asked = bits_get(w->bitmap, bit, n), young;
-
-	if (!asked)
-		return;
-	/* A whole line is the rule, and a loop whose length the compiler knows. */
-	young = asked & (likely(n == LINE_ENTRIES) ? line_young(entry, LINE_ENTRIES, accessed)
-	                                           : line_young(entry, n, accessed));
-	w->visited += n;
-	bits_put(w->bitmap, bit, n, young);
-	w->young |= young != 0;
-	if (!w->clear)
-		return;
 	for (; young; young &= young - 1) {
 		a64 *at = &entry[__builtin_ctzll(young)];
 		u64 seen = a64_load(at);
 
 		/* Read again, it is in the cache: gone or aged by another meanwhile, it was young. */
-		if (seen & accessed)
+		if (likely(seen & w->accessed))
 			spte_age(w->format, 1, at, seen);
 	}
+}
+
+/* Part of a line, or a line whose bits are in two words. */
+static void age_piece(struct age_walk *w, a64 *entry, unsigned bit, unsigned n)
+{
+	u64 asked = bits_get(w->bitmap, bit, n), young;
+
+	if (!asked)
+		return;
+	young = asked & line_young(w, entry, n);
+	w->visited += n;
+	bits_put(w->bitmap, bit, n, young);
+	w->young |= young != 0;
+	if (w->clear)
+		age_young(w, entry, young);
+}
+
+/* Eight lines, whose bits are a whole word: the rule, when tables are walked. */
+static void age_word(struct age_walk *w, a64 *entry, u64 *word)
+{
+	u64 asked = *word, young = 0;
+
+	for (unsigned i = 0; i < 64; i += LINE_ENTRIES) {
+		if (!(asked >> i & (BIT(LINE_ENTRIES) - 1)))
+			continue;
+		young |= line_young(w, &entry[i], LINE_ENTRIES) << i;
+		w->visited += LINE_ENTRIES;
+	}
+	young &= asked;
+	*word = young;
+	w->young |= young != 0;
+	age_young(w, entry, young);
 }
 
 /* Stops after a line with a young page if only asked to test; returns the pages dealt with. */
@@ -93,11 +118,17 @@ static unsigned age_table(struct age_walk *w, a64 *entry, unsigned bit, unsigned
 	unsigned done = 0;
 
 	while (done < n && (w->clear || !w->young)) {
+		a64 *at = &entry[done];
 		/* Whole lines of the table, but for the first and the last. */
-		unsigned line = (unsigned)((uintptr_t)&entry[done] / sizeof(*entry)) % LINE_ENTRIES;
+		unsigned line = (unsigned)((uintptr_t)at / sizeof(*at)) % LINE_ENTRIES;
 		unsigned piece = min_of(LINE_ENTRIES - line, n - done);
 
-		age_line(w, &entry[done], bit + done, piece);
+		if (w->clear && n - done >= 64 && !line && (bit + done) % 64 == 0) {
+			age_word(w, at, &w->bitmap[(bit + done) / 64]);
+			piece = 64;
+		} else {
+			age_piece(w, at, bit + done, piece);
+		}
 		done += piece;
 	}
 	return done;
@@ -137,7 +168,12 @@ unsigned tdp_age(struct notifier *notifier, gfn_t first, unsigned npages, u64 *b
 {
 	struct tdp *t = tdp_of(notifier);
 	struct age_walk w = {
-	        .format = t->format, .bitmap = bitmap, .clear = flags & NOTIFIER_CLEAR};
+	        .format = t->format,
+	        .accessed = t->format->accessed,
+	        .shift = (unsigned)__builtin_ctzll(t->format->accessed),
+	        .bitmap = bitmap,
+	        .clear = flags & NOTIFIER_CLEAR,
+	};
 	unsigned done = 0;
 
 	DEBUG_ASSERT(epoch_active());
