@@ -17,6 +17,7 @@
 #include "mm/frame.h"
 #include "mm/policy.h"
 #include "mm/store.h"
+#include "mm/trace.h"
 
 #define CPU_WAIT_NS 5000000000ull
 
@@ -189,6 +190,8 @@ void hv_main(void)
 	selftest_run(boot->cmdline);
 	if (!reclaimer_create(scenario.aging_ns) || !monitor_create(&scenario))
 		verdict_fail("the machine has no memory left for the hypervisor's threads");
+	if (scenario.trace_on && !trace_switch(true))
+		verdict_fail("the machine has no memory left for the trace");
 	monitor_start();
 	reclaimer_start();
 	for (unsigned i = 0; i < vm_count; i++)

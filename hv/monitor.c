@@ -14,6 +14,9 @@
 #include "mm/epoch.h"
 #include "mm/frame.h"
 #include "mm/store.h"
+#include "mm/trace.h"
+
+#define TRACE_PERIOD_NS 20000000ull
 
 #define MIB(bytes) ((ull)(bytes) >> 20)
 
@@ -61,6 +64,7 @@ static void show_all(u64 now)
 		stats_vm(&s);
 	}
 	stats_host(now);
+	stats_trace();
 }
 
 static void audit(const char *when)
@@ -135,6 +139,12 @@ static void time_is_over(void)
 	}
 }
 
+/* The rings of the trace are emptied before they are written over, if they are not filled too fast. */
+static u64 next_look(u64 now, u64 next)
+{
+	return trace_on() ? min_of(next, now + TRACE_PERIOD_NS) : next;
+}
+
 static void watch(void)
 {
 	u64 end = hal_time_ns() + scenario->time_ns;
@@ -153,8 +163,10 @@ static void watch(void)
 			show_all(now);
 			next = max_of(next + scenario->stats_ns, now);
 		}
+		if (trace_on())
+			stats_trace();
 		if (still_running())
-			thread_sleep_until(min_of(next, end));
+			thread_sleep_until(next_look(now, min_of(next, end)));
 	}
 }
 

@@ -9,6 +9,7 @@
 #include "lib/hist.h"
 #include "mm/frame.h"
 #include "mm/pool.h"
+#include "mm/trace.h"
 
 #define FORMAT_VERSION 1
 
@@ -97,8 +98,9 @@ void stats_boot(const struct scenario *scenario)
 	for (u32 i = 0; i < scenario->nr_vms; i++) {
 		add(&l, "%s{\"vm\":", i ? "," : "");
 		add_string(&l, vms[i].name);
-		add(&l, ",\"frames\":%llu,\"vcpus\":%u}", (ull)(vms[i].bytes >> PAGE_SHIFT),
-		    vms[i].nr_vcpus);
+		add(&l, ",\"frames\":%llu,\"vcpus\":%u,\"space\":%u}",
+		    (ull)(vms[i].bytes >> PAGE_SHIFT), vms[i].nr_vcpus,
+		    vms[i].space ? vms[i].space->id : 0u);
 	}
 	add(&l, "]");
 	send(&l);
@@ -159,6 +161,31 @@ void stats_host(u64 now_ns)
 	add_count(&l, "pool_meta_bytes", st.meta_bytes);
 	add_count(&l, "hv_bytes", hal_pages_used() << PAGE_SHIFT);
 	send(&l);
+}
+
+/* The bytes of the records as they lie in memory: 64 hexadecimal digits each. */
+static void trace_line(void *arg, unsigned cpu, u64 lost, const struct trace_record *record,
+                       unsigned n)
+{
+	static const char digits[] = "0123456789abcdef";
+	const u8 *bytes = (const u8 *)record;
+	struct line l = {0};
+
+	static_assert(2 * TRACE_BATCH * sizeof(*record) + 128 < sizeof(l.text), "a line has room");
+	(void)arg;
+	add(&l, "{\"type\":\"trace\",\"version\":%d,\"cpu\":%u,\"lost\":%llu,\"records\":\"",
+	    TRACE_VERSION, cpu, (ull)lost);
+	for (size_t i = 0; i < n * sizeof(*record); i++) {
+		l.text[l.len++] = digits[bytes[i] >> 4];
+		l.text[l.len++] = digits[bytes[i] & 15];
+	}
+	add(&l, "\"");
+	send(&l);
+}
+
+void stats_trace(void)
+{
+	trace_drain(trace_line, NULL, ~0ull);
 }
 
 void stats_bench(const struct vm *vm, const char *text)

@@ -26,6 +26,8 @@ void stats_take(struct vm *vm, u64 now_ns, struct stats_vm *out);
 void stats_boot(const struct scenario *scenario);
 void stats_vm(const struct stats_vm *s);
 void stats_host(u64 now_ns);
+/* What the trace recorded since the last call, in lines of up to TRACE_BATCH records of one CPU. */
+void stats_trace(void);
 /* A line of a guest that begins with "bench ". Any thread. */
 void stats_bench(const struct vm *vm, const char *line);
 void stats_result(const struct vm *vm, bool pass, const char *why);
