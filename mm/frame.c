@@ -1,6 +1,17 @@
 /*
- * Owns the array of struct frame, the free list and the marks. A frame that is free, held or the pool's
+ * Owns the array of struct frame, the free lists and the marks. A frame that is free, held or the pool's
  * has one owner by construction; a guest's frame is named by the gfn word of its owner (I1).
+ *
+ * Free frames hang on the list of their block, the 512 that one 2 MiB translation could map:
+ *
+ *   part ---> block ---> block        some of their frames are free
+ *               | head
+ *               +-> frame -> frame
+ *   whole --> block ---> block        all 512 are free
+ *
+ * Single frames are taken from a block that is in part already, so that whole ones stay whole; every step
+ * is a handful of instructions, whatever the size of memory. A block at the end of an extent that is not
+ * aligned has fewer than 512 frames and is never whole. 16 bytes for each 2 MiB.
  */
 #include "mm/frame.h"
 
@@ -14,6 +25,19 @@ struct extent {
 	pfn_t first;
 	u64 nframes;
 	u64 number; /* of its first frame */
+	u32 block;  /* of its first frame */
+};
+
+#define BLOCK_NONE 0xffffffffu
+
+struct block {
+	u32 next, prev; /* on one of the two lists, if it has a free frame */
+	u32 head;       /* its free frames, linked through next */
+	u32 nr_free;
+};
+
+struct block_list {
+	u32 head;
 };
 
 struct frame_marks frame_marks;
@@ -23,14 +47,97 @@ static unsigned nr_extents;
 static struct frame *frames;
 static u64 nr_frames;
 static struct spinlock frame_lock = SPINLOCK_INIT(LOCK_FRAME, "frame");
-static u32 free_head = FRAME_NONE; /* linked through next; frame_lock */
-static a64 nr_free, nr_pool;       /* changed under frame_lock */
-static a64 unpackable;             /* frames with FRAME_UNPACKABLE */
+static struct block *blocks; /* and their lists: frame_lock */
+static u32 nr_blocks;
+static struct block_list part = {BLOCK_NONE}, whole = {BLOCK_NONE};
+static a64 nr_free, nr_pool; /* changed under frame_lock */
+static a64 unpackable;       /* frames with FRAME_UNPACKABLE */
 
 static u64 array_pages(u64 n)
 {
 	return align_up(n * sizeof(struct frame), (u64)PAGE_SIZE) >> PAGE_SHIFT;
 }
+
+static u64 block_pages(u64 n)
+{
+	return align_up(n * sizeof(struct block), (u64)PAGE_SIZE) >> PAGE_SHIFT;
+}
+
+/* --- blocks; frame_lock held ----------------------------------------------------------------------- */
+
+static void block_push(struct block_list *list, u32 nr)
+{
+	blocks[nr].prev = BLOCK_NONE;
+	blocks[nr].next = list->head;
+	if (list->head != BLOCK_NONE)
+		blocks[list->head].prev = nr;
+	list->head = nr;
+}
+
+static void block_remove(struct block_list *list, u32 nr)
+{
+	const struct block *b = &blocks[nr];
+
+	if (b->prev != BLOCK_NONE)
+		blocks[b->prev].next = b->next;
+	else
+		list->head = b->next;
+	if (b->next != BLOCK_NONE)
+		blocks[b->next].prev = b->prev;
+}
+
+static const struct extent *extent_of(u32 frame)
+{
+	const struct extent *e = extents;
+
+	while (frame - e->number >= e->nframes)
+		e++;
+	return e;
+}
+
+static u32 block_of(u32 frame)
+{
+	const struct extent *e = extent_of(frame);
+	u64 at = e->first.v % TABLE_PAGES + (frame - e->number);
+
+	return e->block + (u32)(at / TABLE_PAGES);
+}
+
+static void block_put(u32 frame)
+{
+	u32 nr = block_of(frame);
+	struct block *b = &blocks[nr];
+
+	frames[frame].next = b->head;
+	b->head = frame;
+	if (!b->nr_free++)
+		block_push(&part, nr);
+	if (b->nr_free == TABLE_PAGES) {
+		block_remove(&part, nr);
+		block_push(&whole, nr);
+	}
+}
+
+/* There is a free frame. */
+static u32 block_take(void)
+{
+	u32 nr = part.head, frame;
+	struct block *b;
+
+	if (nr == BLOCK_NONE) {
+		nr = whole.head;
+		block_remove(&whole, nr);
+		block_push(&part, nr);
+	}
+	b = &blocks[nr];
+	frame = b->head;
+	b->head = frames[frame].next;
+	if (!--b->nr_free)
+		block_remove(&part, nr);
+	return frame;
+}
+
+/* --- setting up ------------------------------------------------------------------------------------ */
 
 static u64 clamp(u64 value, u64 low, u64 high)
 {
@@ -54,28 +161,46 @@ static struct frame_marks marks_for(u64 total)
 	return m;
 }
 
-bool frame_init(const struct frame_extent *extent, unsigned n)
+/* Numbers frames and blocks of all extents; returns the frames. */
+static u64 number_extents(const struct frame_extent *extent, unsigned n)
 {
 	u64 total = 0;
 
-	ASSERT(!frames && n <= FRAME_MAX_EXTENTS);
+	nr_blocks = 0;
 	for (unsigned i = 0; i < n; i++) {
-		extents[i] = (struct extent){extent[i].first, extent[i].nframes, total};
+		u64 at = extent[i].first.v % TABLE_PAGES;
+
+		extents[i] = (struct extent){extent[i].first, extent[i].nframes, total, nr_blocks};
 		total += extent[i].nframes;
+		nr_blocks += (u32)((at + extent[i].nframes + TABLE_PAGES - 1) / TABLE_PAGES);
 	}
+	return total;
+}
+
+bool frame_init(const struct frame_extent *extent, unsigned n)
+{
+	u64 total;
+
+	ASSERT(!frames && n <= FRAME_MAX_EXTENTS);
+	total = number_extents(extent, n);
 	if (!total || total >= FRAME_NONE)
 		return false;
-	frames = hal_pages_alloc(array_pages(total));
-	if (!frames)
+	blocks = hal_pages_alloc(block_pages(nr_blocks));
+	frames = blocks ? hal_pages_alloc(array_pages(total)) : NULL;
+	if (!frames) {
+		if (blocks)
+			hal_pages_free(blocks, block_pages(nr_blocks));
 		return false;
+	}
 	nr_extents = n;
 	nr_frames = total;
 	frame_marks = marks_for(total);
+	for (u32 i = 0; i < nr_blocks; i++)
+		blocks[i].head = FRAME_NONE;
 	/* Backwards, so that frames are handed out in ascending order at first. */
 	for (u64 i = total; i-- > 0;) {
 		frames[i].prev = FRAME_NONE;
-		frames[i].next = free_head;
-		free_head = (u32)i;
+		block_put((u32)i);
 	}
 	a64_store(&nr_free, total);
 	return true;
@@ -85,9 +210,12 @@ bool frame_init(const struct frame_extent *extent, unsigned n)
 void frame_exit(void)
 {
 	hal_pages_free(frames, array_pages(nr_frames));
+	hal_pages_free(blocks, block_pages(nr_blocks));
 	frames = NULL;
+	blocks = NULL;
 	nr_frames = 0;
-	free_head = FRAME_NONE;
+	part.head = BLOCK_NONE;
+	whole.head = BLOCK_NONE;
 	a64_store(&nr_free, 0);
 	a64_store(&nr_pool, 0);
 	a64_store(&unpackable, 0);
@@ -122,12 +250,11 @@ u32 frame_number(const struct frame *f)
 
 pfn_t frame_pfn(u32 frame)
 {
-	unsigned i = 0;
+	const struct extent *e;
 
 	DEBUG_ASSERT(frame < nr_frames);
-	while (frame - extents[i].number >= extents[i].nframes)
-		i++;
-	return pfn(extents[i].first.v + (frame - extents[i].number));
+	e = extent_of(frame);
+	return pfn(e->first.v + (frame - e->number));
 }
 
 u32 frame_of_pfn(pfn_t p)
@@ -157,10 +284,19 @@ static u64 floor_for(enum frame_class class)
 	return 0;
 }
 
+/* Nobody else changes the state of a frame that is not a guest's. */
+static void frame_hold(u32 frame)
+{
+	struct frame *f = &frames[frame];
+
+	f->next = FRAME_NONE;
+	a64_store(&f->state,
+	          (a64_load(&f->state) & FRAME_STAMP) | (u64)FRAME_HELD << FRAME_USE_SHIFT);
+}
+
 u32 frame_alloc(enum frame_class class)
 {
 	u64 floor = floor_for(class);
-	struct frame *f;
 	u32 frame;
 
 	if (a64_load(&nr_free) <= floor)
@@ -170,17 +306,48 @@ u32 frame_alloc(enum frame_class class)
 		spin_unlock(&frame_lock);
 		return FRAME_NONE;
 	}
-	frame = free_head;
-	f = &frames[frame];
-	free_head = f->next;
+	frame = block_take();
 	a64_count(&nr_free, -1ull);
 	spin_unlock(&frame_lock);
-
-	f->next = FRAME_NONE;
-	/* Nobody else changes the state of a frame that is not a guest's. */
-	a64_store(&f->state,
-	          (a64_load(&f->state) & FRAME_STAMP) | (u64)FRAME_HELD << FRAME_USE_SHIFT);
+	frame_hold(frame);
 	return frame;
+}
+
+u32 frame_alloc_huge(void)
+{
+	u32 first = FRAME_NONE;
+
+	spin_lock(&frame_lock);
+	if (whole.head != BLOCK_NONE && a64_load(&nr_free) >= frame_marks.high + 2 * TABLE_PAGES) {
+		struct block *b = &blocks[whole.head];
+
+		first = frame_huge_head(b->head);
+		block_remove(&whole, whole.head);
+		b->head = FRAME_NONE;
+		b->nr_free = 0;
+		a64_count(&nr_free, -(u64)TABLE_PAGES);
+	}
+	spin_unlock(&frame_lock);
+	for (u32 i = 0; first != FRAME_NONE && i < TABLE_PAGES; i++)
+		frame_hold(first + i);
+	return first;
+}
+
+u32 frame_huge_head(u32 frame)
+{
+	const struct extent *e = extent_of(frame);
+	u64 at = frame - e->number, inside = (e->first.v + at) % TABLE_PAGES;
+
+	if (at < inside || at - inside + TABLE_PAGES > e->nframes)
+		return FRAME_NONE;
+	return frame - (u32)inside;
+}
+
+bool frame_is_huge(u32 frame)
+{
+	u32 head = frame_huge_head(frame);
+
+	return head != FRAME_NONE && a64_load(&frame_at(head)->state) & FRAME_HUGE;
 }
 
 void frame_free(u32 frame)
@@ -190,7 +357,7 @@ void frame_free(u32 frame)
 	enum frame_use use = frame_use(state);
 
 	ASSERT(use != FRAME_FREE);
-	ASSERT(!(state & (FRAME_GEN | FRAME_PINS)) && !a64_load(&f->rmap));
+	ASSERT(!(state & (FRAME_GEN | FRAME_PINS | FRAME_HUGE)) && !a64_load(&f->rmap));
 	/* I7: a guest's frame comes through frame_retire() only. */
 	ASSERT(use != FRAME_GUEST && (!(state & FRAME_LOCKED) || epoch_in_callback()));
 #ifdef VARVE_DEBUG
@@ -202,8 +369,7 @@ void frame_free(u32 frame)
 	a64_store(&f->state, (state & FRAME_STAMP) | (u64)FRAME_FREE << FRAME_USE_SHIFT);
 	frame_count_unpackable(state, 0);
 	spin_lock(&frame_lock);
-	f->next = free_head;
-	free_head = frame;
+	block_put(frame);
 	a64_count(&nr_free, 1);
 	if (use == FRAME_POOL)
 		a64_count(&nr_pool, -1ull);

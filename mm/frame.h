@@ -28,7 +28,9 @@
  *         lruvec lock only; an MMU with Dirty bits may know better, zap says so
  *   8     isolated: in the hands of an evictor
  *   9     locked: was a guest's, waits for the grace period before it is free (use: held)
- *   10    huge: part of a 2 MiB mapping
+ *   10    huge: head (first) of 512 frames that one large leaf of a second-level table maps. Only the
+ *         head says so; the other 511 are asked through it. Everything else in the word stays each
+ *         frame's own, for a page is 4 KiB to mm whatever maps it
  *   11    unpackable: a store declined it, and nobody wrote since as far as we know
  *   13:12 use: enum frame_use
  *   14    seen: harvested as accessed while isolated; the evictor that has it is to know
@@ -122,6 +124,16 @@ void frame_count_unpackable(u64 from, u64 to);
  * FRAME_NONE. Any context, takes LOCK_FRAME.
  */
 u32 frame_alloc(enum frame_class class) must_check;
+/*
+ * 512 frames that lie one behind the other from a multiple of 2 MiB on, all FRAME_HELD: the number of the
+ * first; the others follow. FRAME_NONE when there are none, or when that would leave less than 512 above
+ * the high mark: huge mappings are for plenty. Each goes back, or to a guest, by itself.
+ */
+u32 frame_alloc_huge(void) must_check;
+/* First of the 512 frames of the large leaf that could map this one; FRAME_NONE: an extent's ragged end. */
+u32 frame_huge_head(u32 frame);
+/* Is it one of 512 that a large leaf maps? Racy by nature unless the MMU's tables stand still. */
+bool frame_is_huge(u32 frame);
 /*
  * Gives a frame back. It must be on no list and unmapped; whoever had it mapped was flushed
  * and the grace period is over (I7): a guest's frame is taken from an epoch callback only (asserted).

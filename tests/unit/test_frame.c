@@ -201,6 +201,135 @@ static void test_frame_free_scrubs_in_debug_builds(void **state)
 		assert_int_not_equal(bytes[i], 0x77);
 }
 
+/* --- 512 at a time --- */
+
+#define HUGE_BLOCKS 8u
+
+/* Blocks 0 .. 7 of an aligned piece of memory, with a few frames before and behind them. */
+static void start_huge(void)
+{
+	u64 at = align_up(hal_ptr_pfn(host_ram((HUGE_BLOCKS + 3) * TABLE_PAGES)).v,
+	                  (u64)TABLE_PAGES);
+	const struct frame_extent extent[] = {
+	        {pfn(at + TABLE_PAGES - 5), 5 + HUGE_BLOCKS * TABLE_PAGES + 7}};
+
+	frame_exit();
+	assert_true(frame_init(extent, 1));
+}
+
+static void test_frame_huge_is_aligned_contiguous_and_held(void **state)
+{
+	u32 first;
+
+	(void)state;
+	start_huge();
+	first = frame_alloc_huge();
+	assert_int_not_equal(first, FRAME_NONE);
+	assert_int_equal(frame_pfn(first).v % TABLE_PAGES, 0);
+	for (u32 i = 0; i < TABLE_PAGES; i++) {
+		assert_int_equal(frame_pfn(first + i).v, frame_pfn(first).v + i);
+		assert_int_equal(frame_use(a64_load(&frame_at(first + i)->state)), FRAME_HELD);
+		assert_int_equal(frame_huge_head(first + i), first);
+	}
+	assert_int_equal(frame_free_count(), frame_total() - TABLE_PAGES);
+	for (u32 i = 0; i < TABLE_PAGES; i++)
+		frame_free(first + i);
+	assert_int_equal(frame_free_count(), frame_total());
+}
+
+/* Single frames come from where a block is in part already. */
+static void test_frame_singles_leave_whole_blocks_alone(void **state)
+{
+	u32 single[12 + TABLE_PAGES];
+
+	(void)state;
+	start_huge();
+	/* The ragged ends, then one block. */
+	for (unsigned i = 0; i < ARRAY_SIZE(single); i++)
+		single[i] = frame_alloc(FRAME_FOR_FAULT);
+	for (unsigned i = 0; i < 12; i++)
+		assert_int_equal(frame_huge_head(single[i]), FRAME_NONE);
+	for (unsigned i = 12; i < ARRAY_SIZE(single); i++)
+		assert_int_equal(frame_huge_head(single[i]), frame_huge_head(single[12]));
+	/* A few go back and are handed out again. */
+	for (unsigned i = 100; i < 110; i++)
+		frame_free(single[i]);
+	for (unsigned i = 100; i < 110; i++) {
+		single[i] = frame_alloc(FRAME_FOR_FAULT);
+		assert_int_equal(frame_huge_head(single[i]), frame_huge_head(single[12]));
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(single); i++)
+		frame_free(single[i]);
+	assert_int_equal(frame_free_count(), frame_total());
+}
+
+static void test_frame_huge_is_for_plenty(void **state)
+{
+	u32 first[HUGE_BLOCKS];
+	unsigned n = 0;
+
+	(void)state;
+	start_huge();
+	while ((first[n] = frame_alloc_huge()) != FRAME_NONE)
+		n++;
+	/* What is left is more than the high mark, and no more than another block above it. */
+	assert_true(n > 2 && n < HUGE_BLOCKS);
+	assert_true(frame_free_count() >= frame_marks.high + TABLE_PAGES);
+	assert_true(frame_free_count() < frame_marks.high + 2 * TABLE_PAGES);
+	while (n--)
+		for (u32 i = 0; i < TABLE_PAGES; i++)
+			frame_free(first[n] + i);
+}
+
+/* One frame in use, anywhere, and its block is nobody's 2 MiB. */
+static void test_frame_huge_needs_all_512(void **state)
+{
+	static u32 single[(HUGE_BLOCKS + 1) * TABLE_PAGES];
+	u32 kept[HUGE_BLOCKS], first;
+	unsigned n = 0, blocks = 0;
+
+	(void)state;
+	start_huge();
+	while ((single[n] = frame_alloc(FRAME_FOR_POOL)) != FRAME_NONE)
+		n++;
+	assert_int_equal(frame_alloc_huge(), FRAME_NONE);
+	/* All but the 77th of each block go back. */
+	while (n--) {
+		if (frame_pfn(single[n]).v % TABLE_PAGES == 77)
+			kept[blocks++] = single[n];
+		else
+			frame_free(single[n]);
+	}
+	assert_int_equal(blocks, HUGE_BLOCKS);
+	assert_int_equal(frame_alloc_huge(), FRAME_NONE);
+	frame_free(kept[3]);
+	first = frame_alloc_huge();
+	assert_int_equal(first, frame_huge_head(kept[3]));
+	assert_int_equal(frame_alloc_huge(), FRAME_NONE);
+	for (u32 i = 0; i < TABLE_PAGES; i++)
+		frame_free(first + i);
+	for (unsigned i = 0; i < HUGE_BLOCKS; i++)
+		if (i != 3)
+			frame_free(kept[i]);
+}
+
+static void test_frame_huge_is_said_by_the_head(void **state)
+{
+	u32 first;
+
+	(void)state;
+	start_huge();
+	first = frame_alloc_huge();
+	assert_false(frame_is_huge(first + 300));
+	frame_state_change(first, 0, FRAME_HUGE);
+	assert_true(frame_is_huge(first) && frame_is_huge(first + 511));
+	assert_false(frame_is_huge(first + 512) || frame_is_huge(first - 1) || frame_is_huge(0));
+	assert_true(host_panics(free_it, &first)); /* it is still mapped so */
+	frame_state_change(first, FRAME_HUGE, 0);
+	for (u32 i = 0; i < TABLE_PAGES; i++)
+		frame_free(first + i);
+}
+
 static void test_frame_init_says_when_memory_is_short(void **state)
 {
 	const struct frame_extent extent = {pfn(1), 1000};
@@ -208,8 +337,13 @@ static void test_frame_init_says_when_memory_is_short(void **state)
 
 	(void)state;
 	frame_exit();
-	host_pages_limit(0);
-	assert_false(frame_init(&extent, 1));
+	for (u64 limit = 0; limit < 2; limit++) {
+		u64 used = hal_pages_used();
+
+		host_pages_limit(limit);
+		assert_false(frame_init(&extent, 1));
+		assert_int_equal(hal_pages_used(), used);
+	}
 	host_pages_limit(HOST_NO_LIMIT);
 	assert_false(frame_init(&nothing, 1));
 	assert_false(frame_init(&extent, 0));
@@ -231,6 +365,11 @@ int main(void)
 	        T(test_frame_free_of_a_guests_frame_is_a_bug),
 	        T(test_frame_free_twice_is_a_bug),
 	        T(test_frame_free_scrubs_in_debug_builds),
+	        T(test_frame_huge_is_aligned_contiguous_and_held),
+	        T(test_frame_singles_leave_whole_blocks_alone),
+	        T(test_frame_huge_is_for_plenty),
+	        T(test_frame_huge_needs_all_512),
+	        T(test_frame_huge_is_said_by_the_head),
 	        T(test_frame_init_says_when_memory_is_short),
 	};
 
