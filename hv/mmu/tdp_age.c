@@ -95,18 +95,28 @@ static void age_piece(struct age_walk *w, a64 *entry, unsigned bit, unsigned n)
 		age_young(w, entry, young);
 }
 
+/* The young of the lines in which any of up to 64 entries is asked for; `all`, known here, are. */
+static inline u64 lines_young(struct age_walk *w, const a64 *entry, u64 asked, bool all)
+{
+	u64 young = 0;
+
+	for (unsigned i = 0; i < 64; i += LINE_ENTRIES) {
+		if (!all && !(asked >> i & (BIT(LINE_ENTRIES) - 1)))
+			continue;
+		young |= line_young(w, &entry[i], LINE_ENTRIES) << i;
+		w->visited += all ? 0 : LINE_ENTRIES;
+	}
+	w->visited += all ? 64 : 0;
+	return young & asked;
+}
+
 /* Eight lines, whose bits are a whole word: the rule, when tables are walked. */
 static void age_word(struct age_walk *w, a64 *entry, u64 *word)
 {
-	u64 asked = *word, young = 0;
+	u64 asked = *word, young;
 
-	for (unsigned i = 0; i < 64; i += LINE_ENTRIES) {
-		if (!(asked >> i & (BIT(LINE_ENTRIES) - 1)))
-			continue;
-		young |= line_young(w, &entry[i], LINE_ENTRIES) << i;
-		w->visited += LINE_ENTRIES;
-	}
-	young &= asked;
+	young = likely(asked == ~0ull) ? lines_young(w, entry, ~0ull, true)
+	                               : lines_young(w, entry, asked, false);
 	*word = young;
 	w->young |= young != 0;
 	age_young(w, entry, young);
