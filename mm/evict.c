@@ -25,6 +25,7 @@
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
 #include "mm/notifier.h"
+#include "mm/policy.h"
 #include "mm/refault.h"
 #include "mm/space.h"
 #include "mm/store.h"
@@ -247,7 +248,30 @@ static void evict_chunk(struct batch *b)
 	}
 }
 
-struct evict_result evict_space(struct space *s, u64 target)
+/* What gen_isolate() did besides. */
+static void count_isolated(struct batch *b)
+{
+	const struct gen_chunk *chunk = &b->chunk;
+	struct space_stats *stats = &b->space->stats;
+
+	b->result->scanned += chunk->scanned;
+	b->result->sorted += chunk->sorted;
+	b->result->protected_ += chunk->protected_;
+	b->result->rotated += chunk->rotated;
+	a64_count(&stats->scanned_total, chunk->scanned);
+	a64_count(&stats->sorted_total, chunk->sorted);
+	a64_count(&stats->protected_total, chunk->protected_);
+	a64_count(&stats->rotated_total, chunk->rotated);
+}
+
+static unsigned swappiness_of(struct evict_request request)
+{
+	if (request.swappiness == EVICT_SWAPPINESS_POLICY)
+		return a32_load(&policy.swappiness);
+	return (unsigned)request.swappiness;
+}
+
+struct evict_result evict_space(struct space *s, struct evict_request request)
 {
 	struct evict_result result = {.scanned = 0};
 	struct batch b = {.space = s, .result = &result};
@@ -256,10 +280,9 @@ struct evict_result evict_space(struct space *s, u64 target)
 
 	DEBUG_ASSERT(!epoch_active());
 	a32_fetch_add(&at_work, 1);
-	while (result.freed < target && result.scanned < budget && !a32_load(&s->dying)) {
-		gen_isolate(&s->lru, &b.chunk);
-		result.scanned += b.chunk.scanned;
-		result.sorted += b.chunk.sorted;
+	while (result.freed < request.target && result.scanned < budget && !a32_load(&s->dying)) {
+		gen_isolate(&s->lru, swappiness_of(request), request.last_seq, &b.chunk);
+		count_isolated(&b);
 		if (b.chunk.n)
 			evict_chunk(&b);
 		epoch_poll();

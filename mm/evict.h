@@ -5,20 +5,36 @@
 
 struct space;
 
+/* What is wanted; evict_any() is the usual. */
+struct evict_request {
+	u64 target;     /* frames to free */
+	int swappiness; /* 0 .. POLICY_SWAPPINESS_MAX; EVICT_SWAPPINESS_POLICY: policy.swappiness */
+	u64 last_seq;   /* only from generations up to this one; EVICT_ANY_SEQ: no matter */
+};
+#define EVICT_SWAPPINESS_POLICY (-1)
+#define EVICT_ANY_SEQ           (~0ull)
+
+static inline struct evict_request evict_any(u64 target)
+{
+	return (struct evict_request){target, EVICT_SWAPPINESS_POLICY, EVICT_ANY_SEQ};
+}
+
 struct evict_result {
 	u64 scanned;     /* frames looked at */
 	u64 sorted;      /* promoted meanwhile: put where they belong */
+	u64 protected_;  /* of a tier that comes back too often: next generation */
+	u64 rotated;     /* pinned, or declined by a store before: next generation */
 	u64 rejected;    /* found young by the accurate question */
 	u64 freed;       /* frames that went back to the allocator */
 	u64 store_full;  /* not packed: no room or incompressible */
 	bool need_aging; /* only the two youngest generations are left */
 };
 /*
- * Tries to free `target` frames of a space in chunks of GEN_BATCH. Order of each chunk: isolate >
+ * Tries to free frames of a space in chunks of GEN_BATCH. Order of each chunk: isolate >
  * ask (accurate) > invalidate_begin > zap by exchange > resident->evicting > invalidate_end > shoot
  * down > store > evicting->away (fails if rescued) > free after the epoch. No lock held, not in an
  * epoch section; the caller pinned the space with space_get().
  */
-struct evict_result evict_space(struct space *s, u64 target);
+struct evict_result evict_space(struct space *s, struct evict_request request);
 /* Does any CPU have frames in its hands right now? */
 bool evict_active(void);

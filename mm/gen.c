@@ -16,6 +16,7 @@
 #include "mm/gen.h"
 
 #include "arch/hal.h"
+#include "mm/policy.h"
 #include "mm/refault.h"
 
 /* Of so many meetings of the evictor with unpackable pages, one makes it try again. */
@@ -94,16 +95,6 @@ static void advance_min_locked(struct lruvec *l, enum gen_type type)
 	l->min_seq[type]++;
 }
 
-/* The type to evict from: the only one that can be, or the one whose feedback says so. */
-static enum gen_type choose_type_locked(const struct lruvec *l)
-{
-	if (!evictable_locked(l, GEN_DIRTY))
-		return GEN_CLEAN;
-	if (!evictable_locked(l, GEN_CLEAN))
-		return GEN_DIRTY;
-	return refault_choose_type_locked(l);
-}
-
 /* The list that a listed frame hangs on, by its ends; any list will do for one in the middle. */
 static struct frame_list *list_of_locked(struct lruvec *l, u32 frame)
 {
@@ -141,10 +132,10 @@ static u64 entry_seq_locked(const struct lruvec *l, enum gen_entry how, u64 stat
 	return max_of(seq, l->min_seq[state_type(state)]);
 }
 
-/* One more touch, where one counts for little and two for much. */
+/* One more touch, where one counts for little and two for much; unless policy says that one is enough. */
 static u64 state_touched(u64 state)
 {
-	if (state & (FRAME_REFERENCED | FRAME_WORKINGSET))
+	if (state & (FRAME_REFERENCED | FRAME_WORKINGSET) || !a32_load(&policy.two_touch))
 		return (state & ~(FRAME_REFERENCED | FRAME_REFS)) | FRAME_WORKINGSET;
 	return state | FRAME_REFERENCED;
 }
@@ -281,30 +272,45 @@ void gen_trim_locked(struct lruvec *l, enum gen_type type)
 		advance_min_locked(l, type);
 }
 
+/* Why a frame of the oldest generation goes to the next one. */
+enum move {
+	MOVE_ROTATE,  /* cannot be evicted now: at the young end */
+	MOVE_PROTECT, /* its tier comes back too often: the same */
+	MOVE_MERGE, /* the window moves on: at the old end, where it stays colder than what is there */
+};
+
 /*
- * Takes a frame of the generation `seq` to the next one; a frame that was promoted meanwhile goes to its
- * own. `to_tail`: it stays colder than what is there (else it counts as younger).
+ * Takes a frame of the generation `seq` to the next one; false if it was promoted meanwhile, then it goes to
+ * the list of its own.
+ *
+ * Protection is bought with software accesses: they are spent here, or what was accessed a lot once would be
+ * protected for ever. The workingset flag stays. A generation that is merged was not up for eviction: its
+ * frames keep what they have.
  */
-static void move_on_locked(struct lruvec *l, u32 frame, enum gen_type type, u64 seq, bool to_tail)
+static bool move_on_locked(struct lruvec *l, u32 frame, enum gen_type type, u64 seq, enum move how)
 {
+	u64 spent = how == MOVE_PROTECT ? FRAME_REFS | FRAME_REFERENCED : 0;
 	struct frame *f = frame_at(frame);
 	unsigned from = gen_index(seq), to = gen_index(seq + 1);
 	u64 state = a64_load(&f->state);
 	bool moved = false;
 
 	while (state_index(state) == from && !moved)
-		moved = a64_cas(&f->state, &state, state_regen(state, to + 1));
+		moved = a64_cas(&f->state, &state, state_regen(state & ~spent, to + 1));
 	frame_list_remove(&l->list[from][type], frame);
 	if (!moved) {
 		frame_list_push_head(&l->list[state_index(state)][type], frame);
-		return;
+		return false;
 	}
+	if (how == MOVE_PROTECT)
+		l->protected_[type][refault_tier(state)]++;
 	size_add(l, from, type, -1);
 	size_add(l, to, type, 1);
-	if (to_tail)
+	if (how == MOVE_MERGE)
 		frame_list_push_tail(&l->list[to][type], frame);
 	else
 		frame_list_push_head(&l->list[to][type], frame);
+	return true;
 }
 
 /* Makes room for one more generation of a type; false when the budget ran out before. */
@@ -319,7 +325,7 @@ static bool make_room_locked(struct lruvec *l, enum gen_type type, unsigned *bud
 	for (; list->head != FRAME_NONE; (*budget)--) {
 		if (!*budget)
 			return false;
-		move_on_locked(l, list->head, type, min, true);
+		(void)move_on_locked(l, list->head, type, min, MOVE_MERGE);
 	}
 	advance_min_locked(l, type);
 	return true;
@@ -359,62 +365,75 @@ static bool unpackable_rests_locked(struct lruvec *l, u64 state)
 	return state & FRAME_UNPACKABLE && ++l->unpackable_met % UNPACKABLE_RETRY;
 }
 
-static void isolate_one_locked(struct lruvec *l, u32 frame, enum gen_type type, u64 seq,
+/* May a frame in this state not be evicted now, and what becomes of it? */
+static bool stays_locked(struct lruvec *l, u64 state, unsigned tier_limit, enum move *how)
+{
+	if (state & FRAME_PINS || unpackable_rests_locked(l, state)) {
+		*how = MOVE_ROTATE;
+		return true;
+	}
+	*how = MOVE_PROTECT;
+	return refault_tier(state) > tier_limit;
+}
+
+static void isolate_one_locked(struct lruvec *l, u32 frame, unsigned tier_limit,
                                struct gen_chunk *out)
 {
 	struct frame *f = frame_at(frame);
-	unsigned index = gen_index(seq);
+	unsigned index = gen_index(out->seq);
 	u64 state = a64_load(&f->state);
+	enum move how = MOVE_ROTATE;
 
 	do {
-		if (state_index(state) != index) {
-			out->sorted++;
-			move_on_locked(l, frame, type, seq, false);
-			return;
-		}
-		if (state & FRAME_PINS || unpackable_rests_locked(l, state)) {
-			move_on_locked(l, frame, type, seq, false);
+		if (state_index(state) != index || stays_locked(l, state, tier_limit, &how)) {
+			bool moved = move_on_locked(l, frame, out->type, out->seq, how);
+
+			out->sorted += !moved;
+			out->protected_ += moved && how == MOVE_PROTECT;
+			out->rotated += moved && how == MOVE_ROTATE;
 			return;
 		}
 		/* ord L1: who pinned it and let go has used it before (ord FR2); no pin from here on (ord FR1) */
 	} while (!a64_cas(&f->state, &state, state_regen(state, 0) | FRAME_ISOLATED));
-	frame_list_remove(&l->list[index][type], frame);
-	size_add(l, index, type, -1);
+	frame_list_remove(&l->list[index][out->type], frame);
+	size_add(l, index, out->type, -1);
 	out->frame[out->n++] = frame;
 }
 
-static void isolate_type_locked(struct lruvec *l, enum gen_type type, struct gen_chunk *out)
+static void isolate_type_locked(struct lruvec *l, enum gen_type type, u64 last_seq,
+                                struct gen_chunk *out)
 {
 	u64 seq = l->min_seq[type];
 	struct frame_list *list = &l->list[gen_index(seq)][type];
+	unsigned tier_limit = refault_tier_limit_locked(l, type);
 
 	out->type = type;
 	out->seq = seq;
-	if (!evictable_locked(l, type))
+	if (!evictable_locked(l, type) || seq > last_seq)
 		return;
 	for (; list->tail != FRAME_NONE && out->n < GEN_BATCH && out->scanned < GEN_MAX_BATCH;
 	     out->scanned++)
-		isolate_one_locked(l, list->tail, type, seq, out);
+		isolate_one_locked(l, list->tail, tier_limit, out);
 }
 
-void gen_isolate(struct lruvec *l, struct gen_chunk *out)
+void gen_isolate(struct lruvec *l, unsigned swappiness, u64 last_seq, struct gen_chunk *out)
 {
 	enum gen_type type;
 
 	out->n = 0;
-	out->scanned = 0;
-	out->sorted = 0;
+	out->scanned = out->sorted = out->protected_ = out->rotated = 0;
 	spin_lock(&l->lock);
 	gen_trim_locked(l, GEN_CLEAN);
 	gen_trim_locked(l, GEN_DIRTY);
-	type = choose_type_locked(l);
-	isolate_type_locked(l, type, out);
+	type = refault_choose_type_locked(l, swappiness);
+	isolate_type_locked(l, type, last_seq, out);
 	/* Only when there was nothing at all: falling back earlier would undo the choice. */
-	if (!out->scanned)
-		isolate_type_locked(l, type == GEN_CLEAN ? GEN_DIRTY : GEN_CLEAN, out);
+	if (!out->scanned && swappiness)
+		isolate_type_locked(l, type == GEN_CLEAN ? GEN_DIRTY : GEN_CLEAN, last_seq, out);
 	gen_trim_locked(l, GEN_CLEAN);
 	gen_trim_locked(l, GEN_DIRTY);
-	out->need_aging = !evictable_locked(l, GEN_CLEAN) && !evictable_locked(l, GEN_DIRTY);
+	out->need_aging = !evictable_locked(l, GEN_CLEAN) &&
+	                  !(swappiness && evictable_locked(l, GEN_DIRTY));
 	spin_unlock(&l->lock);
 }
 

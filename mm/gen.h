@@ -90,17 +90,21 @@ void gen_trim_locked(struct lruvec *l, enum gen_type type);
 struct gen_chunk {
 	u32 frame[GEN_BATCH];
 	unsigned n;
-	u64 scanned; /* looked at, whatever became of it */
-	u64 sorted;  /* promoted since they were listed: moved to the list they belong on */
-	u64 seq;     /* generation they come from, and its type */
+	u64 scanned;    /* looked at, whatever became of it */
+	u64 sorted;     /* promoted since they were listed: moved to the list they belong on */
+	u64 protected_; /* of a tier above the limit: moved to the next generation */
+	u64 rotated;    /* pinned, or resting because a store declined it: the same */
+	u64 seq;        /* generation they come from, and its type */
 	enum gen_type type;
-	bool need_aging; /* neither type has more than the two youngest generations */
+	bool need_aging; /* no type that may be evicted has more than the two youngest generations */
 };
 /*
- * Takes up to GEN_BATCH frames from the eviction end of the oldest generation. Pinned ones go to the
- * next generation. Takes the lruvec lock, moves at most GEN_MAX_BATCH frames.
+ * Takes up to GEN_BATCH frames from the eviction end of the oldest generation of one type. Which one, says
+ * the controller (mm/refault.h), biased by `swappiness` 0 .. POLICY_SWAPPINESS_MAX: 0 takes clean frames
+ * only, POLICY_SWAPPINESS_MAX dirty ones as long as there are any. Generations younger than `last_seq` are
+ * left alone. Takes the lruvec lock, moves at most GEN_MAX_BATCH frames.
  */
-void gen_isolate(struct lruvec *l, struct gen_chunk *out);
+void gen_isolate(struct lruvec *l, unsigned swappiness, u64 last_seq, struct gen_chunk *out);
 
 struct gen_view {
 	u64 seq;

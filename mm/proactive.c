@@ -23,17 +23,11 @@ enum proactive_result proactive_age(struct space *s, u64 max_gen, u32 swappiness
 }
 
 /* One chunk of at most GEN_BATCH frames from generations <= newest. */
-static struct evict_result evict_chunk(struct space *s, u64 newest, u64 left)
+static struct evict_result evict_chunk(struct space *s, u64 newest, u32 swappiness)
 {
-	struct evict_result none = {.need_aging = true};
-	u64 oldest;
+	const struct evict_request request = {1, (int)swappiness, newest};
 
-	spin_lock(&s->lru.lock);
-	oldest = min_of(s->lru.min_seq[GEN_CLEAN], s->lru.min_seq[GEN_DIRTY]);
-	spin_unlock(&s->lru.lock);
-	if (oldest > newest)
-		return none;
-	return evict_space(s, min_of(left, 1ull));
+	return evict_space(s, request);
 }
 
 enum proactive_result proactive_evict(struct space *s, u64 min_gen, u32 swappiness, u64 nr,
@@ -47,7 +41,7 @@ enum proactive_result proactive_evict(struct space *s, u64 min_gen, u32 swappine
 	if (swappiness > POLICY_SWAPPINESS_MAX || min_gen > a64_load(&s->lru.max_seq) - GEN_MIN)
 		return PROACTIVE_INVALID;
 	while (*freed < nr && scanned < budget && r.scanned && !a32_load(&s->dying)) {
-		r = evict_chunk(s, min_gen, nr - *freed);
+		r = evict_chunk(s, min_gen, swappiness);
 		*freed += r.freed;
 		scanned += r.scanned;
 		reclaim_yield();
@@ -56,10 +50,12 @@ enum proactive_result proactive_evict(struct space *s, u64 min_gen, u32 swappine
 }
 
 /* One chunk from a space, after an aging if that is needed. Frames freed. */
-static u64 reclaim_chunk(struct space *s, u64 left)
+static u64 reclaim_chunk(struct space *s, u64 left, u32 swappiness)
 {
+	const struct evict_request request = {min_of(left, (u64)GEN_BATCH), (int)swappiness,
+	                                      EVICT_ANY_SEQ};
 	u64 max_seq = a64_load(&s->lru.max_seq);
-	struct evict_result r = evict_space(s, min_of(left, (u64)GEN_BATCH));
+	struct evict_result r = evict_space(s, request);
 
 	if (!r.freed && r.need_aging)
 		(void)age_space(s, max_seq, false);
@@ -69,7 +65,7 @@ static u64 reclaim_chunk(struct space *s, u64 left)
 }
 
 /* A chunk from every space in turn. */
-static u64 reclaim_round(u64 left)
+static u64 reclaim_round(u64 left, u32 swappiness)
 {
 	u64 freed = 0;
 
@@ -78,7 +74,7 @@ static u64 reclaim_round(u64 left)
 
 		if (!s)
 			continue;
-		freed += reclaim_chunk(s, left - freed);
+		freed += reclaim_chunk(s, left - freed, swappiness);
 		space_put(s);
 	}
 	return freed;
@@ -93,7 +89,8 @@ enum proactive_result proactive_reclaim(struct space *s, u64 bytes, u32 swappine
 	if (swappiness > POLICY_SWAPPINESS_MAX)
 		return PROACTIVE_INVALID;
 	while (*freed < nr && fruitless < FRUITLESS_AGINGS) {
-		u64 got = s ? reclaim_chunk(s, nr - *freed) : reclaim_round(nr - *freed);
+		u64 got = s ? reclaim_chunk(s, nr - *freed, swappiness)
+		            : reclaim_round(nr - *freed, swappiness);
 
 		*freed += got;
 		fruitless = got ? 0 : fruitless + 1;

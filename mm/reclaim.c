@@ -92,19 +92,19 @@ struct progress {
 
 static void shrink_once(struct space *s, u64 target, struct progress *p)
 {
-	struct evict_result r = evict_space(s, target);
+	struct evict_result r = evict_space(s, evict_any(target));
 
 	p->freed += r.freed;
-	p->hope |= r.freed || r.rejected || r.sorted;
+	p->hope |= r.freed || r.rejected || r.sorted || r.protected_;
 }
 
 static void shrink(struct space *s, u64 target, struct progress *p)
 {
 	u64 max_seq = a64_load(&s->lru.max_seq);
-	struct evict_result r = evict_space(s, target);
+	struct evict_result r = evict_space(s, evict_any(target));
 
 	p->freed += r.freed;
-	p->hope |= r.freed || r.rejected || r.sorted;
+	p->hope |= r.freed || r.rejected || r.sorted || r.protected_;
 	if (r.freed >= target || !r.need_aging)
 		return;
 	p->hope |= age_space(s, max_seq, false).promoted != 0;

@@ -1,6 +1,7 @@
 #include "mm/refault.h"
 
 #include "mm/gfnmap.h"
+#include "mm/policy.h"
 
 #define TRUST    64u /* fewer refaults than this prove nothing */
 #define SEQ_MASK (GFN_SEQ >> GFN_SEQ_SHIFT)
@@ -48,26 +49,66 @@ void refault_fold_locked(struct lruvec *l, enum gen_type type)
 	}
 }
 
-static void sum_up(const struct lruvec *l, enum gen_type type, u64 *refaulted, u64 *total)
+/* --- the controller -------------------------------------------------------------------------------- */
+
+/*
+ * Two sides are compared by their rate of refaults, of what was up for eviction in the generation now
+ * evicted and, each weighing half of the next, in those before. Pages that were protected count among them:
+ * a side that is protected has no refaults to show, and would be taken for a good choice for ever.
+ */
+struct side {
+	u64 refaulted, total;
+	u64 gain;
+};
+
+/* Keeps the products of not_worse() inside 64 bits; 2^27 pages a generation are half a tebibyte. */
+#define FIGURE_MAX (1ull << 27)
+
+static void side_add(struct side *side, const struct lruvec *l, enum gen_type type, unsigned tier)
 {
-	*refaulted = 0;
-	*total = 0;
-	for (unsigned tier = 0; tier < GEN_TIERS; tier++) {
-		*refaulted += l->avg_refaulted[type][tier] + a64_load(&l->refaulted[type][tier]);
-		*total += l->avg_total[type][tier] + a64_load(&l->evicted[type][tier]) +
-		          l->protected_[type][tier];
-	}
+	u64 refaulted = l->avg_refaulted[type][tier] + a64_load(&l->refaulted[type][tier]);
+	u64 total = l->avg_total[type][tier] + a64_load(&l->evicted[type][tier]) +
+	            l->protected_[type][tier];
+
+	side->refaulted = min_of(side->refaulted + refaulted, FIGURE_MAX);
+	side->total = min_of(side->total + total, FIGURE_MAX);
 }
 
-enum gen_type refault_choose_type_locked(const struct lruvec *l)
+/* Is evicting `pv` no worse a choice than evicting `sp`? A gain makes its side's refaults count for more. */
+static bool not_worse(const struct side *pv, const struct side *sp)
 {
-	u64 clean_refaulted, clean_total, dirty_refaulted, dirty_total;
+	return pv->refaulted < TRUST || pv->refaulted * (sp->total + TRUST) * sp->gain <=
+	                                        (sp->refaulted + 1) * pv->total * pv->gain;
+}
 
-	sum_up(l, GEN_CLEAN, &clean_refaulted, &clean_total);
-	sum_up(l, GEN_DIRTY, &dirty_refaulted, &dirty_total);
-	if (clean_refaulted < TRUST)
+enum gen_type refault_choose_type_locked(const struct lruvec *l, unsigned swappiness)
+{
+	struct side dirty = {.gain = swappiness};
+	struct side clean = {.gain = POLICY_SWAPPINESS_MAX - swappiness};
+
+	if (swappiness == 0)
 		return GEN_CLEAN;
-	return clean_refaulted * (dirty_total + TRUST) <= (dirty_refaulted + 1) * clean_total
-	               ? GEN_CLEAN
-	               : GEN_DIRTY;
+	if (swappiness >= POLICY_SWAPPINESS_MAX)
+		return GEN_DIRTY;
+	for (unsigned tier = 0; tier < GEN_TIERS; tier++) {
+		side_add(&dirty, l, GEN_DIRTY, tier);
+		side_add(&clean, l, GEN_CLEAN, tier);
+	}
+	return not_worse(&clean, &dirty) ? GEN_CLEAN : GEN_DIRTY;
+}
+
+unsigned refault_tier_limit_locked(const struct lruvec *l, enum gen_type type)
+{
+	struct side first = {.gain = 2};
+	unsigned tier;
+
+	side_add(&first, l, type, 0);
+	for (tier = 1; tier < GEN_TIERS - 1; tier++) {
+		struct side side = {.gain = 3};
+
+		side_add(&side, l, type, tier);
+		if (!not_worse(&side, &first))
+			break;
+	}
+	return tier - 1;
 }

@@ -17,7 +17,14 @@ bool refault_count(struct lruvec *l, u64 word);
 /* Moves the figures of the generation now evicted into the averages. lruvec lock held. */
 void refault_fold_locked(struct lruvec *l, enum gen_type type);
 /*
- * Clean pages are the cheaper ones to evict: clean, unless they come back more often than dirty ones.
- * lruvec lock held.
+ * The type to evict from. Clean pages are the cheaper ones: clean, unless they come back more often than
+ * dirty ones. `swappiness` says how much more: at half of POLICY_SWAPPINESS_MAX both count the same, at less
+ * clean ones may come back more often. lruvec lock held.
  */
-enum gen_type refault_choose_type_locked(const struct lruvec *l);
+enum gen_type refault_choose_type_locked(const struct lruvec *l, unsigned swappiness);
+/*
+ * The highest tier of a type whose pages may be evicted: pages of a tier that comes back noticeably more
+ * often than tier 0 are to be left for a generation. At most GEN_TIERS - 2: the last tier never goes at
+ * once. lruvec lock held.
+ */
+unsigned refault_tier_limit_locked(const struct lruvec *l, enum gen_type type);

@@ -162,7 +162,7 @@ u64 host_vm_evict(struct host_vm *vm, u64 target)
 	u64 freed = 0;
 
 	for (unsigned i = 0; i < 2 * GEN_MAX && freed < target; i++) {
-		freed += evict_space(vm->space, target - freed).freed;
+		freed += evict_space(vm->space, evict_any(target - freed)).freed;
 		age_space(vm->space, a64_load(&vm->space->lru.max_seq), false);
 	}
 	epoch_barrier();

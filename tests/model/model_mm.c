@@ -257,9 +257,10 @@ static void meddle(struct guest *g, u64 page)
 			access_page(chance(80) ? g : &guests[random_below(GUESTS)], at,
 			            (unsigned)random_below(3));
 		else if (chance(60))
-			(void)evict_space(g->fake.space, 1 + random_below(PAGES));
+			(void)evict_space(g->fake.space, evict_any(1 + random_below(PAGES)));
 		else
-			(void)age_space(g->fake.space, a64_load(&g->fake.space->lru.max_seq), false);
+			(void)age_space(g->fake.space, a64_load(&g->fake.space->lru.max_seq),
+			                false);
 	}
 	host_cpu_set(cpu);
 	depth--;
@@ -424,7 +425,7 @@ static void manage(struct guest *g)
 	case 2:
 	case 3:
 	case 4:
-		(void)evict_space(s, 1 + random_below(100));
+		(void)evict_space(s, evict_any(1 + random_below(100)));
 		break;
 	case 5:
 		(void)reclaim_direct(s);

@@ -133,7 +133,7 @@ static void do_pass(void)
 
 static void do_evict(void)
 {
-	evict_space(vm.space, 1 + random_below(32));
+	evict_space(vm.space, evict_any(1 + random_below(32)));
 }
 
 /* Translations may be dropped at will: the gfn map is the authority. */

@@ -176,7 +176,7 @@ static void *run_evictor(void *arg)
 	(void)arg;
 	host_cpu_set(EVICTOR);
 	while (a32_load(&running)) {
-		evict_space(vm.space, 16);
+		evict_space(vm.space, evict_any(16));
 		drop_translation(host_random(&seed) % PAGES);
 		epoch_poll();
 		hal_pause();

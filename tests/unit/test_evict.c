@@ -80,7 +80,7 @@ static void test_evict_frees_what_was_asked_for(void **state)
 	start(false, 1);
 	write_pages(200);
 	fake_make_cold(&guest);
-	r = evict_space(guest.space, 64);
+	r = evict_space(guest.space, evict_any(64));
 	assert_int_equal(r.freed, 64);
 	assert_int_equal(frame_free_count(), FRAMES - 200 + 64);
 	assert_int_equal(a64_load(&guest.space->pooled), 64);
@@ -96,7 +96,7 @@ static void test_evict_needs_a_third_generation(void **state)
 	(void)state;
 	start(false, 1);
 	write_pages(10);
-	r = evict_space(guest.space, 10);
+	r = evict_space(guest.space, evict_any(10));
 	assert_int_equal(r.freed, 0);
 	assert_true(r.need_aging);
 }
@@ -113,7 +113,7 @@ static void test_evict_asks_before_it_takes(void **state)
 	fake_make_cold(&guest);
 	flush_wait(guest.space, flush_request(guest.space));
 	(void)fake_read(&guest, 0, 7, 0);
-	r = evict_space(guest.space, 64);
+	r = evict_space(guest.space, evict_any(64));
 	assert_int_equal(r.freed, 63);
 	assert_int_equal(r.rejected, 1);
 	assert_int_equal(tag_of(7), GFN_RESIDENT);
@@ -133,7 +133,7 @@ static void test_evict_looks_around_a_young_page(void **state)
 	flush_wait(guest.space, flush_request(guest.space));
 	for (u64 page = 0; page < 64; page++)
 		(void)fake_read(&guest, 0, page, 0);
-	(void)evict_space(guest.space, 1);
+	(void)evict_space(guest.space, evict_any(1));
 	for (u64 page = 0; page < 64; page++) {
 		assert_false(a64_load(&guest.mmu[0].entry[page]) & FAKE_A);
 		assert_int_equal(tag_of(page), GFN_RESIDENT);
@@ -152,7 +152,7 @@ static void test_evict_looks_around_for_others(void **state)
 		fake_write(&guest, 0, page, 5, page + 1);
 	flush_wait(guest.space, flush_request(guest.space));
 	(void)fake_read(&guest, 0, 10, 0);
-	(void)evict_space(guest.space, 1);
+	(void)evict_space(guest.space, evict_any(1));
 	for (u64 page = 1; page < 64; page += 2)
 		assert_true(fake_state(&guest, page) & FRAME_WORKINGSET);
 	assert_int_equal(a64_load(&guest.space->stats.promoted_total), 32);
@@ -183,7 +183,7 @@ static void test_evict_hears_of_what_others_harvested(void **state)
 	flush_wait(guest.space, flush_request(guest.space));
 	(void)fake_read(&guest, 0, 40, 0);
 	guest.hook = harvest;
-	r = evict_space(guest.space, 64);
+	r = evict_space(guest.space, evict_any(64));
 	assert_int_equal(r.rejected, 1);
 	assert_int_equal(tag_of(40), GFN_RESIDENT);
 }
@@ -197,7 +197,7 @@ static void test_evict_zero_pages_need_no_store(void **state)
 	for (u64 page = 0; page < 64; page++)
 		assert_int_equal(fake_read(&guest, 0, page, 0), 0);
 	fake_make_cold(&guest);
-	r = evict_space(guest.space, 64);
+	r = evict_space(guest.space, evict_any(64));
 	assert_int_equal(r.freed, 64);
 	assert_int_equal(fake_store.puts, 0);
 	assert_int_equal(a64_load(&guest.space->zero), 64);
@@ -211,10 +211,10 @@ static void test_evict_reuses_a_valid_copy(void **state)
 	start(false, 1);
 	write_pages(64);
 	fake_make_cold(&guest);
-	assert_int_equal(evict_space(guest.space, 64).freed, 64);
+	assert_int_equal(evict_space(guest.space, evict_any(64)).freed, 64);
 	assert_pages(64);
 	fake_make_cold(&guest);
-	assert_int_equal(evict_space(guest.space, 64).freed, 64);
+	assert_int_equal(evict_space(guest.space, evict_any(64)).freed, 64);
 	assert_int_equal(fake_store.puts, 64);
 	assert_int_equal(a64_load(&guest.space->stats.clean_evictions_total), 64);
 	assert_pages(64);
@@ -227,12 +227,12 @@ static void test_evict_dirty_found_by_the_zap_is_stored(void **state)
 	start(false, 1);
 	write_pages(64);
 	fake_make_cold(&guest);
-	assert_int_equal(evict_space(guest.space, 64).freed, 64);
+	assert_int_equal(evict_space(guest.space, evict_any(64)).freed, 64);
 	assert_pages(64); /* comes back clean, mapped writable */
 	fake_write(&guest, 0, 9, 6, 99);
 	assert_false(fake_state(&guest, 9) & FRAME_DIRTY);
 	fake_make_cold(&guest);
-	assert_int_equal(evict_space(guest.space, 64).freed, 64);
+	assert_int_equal(evict_space(guest.space, evict_any(64)).freed, 64);
 	assert_int_equal(fake_store.puts, 65);
 	assert_int_equal(fake_store.objects, 64); /* the old copy is gone */
 	assert_int_equal(fake_read(&guest, 0, 9, 6), 99);
@@ -304,7 +304,7 @@ static void test_evict_lost_rescue(void **state)
 	fake_make_cold(&guest);
 	target_page = 20;
 	fake_store.on_put = write_while_storing;
-	r = evict_space(guest.space, 64);
+	r = evict_space(guest.space, evict_any(64));
 	assert_int_equal(r.freed, 63);
 	assert_int_equal(tag_of(20), GFN_RESIDENT);
 	assert_int_equal(fake_store.objects, 63);
@@ -325,17 +325,17 @@ static void test_evict_rescue_keeps_the_dirty_of_the_zap(void **state)
 	start(false, 1);
 	write_pages(64);
 	fake_make_cold(&guest);
-	assert_int_equal(evict_space(guest.space, 64).freed, 64);
+	assert_int_equal(evict_space(guest.space, evict_any(64)).freed, 64);
 	assert_pages(64);
 	fake_write(&guest, 0, 20, 6, 777); /* clean type, Dirty bit in the entry */
 	fake_make_cold(&guest);
 	target_page = 20;
 	fake_store.on_put = read_while_storing;
-	assert_int_equal(evict_space(guest.space, 64).freed, 63);
+	assert_int_equal(evict_space(guest.space, evict_any(64)).freed, 63);
 	assert_int_equal(seen_value, 21);
 	fake_store.on_put = NULL;
 	fake_make_cold(&guest);
-	assert_int_equal(evict_space(guest.space, 64).freed, 1);
+	assert_int_equal(evict_space(guest.space, evict_any(64)).freed, 1);
 	assert_int_equal(fake_read(&guest, 0, 20, 6), 777);
 }
 
@@ -359,7 +359,7 @@ static void test_evict_page_written_through_a_stale_tlb_entry(void **state)
 		fake_make_cold(&guest);
 		target_page = 33;
 		guest.hook = stale_write;
-		assert_int_equal(evict_space(guest.space, 64).freed, 64);
+		assert_int_equal(evict_space(guest.space, evict_any(64)).freed, 64);
 		guest.hook = NULL;
 		assert_int_equal(fake_read(&guest, 0, 33, 6), 31337);
 		assert_pages(64);
@@ -380,7 +380,7 @@ static void evict_under_fault(struct fake_guest *g, enum fake_seam seam, gfn_t a
 	host_cpu_set(1);
 	for (u64 i = 0; i < 2; i++)
 		(void)gen_advance(&g->space->lru, a64_load(&g->space->lru.max_seq));
-	assert_int_equal(evict_space(g->space, 1).freed, 1);
+	assert_int_equal(evict_space(g->space, evict_any(1)).freed, 1);
 	host_cpu_set(0);
 }
 
@@ -412,7 +412,7 @@ static void test_evict_busy_raced(void **state)
 	epoch_exit();
 	word = a64_load(where);
 	assert_true(gfnmap_busy_try(where, &word));
-	r = evict_space(guest.space, 64);
+	r = evict_space(guest.space, evict_any(64));
 	assert_int_equal(r.freed, 63);
 	assert_int_equal(a64_load(where), word | GFN_BUSY);
 	assert_true(fake_state(&guest, 11) & FRAME_GEN);
@@ -430,11 +430,11 @@ static void test_evict_pinned_page_stays(void **state)
 	frame = gfn_word_frame(fake_word(&guest, 12));
 	assert_true(frame_pin_try(frame));
 	fake_make_cold(&guest);
-	(void)evict_space(guest.space, 64);
+	(void)evict_space(guest.space, evict_any(64));
 	assert_int_equal(tag_of(12), GFN_RESIDENT);
 	frame_unpin(frame);
 	fake_make_cold(&guest);
-	assert_int_equal(evict_space(guest.space, 64).freed, 1);
+	assert_int_equal(evict_space(guest.space, evict_any(64)).freed, 1);
 }
 
 /* --- the store declines ---------------------------------------------------------------------------- */
@@ -448,7 +448,7 @@ static void test_evict_store_full_keeps_the_pages(void **state)
 	write_pages(64);
 	fake_make_cold(&guest);
 	fake_store.capacity = 20;
-	r = evict_space(guest.space, 64);
+	r = evict_space(guest.space, evict_any(64));
 	assert_int_equal(r.freed, 20);
 	assert_int_equal(r.store_full, 44);
 	assert_int_equal(a64_load(&guest.space->resident), 44);
@@ -473,12 +473,12 @@ static void test_evict_incompressible_is_not_tried_again(void **state)
 	tries = 0;
 	fake_store.on_put = count_try;
 	fake_store.put = STORE_INCOMPRESSIBLE;
-	assert_int_equal(evict_space(guest.space, 10).store_full, 10);
+	assert_int_equal(evict_space(guest.space, evict_any(10)).store_full, 10);
 	assert_int_equal(tries, 10);
 	assert_pages(10); /* reading changes nothing */
 	/* Most of them rest: not even their translations are taken. The store is asked for none. */
 	fake_make_cold(&guest);
-	assert_in_range(evict_space(guest.space, 10).store_full, 0, 5);
+	assert_in_range(evict_space(guest.space, evict_any(10)).store_full, 0, 5);
 	assert_in_range(a64_load(&guest.mmu[0].mapped), 5, 10);
 	assert_int_equal(tries, 10);
 	assert_int_equal(frame_packable_count(), 0);
@@ -487,7 +487,7 @@ static void test_evict_incompressible_is_not_tried_again(void **state)
 	fake_write(&guest, 0, 4, 6, 1);
 	for (unsigned i = 0; i < 64 && tag_of(4) != GFN_POOLED; i++) {
 		fake_make_cold(&guest);
-		(void)evict_space(guest.space, 10);
+		(void)evict_space(guest.space, evict_any(10));
 	}
 	assert_int_equal(tries, 11);
 	assert_int_equal(tag_of(4), GFN_POOLED);
@@ -504,7 +504,7 @@ static void test_evict_takes_the_translations_of_every_mmu(void **state)
 		assert_int_equal(fake_read(&guest, 1, page, 5), page + 1);
 	}
 	fake_make_cold(&guest);
-	assert_int_equal(evict_space(guest.space, 64).freed, 64);
+	assert_int_equal(evict_space(guest.space, evict_any(64)).freed, 64);
 	assert_int_equal(a64_load(&guest.mmu[0].mapped), 0);
 	assert_int_equal(a64_load(&guest.mmu[1].mapped), 0);
 	fake_write(&guest, 1, 8, 5, 88);
@@ -520,7 +520,7 @@ static void test_evict_one_flush_per_chunk(void **state)
 	write_pages(3 * GEN_BATCH);
 	fake_make_cold(&guest);
 	before = a64_load(&guest.space->flush.wanted);
-	assert_int_equal(evict_space(guest.space, 3 * GEN_BATCH).freed, 3 * GEN_BATCH);
+	assert_int_equal(evict_space(guest.space, evict_any(3 * GEN_BATCH)).freed, 3 * GEN_BATCH);
 	assert_int_equal(a64_load(&guest.space->flush.wanted) - before, 3);
 	assert_int_equal(a64_load(&guest.space->inv.seq), 3);
 }
@@ -532,7 +532,7 @@ static void test_evict_leaves_a_dying_space_alone(void **state)
 	write_pages(64);
 	fake_make_cold(&guest);
 	a32_store(&guest.space->dying, 1);
-	assert_int_equal(evict_space(guest.space, 64).freed, 0);
+	assert_int_equal(evict_space(guest.space, evict_any(64)).freed, 0);
 }
 
 /* I6 and the shadow: what an away word says of how the page was. */
@@ -548,7 +548,7 @@ static void test_evict_leaves_the_refault_shadow(void **state)
 	gen_trim_locked(&guest.space->lru, GEN_DIRTY);
 	seq = guest.space->lru.min_seq[GEN_DIRTY];
 	spin_unlock(&guest.space->lru.lock);
-	assert_int_equal(evict_space(guest.space, 1).freed, 1);
+	assert_int_equal(evict_space(guest.space, evict_any(1)).freed, 1);
 	word = fake_word(&guest, 0);
 	assert_int_equal((word & GFN_SEQ) >> GFN_SEQ_SHIFT, seq);
 	assert_false(word & GFN_CLEAN);

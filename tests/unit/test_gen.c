@@ -7,8 +7,10 @@
 #include <cmocka.h>
 
 #include "mm/epoch.h"
+#include "mm/evict.h"
 #include "mm/frame.h"
 #include "mm/gen.h"
+#include "mm/policy.h"
 #include "tests/host/hal.h"
 
 #define FRAMES 12000u
@@ -85,6 +87,11 @@ static bool promote(u32 frame)
 static void advance(void)
 {
 	assert_true(gen_advance(&l, max_seq()));
+}
+
+static void isolate(struct gen_chunk *chunk)
+{
+	gen_isolate(&l, POLICY_SWAPPINESS_MAX / 2, EVICT_ANY_SEQ, chunk);
 }
 
 /* Sizes by the lists' state words agree with the counters. */
@@ -236,7 +243,7 @@ static void test_gen_fifth_generation_empties_the_first(void **state)
 	assert_int_equal(l.min_seq[GEN_DIRTY], 2);
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(seq_of(old[i]), 2);
-	gen_isolate(&l, &chunk);
+	isolate(&chunk);
 	assert_int_equal(chunk.n, 4);
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(chunk.frame[i], old[i]);
@@ -303,12 +310,12 @@ static void test_gen_isolate_leaves_the_two_youngest(void **state)
 	(void)state;
 	(void)frame_listed(true, GEN_ENTER_FRESH);
 	(void)frame_listed(true, GEN_ENTER_REFAULT_HOT);
-	gen_isolate(&l, &chunk);
+	isolate(&chunk);
 	assert_int_equal(chunk.n, 0);
 	assert_true(chunk.need_aging);
 	assert_int_equal(l.min_seq[GEN_DIRTY], 2);
 	advance();
-	gen_isolate(&l, &chunk);
+	isolate(&chunk);
 	assert_int_equal(chunk.n, 1);
 }
 
@@ -318,7 +325,7 @@ static void test_gen_isolated_frame_is_in_nobodys_way(void **state)
 	u32 frame = frame_listed(true, GEN_ENTER_REFAULT);
 
 	(void)state;
-	gen_isolate(&l, &chunk);
+	isolate(&chunk);
 	assert_int_equal(chunk.n, 1);
 	assert_int_equal(chunk.seq, 1);
 	assert_int_equal(chunk.type, GEN_DIRTY);
@@ -343,7 +350,7 @@ static void test_gen_isolate_sorts_the_promoted(void **state)
 
 	(void)state;
 	assert_true(promote(hot));
-	gen_isolate(&l, &chunk);
+	isolate(&chunk);
 	assert_int_equal(chunk.n, 1);
 	assert_int_equal(chunk.frame[0], cold);
 	assert_int_equal(chunk.scanned, 2);
@@ -361,7 +368,7 @@ static void test_gen_isolate_passes_over_pinned_frames(void **state)
 
 	(void)state;
 	assert_true(frame_pin_try(pinned));
-	gen_isolate(&l, &chunk);
+	isolate(&chunk);
 	assert_int_equal(chunk.n, 1);
 	assert_int_equal(chunk.frame[0], other);
 	assert_int_equal(seq_of(pinned), 2);
@@ -377,10 +384,10 @@ static void test_gen_isolate_takes_a_batch_at_most(void **state)
 	(void)state;
 	for (unsigned i = 0; i < GEN_BATCH + 10; i++)
 		(void)frame_listed(true, GEN_ENTER_REFAULT);
-	gen_isolate(&l, &chunk);
+	isolate(&chunk);
 	assert_int_equal(chunk.n, GEN_BATCH);
 	assert_false(chunk.need_aging);
-	gen_isolate(&l, &chunk);
+	isolate(&chunk);
 	assert_int_equal(chunk.n, 10);
 	assert_true(chunk.need_aging);
 }
@@ -391,7 +398,7 @@ static void test_gen_types_have_windows_of_their_own(void **state)
 
 	(void)state;
 	(void)frame_listed(false, GEN_ENTER_REFAULT); /* clean, seq 1 */
-	gen_isolate(&l, &chunk);
+	isolate(&chunk);
 	assert_int_equal(chunk.type, GEN_CLEAN);
 	assert_int_equal(chunk.n, 1);
 	assert_int_equal(l.min_seq[GEN_DIRTY], 2);
@@ -417,7 +424,7 @@ static void test_gen_make_dirty_stays_inside_the_window(void **state)
 	assert_int_equal(seq_of(clean), 2);
 	assert_sizes();
 	advance();
-	gen_isolate(&l, &chunk);
+	isolate(&chunk);
 	assert_int_equal(chunk.n, 1);
 	assert_int_equal(chunk.frame[0], clean);
 	assert_int_equal(chunk.type, GEN_DIRTY);
@@ -429,7 +436,7 @@ static void test_gen_make_dirty_of_an_isolated_frame(void **state)
 	u32 frame = frame_listed(false, GEN_ENTER_REFAULT);
 
 	(void)state;
-	gen_isolate(&l, &chunk);
+	isolate(&chunk);
 	assert_int_equal(chunk.n, 1);
 	gen_make_dirty(&l, frame);
 	assert_true(state_of(frame) & FRAME_DIRTY);

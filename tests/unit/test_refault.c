@@ -7,9 +7,11 @@
 #include <cmocka.h>
 
 #include "mm/epoch.h"
+#include "mm/evict.h"
 #include "mm/frame.h"
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
+#include "mm/policy.h"
 #include "mm/refault.h"
 #include "tests/host/hal.h"
 
@@ -67,6 +69,11 @@ static void advance(void)
 	assert_true(gen_advance(&l, max_seq()));
 }
 
+static void isolate(struct gen_chunk *chunk)
+{
+	gen_isolate(&l, POLICY_SWAPPINESS_MAX / 2, EVICT_ANY_SEQ, chunk);
+}
+
 static void test_refault_clean_goes_first(void **state)
 {
 	struct gen_chunk chunk;
@@ -74,9 +81,9 @@ static void test_refault_clean_goes_first(void **state)
 	(void)state;
 	(void)frame_listed(true, GEN_ENTER_REFAULT);
 	(void)frame_listed(false, GEN_ENTER_REFAULT);
-	gen_isolate(&l, &chunk);
+	isolate(&chunk);
 	assert_int_equal(chunk.type, GEN_CLEAN);
-	gen_isolate(&l, &chunk);
+	isolate(&chunk);
 	assert_int_equal(chunk.type, GEN_DIRTY);
 }
 
@@ -93,7 +100,7 @@ static void test_refault_clean_that_comes_back_is_spared(void **state)
 	a64_count(&l.evicted[GEN_DIRTY][0], 200);
 	for (unsigned i = 0; i < 150; i++)
 		assert_true(refault_count(&l, word));
-	gen_isolate(&l, &chunk);
+	isolate(&chunk);
 	assert_int_equal(chunk.type, GEN_DIRTY);
 }
 
