@@ -115,7 +115,7 @@ FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/host/fuzz/%)
 
 # --- targets ---------------------------------------------------------------------------------------
 
-.PHONY: all hv guests host-tests fuzzers benchmarks run test bench results iso check unit fuzz gdb plot clean help FORCE
+.PHONY: all hv guests host-tests fuzzers benchmarks run test bench results iso check unit mutants fuzz gdb plot clean help FORCE
 
 all: hv guests ## build the hypervisor and the guests
 
@@ -153,6 +153,10 @@ check: ## formatting, both compilers, lints, static analysis
 unit: ## host tests only, with and without sanitizers
 	$(Q)tools/setup unit
 	$(Q)tests/all.py --build $(O) --make '$(MAKE)' --jobs $(JOBS) --only unit,model,torture,tools
+
+mutants: ## every ordering, flush and bracket left out, one at a time: out/mutants/report.md
+	$(Q)tools/setup unit
+	$(Q)tools/mutants --build $(O) --make '$(MAKE)' --jobs $(JOBS)
 
 fuzz: ## every fuzz target for a while (SECONDS_EACH=60)
 	$(Q)tools/setup fuzz

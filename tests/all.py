@@ -16,8 +16,9 @@ from tests.lib.report import Report, run  # noqa: E402
 from tests.lint import run as lint  # noqa: E402
 from tests.system import run as system  # noqa: E402
 
-RINGS = ("build", "unit", "model", "torture", "tools", "fuzz", "check", "system")
-UNIT_S, TORTURE_S, BUILD_S = 180, 400, 900
+RINGS = ("build", "unit", "model", "torture", "tools", "mutants", "fuzz", "check", "system")
+UNIT_S, TORTURE_S, BUILD_S, MUTANTS_S = 180, 400, 900, 600
+MUTANTS_PICKED = 12
 
 
 def parse_arguments(argv):
@@ -131,6 +132,23 @@ def ring_tools(report, _options):
     ran = re.search(r"^Ran (\d+) test", output, re.M)
     if not ran or int(ran.group(1)) != len(single) or (status != 0 and not any(h in ("FAIL", "ERROR") for *_, h in single)):
         report.fail("tools", f"unittest ended with {status}", output)
+
+
+def ring_mutants(report, options):
+    """A part of them, another every day; `make mutants` runs all."""
+    command = [sys.executable, "-B", "tools/mutants", "--build", options.build, "--make", options.make, "--jobs", options.jobs,
+               "--trust", "--pick", str(MUTANTS_PICKED)]
+    status, output, _ = run(command, MUTANTS_S, cwd=ROOT)
+    print(output.splitlines()[0] if output else "", flush=True)
+    rows = re.findall(r"^(killed|survived|broken) +[\d.]+ s  (\S.*?)  (\S+): (.*)$", output, re.M)
+    for verdict, name, by, why in rows:
+        label = "mutants/" + name.replace(" ", "-")
+        if verdict == "killed" or by == "explained":
+            report.ok(label, f"{verdict}, {by}")
+        else:
+            report.fail(label, f"{verdict}; `tools/mutants --only '{name}'`", why)
+    if not rows or (status != 0 and all(v == "killed" or by == "explained" for v, _, by, _ in rows)):
+        report.fail("mutants", f"tools/mutants ended with {status}", output)
 
 
 def ring_fuzz(report, options):

@@ -1,0 +1,165 @@
+"""tools/mutants finds what can be spoilt, and tells a mutant that a test kills from one that none does."""
+
+import os
+import shutil
+import tempfile
+import textwrap
+import types
+import unittest
+
+from tests.tools.load import ROOT, load_tool
+from tools.lib import mutation
+
+tool = load_tool("mutants")
+
+TOY = """\
+#include "mm/toy.h"
+
+static a64 word;
+static a64 other;
+
+u64 toy_add(u64 n)
+{
+	/* ord Z1: pairs with toy_get. */
+	return a64_fetch_add(&word, n);
+}
+
+u64 toy_get(void)
+{
+	u64 value = a64_load_acquire(&word); /* ord Z1 */
+
+	a64_store_release(&other, value);
+	return value;
+}
+"""
+TOY_H = '#pragma once\n#include "lib/atomic.h"\nu64 toy_add(u64 n);\nu64 toy_get(void);\n'
+# The other actor comes exactly between load and store of whatever is torn.
+TEST = """\
+extern int gap_calls;
+#include "mm/toy.h"
+int sched_yield(void)
+{
+	gap_calls++;
+	return 0;
+}
+int gap_calls;
+int main(void)
+{
+	for (int i = 0; i < 64; i++)
+		toy_add(1);
+	return gap_calls || toy_get() != 64;
+}
+"""
+MAKEFILE = """\
+.SECONDARY:
+HOSTCC := gcc
+HOST_SRC := mm/toy.c
+HOST_LIBS := -lpthread
+HOST_CFLAGS_plain := -std=gnu17 -O1 -I.
+HOST_CFLAGS_asan := -std=gnu17 -O1 -I.
+print-%:
+	@printf '%s\\n' '$($*)'
+$(O)/host/asan/obj/%.c.o: %.c
+	@mkdir -p $(@D)
+	$(HOSTCC) $(HOST_CFLAGS_asan) -MMD -MP -MF $(@:.o=.d) -MT $@ -c $< -o $@
+$(O)/host/asan/libvarve.a: $(O)/host/asan/obj/mm/toy.c.o
+	ar rcsD $@ $^
+$(O)/host/asan/%: $(O)/host/asan/obj/tests/model/%.c.o $(O)/host/asan/libvarve.a
+	$(HOSTCC) $(HOST_CFLAGS_asan) -o $@ $^
+"""
+
+
+class FindTest(unittest.TestCase):
+    def setUp(self):
+        self.mutants = {m.name: m for m in mutation.mutants_of("mm/toy.c", TOY)}
+
+    def test_each_operation_and_each_way(self):
+        self.assertEqual(sorted(self.mutants), [
+            "mm/toy.c:toy_add:fetch_add:relaxed", "mm/toy.c:toy_add:fetch_add:torn",
+            "mm/toy.c:toy_get:load_acquire:relaxed", "mm/toy.c:toy_get:store_release:relaxed"])
+        self.assertEqual(self.mutants["mm/toy.c:toy_add:fetch_add:torn"].tags, ["Z1"])
+
+    def test_names_survive_new_lines(self):
+        moved = mutation.mutants_of("mm/toy.c", "/* A comment. */\n\n" + TOY)
+        self.assertEqual({m.name for m in moved}, set(self.mutants))
+
+    def test_one_thing_is_changed(self):
+        text = self.mutants["mm/toy.c:toy_get:load_acquire:relaxed"].text
+        self.assertIn(TOY.replace("a64_load_acquire(&word)", "a64_load(&word)"), text)
+
+    def test_brackets_and_flushes(self):
+        code = ("void f(struct space *s)\n{\n\tepoch_enter();\n\tinvalidate_begin(s, g, h(g));\n\tepoch_exit();\n"
+                "\tflush_wait(s, flush_request(s));\n\t/* flush_wait(s, 1) */\n}\n")
+        found = {m.name.split(":", 2)[2]: m.text for m in mutation.mutants_of("mm/x.c", code)}
+        self.assertEqual(sorted(found), ["epoch:dropped", "flush_request:dropped", "flush_wait:dropped",
+                                         "invalidate_begin:dropped"])
+        self.assertNotIn("epoch_", found["epoch:dropped"])
+        self.assertIn("a64_load(&(s)->flush.wanted)", found["flush_request:dropped"])
+
+    def test_places_are_looked_for(self):
+        with self.assertRaises(ValueError):
+            mutation.mutant_of_place(ROOT, ["mm/epoch.c", "x", "no such text", "y", ""])
+        with self.assertRaises(ValueError):
+            mutation.read_places("mm/epoch.c | too few\n")
+
+    def test_every_place_of_the_project_is_found_and_no_name_comes_twice(self):
+        names = [m.name for m in tool.find_mutants(ROOT)]
+        self.assertEqual(len(names), len(set(names)))
+        self.assertGreater(len(names), 150)
+
+    def test_lists_name_mutants_that_exist(self):
+        names = {m.name for m in tool.find_mutants(ROOT)}
+        for which in ("survivors", "killers"):
+            rows = tool.read_list(os.path.join(ROOT, "tests", "mutants", which))
+            self.assertEqual([n for n, _ in rows if n not in names], [], which)
+            self.assertEqual([n for n, why in rows if not why], [], which)
+
+
+class JudgeTest(unittest.TestCase):
+    def setUp(self):
+        self.root = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.root)
+        for path, text in {"mm/toy.c": TOY, "mm/toy.h": TOY_H, "tests/model/model_toy.c": TEST, "Makefile": MAKEFILE}.items():
+            self.write(path, text)
+        for path in ("lib/atomic.h", "lib/types.h", "tests/mutants/mutant.h"):
+            with open(os.path.join(ROOT, path), encoding="utf-8") as f:
+                self.write(path, f.read())
+
+    def write(self, path, text):
+        where = os.path.join(self.root, path)
+        os.makedirs(os.path.dirname(where), exist_ok=True)
+        with open(where, "w", encoding="utf-8") as f:
+            f.write(textwrap.dedent(text))
+
+    def rows(self, trust=False):
+        options = types.SimpleNamespace(out="out", jobs=1, trust=trust)
+        project = tool.Project(self.root, "build", "make")
+        return {r["name"]: r for r in tool.run_all(project, tool.find_mutants(self.root), options, say=lambda _: None)}
+
+    def test_killed_and_survived(self):
+        rows = self.rows()
+        torn = rows["mm/toy.c:toy_add:fetch_add:torn"]
+        self.assertEqual((torn["verdict"], torn["by"]), ("killed", "model_toy"), torn)
+        weak = rows["mm/toy.c:toy_get:load_acquire:relaxed"]
+        self.assertEqual((weak["verdict"], weak["explained"]), ("survived", ""))
+        self.assertFalse(tool.is_good(weak))
+        with open(os.path.join(self.root, "out", "report.md"), encoding="utf-8") as f:
+            report = f.read()
+        self.assertIn("| `mm/toy.c:toy_get:load_acquire:relaxed` | Z1 |", report)
+        self.assertIn("1 killed, 3 survived", report)
+
+    def test_a_reason_makes_a_survivor_good(self):
+        self.write("tests/mutants/survivors", "mm/toy.c:toy_get:load_acquire:relaxed: nobody reads it\n")
+        for trust in (False, True):
+            row = self.rows(trust)["mm/toy.c:toy_get:load_acquire:relaxed"]
+            self.assertEqual(row["explained"], "nobody reads it")
+            self.assertTrue(tool.is_good(row))
+
+    def test_a_test_that_fails_by_itself_kills_nothing(self):
+        self.write("tests/model/model_toy.c", TEST.replace("!= 64", "== 64"))
+        with self.assertRaises(SystemExit):
+            self.rows()
+
+
+if __name__ == "__main__":
+    unittest.main()
