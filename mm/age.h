@@ -8,8 +8,11 @@ struct gen_batch;
 
 struct age_result {
 	bool produced;
-	u64 visited; /* entries read */
+	u64 visited; /* entries read in the tables that were harvested */
 	u64 young, promoted;
+	u64 tables;          /* harvested: a table is 512 pages, or what a slot has of them */
+	u64 upper;           /* entries above them that were asked whether it is worth while */
+	u64 skipped_nonleaf; /* tables left out because such an entry said no */
 	u64 ns;
 };
 /*
@@ -17,6 +20,9 @@ struct age_result {
  * changes go to `batch`. Returns how many were young. Lockless; enters the epoch by itself.
  */
 u64 age_block(struct space *s, gfn_t first, unsigned npages, struct gen_batch *batch, u64 *visited);
+/* The same for NOTIFIER_* flags of the caller's: CLEAR, and whatever else it wants. */
+u64 age_harvest(struct space *s, gfn_t first, unsigned npages, unsigned flags,
+                struct gen_batch *batch, u64 *visited);
 #define AGE_LOOK_AROUND 64u /* pages, aligned: they share a table */
 /*
  * The evictor found page g young, and `young` are the NOTIFIER_* bits of the answer: its neighbours may be
@@ -28,7 +34,8 @@ void age_look_around(struct space *s, gfn_t g, unsigned young);
 /*
  * Harvests the Accessed bits of the whole space, table by table and without a lock, then makes a new
  * youngest generation, unless somebody else superseded `max_seq` meanwhile. Not in an epoch section, no
- * lock held. A space none of whose vCPUs ran since is not walked, unless `force` is set: then all its tables
- * are, whatever filters say. Several CPUs that age a space at the same time share its tables among them.
+ * lock held. A space none of whose vCPUs ran since is not walked, nor are tables that cannot have anything
+ * young in them (mm/walk.c), unless `force` is set: then all are, whatever filters say. Without POLICY_WALK
+ * the generation is made and nothing is harvested, forced or not. Several CPUs that age a space at the same time share its tables among them.
  */
 struct age_result age_space(struct space *s, u64 max_seq, bool force);

@@ -36,6 +36,16 @@ static unsigned age_one_mmu(struct notifier *n, gfn_t first, unsigned npages, co
 	return NOTIFIER_YOUNG | (n->ops->has_fast_aging ? NOTIFIER_WAS_FAST : 0);
 }
 
+/* The i-th MMU of the space: is it meant? */
+static bool is_asked(struct notifier *n, u32 i, unsigned flags)
+{
+	if (flags & NOTIFIER_FIRST_MMU && i)
+		return false;
+	if (flags & NOTIFIER_FAST_ONLY && !n->ops->has_fast_aging)
+		return false;
+	return n->ops->populated(n);
+}
+
 unsigned notifier_age(struct space *s, gfn_t first, unsigned npages, u64 *bitmap, unsigned flags,
                       u64 *visited)
 {
@@ -48,9 +58,7 @@ unsigned notifier_age(struct space *s, gfn_t first, unsigned npages, u64 *bitmap
 	for (u32 i = 0; i < space_notifiers(s); i++) {
 		struct notifier *n = s->notifier[i];
 
-		if (flags & NOTIFIER_FAST_ONLY && !n->ops->has_fast_aging)
-			continue;
-		if (!n->ops->populated(n))
+		if (!is_asked(n, i, flags))
 			continue;
 		result |= age_one_mmu(n, first, npages, bitmap, young, flags, visited);
 		if (flags & NOTIFIER_TEST && result & NOTIFIER_YOUNG)
@@ -66,6 +74,23 @@ unsigned notifier_age_one(struct space *s, gfn_t g, unsigned flags)
 	u64 bitmap[NOTIFIER_WORDS] = {1}, visited = 0;
 
 	return notifier_age(s, g, 1, bitmap, flags, &visited);
+}
+
+bool notifier_range_young(struct space *s, gfn_t first, u64 npages, unsigned flags)
+{
+	bool young = false;
+
+	epoch_enter();
+	for (u32 i = 0; i < space_notifiers(s); i++) {
+		struct notifier *n = s->notifier[i];
+
+		if (!is_asked(n, i, flags))
+			continue;
+		young |= !n->ops->range_young ||
+		         n->ops->range_young(n, first, npages, flags & NOTIFIER_CLEAR);
+	}
+	epoch_exit();
+	return young;
 }
 
 bool notifier_any_fast(const struct space *s)

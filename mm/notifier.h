@@ -27,6 +27,8 @@ struct space;
 #define NOTIFIER_TEST      1u /* look, change nothing */
 #define NOTIFIER_CLEAR     2u /* clear the Accessed bits that are found set */
 #define NOTIFIER_FAST_ONLY 4u
+#define NOTIFIER_FIRST_MMU \
+	8u /* only the MMU that was registered first (notifier_age() and friends) */
 
 #define NOTIFIER_YOUNG    1u /* at least one page asked for was accessed */
 #define NOTIFIER_WAS_FAST 2u /* ... and an MMU with has_fast_aging saw it */
@@ -57,6 +59,13 @@ struct notifier_ops {
 	unsigned (*age)(struct notifier *n, gfn_t first, unsigned npages, u64 *bitmap,
 	                unsigned flags, u64 *visited);
 	/*
+	 * Was anything in the aligned range of TABLE_PAGES, or TABLE_PAGES squared, pages accessed since
+	 * this was last asked with `clear`? True if that is unknown. An MMU whose upper entries have
+	 * Accessed bits of their own answers from the one entry that covers the range; NULL: never known.
+	 * Fast: as FAST_ONLY. Inside an epoch section of the caller, no lock held.
+	 */
+	bool (*range_young)(struct notifier *n, gfn_t first, u64 npages, bool clear);
+	/*
 	 * Removes every translation of the page by exchange. Between invalidate_begin() and
 	 * invalidate_end() for a range that has the page; takes the MMU lock itself (read side for TDP).
 	 * The caller flushes afterwards.
@@ -81,6 +90,12 @@ unsigned notifier_age(struct space *s, gfn_t first, unsigned npages, u64 *bitmap
                       u64 *visited);
 /* notifier_age() of one page without its bitmap. */
 unsigned notifier_age_one(struct space *s, gfn_t g, unsigned flags);
+/*
+ * May a harvest of the range find anything? False only if every MMU that notifier_age() would ask with the
+ * same flags knows that it was not touched. With CLEAR, all of them forget; with TEST nothing changes.
+ * Enters the epoch by itself.
+ */
+bool notifier_range_young(struct space *s, gfn_t first, u64 npages, unsigned flags);
 /* Has the space any MMU that answers FAST_ONLY? */
 bool notifier_any_fast(const struct space *s);
 /* Do all of them? */

@@ -12,6 +12,8 @@
 #include "mm/evict.h"
 #include "mm/frame.h"
 #include "mm/gen.h"
+#include "mm/policy.h"
+#include "mm/policy.h"
 #include "mm/space.h"
 #include "mm/store.h"
 
@@ -191,6 +193,8 @@ bool reclaim_background(void)
 
 void reclaim_age_periodic(u64 now_ns, u64 period_ns)
 {
+	if (!policy_has(POLICY_CORE))
+		return;
 	for (u16 id = 1; id <= SPACE_MAX; id++) {
 		struct space *s = space_get_id(id);
 		u64 max_seq, born;

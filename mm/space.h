@@ -49,6 +49,8 @@ struct space_stats {
 	a64 young_total;
 	a64 promoted_total;
 	a64 aging_ns_total;
+	a64 tables_visited_total;
+	a64 tables_skipped_nonleaf_total; /* the entry above says that nothing in them was touched */
 	a64 lookarounds_total; /* neighbourhoods swept because the evictor found a page young */
 	a64 lookaround_promoted_total;
 	a64 direct_reclaims_total;
@@ -80,7 +82,7 @@ struct space {
 	struct lruvec lru;
 	struct bloom bloom;
 	a64 walk_seq;    /* max_seq that the last finished aging pass superseded */
-	a64 walk_cursor; /* which block the walkers of a pass take next (age.c) */
+	a64 walk_cursor; /* which block the walkers of a pass take next (walk.c) */
 	/* Pages per gfn-map state, evicting among the resident; kept by the transitions. */
 	a64 resident, zero, filled, pooled;
 	u64 pages; /* sum of the slots */

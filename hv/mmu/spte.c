@@ -157,6 +157,9 @@ bool spte_change_valid(const struct spte_format *f, unsigned level, u64 from, u6
 		return false;
 	if (spte_is_empty(from))
 		return !spte_is_empty(to) && !spte_is_tracked(f, to);
+	/* A table that was walked through is marked, and the mark is taken away. */
+	if (spte_is_table(f, level, from) && spte_is_table(f, level, to))
+		return spte_has_dirty(f) && to == (from & ~f->accessed);
 	if (spte_is_table(f, level, from) || spte_is_table(f, level, to))
 		return false;
 	return spte_is_empty(to) || leaf_change_valid(f, from, to);

@@ -14,6 +14,9 @@
  * Hardware changes a LEAF as well: it sets Accessed and Dirty with a locked operation, and only in
  * an entry that it finds present then (SDM 3A 4.8 and 3C 28.3.5; APM 2 5.4.2).
  *
+ * It sets Accessed in every TABLE that it walks through, too. There the bit says that something below
+ * was walked to; it is cleared like a leaf's, and nothing else ever changes in such an entry.
+ *
  * Why a compare-exchange is enough, and one is (no loop):
  *   - it replaces exactly the entry that was judged. If it fails, somebody changed the entry
  *     meanwhile: hardware set a bit, so the page is hot; or a zap took it, so the page is going. In
@@ -32,7 +35,7 @@
  *            near the top of the physical address space, where no RAM is as long as RAM ends below
  *            half of it; the audit checks that what stands there is no frame of ours.
  *   In both, bits 5 and 8 are zero: these are the two places where Accessed can be. So "Accessed is
- *   set" implies "present leaf" in every format, and harvesting tests a single bit. Checked on
+ *   set" implies "present" in every format, and "leaf" at level 1, and harvesting tests a single bit. Checked on
  * every change in debug builds (spte.c), the single funnel of all of them.
  *
  * Bit 11 says "a translation is here" in every format; all of them leave it to software.

@@ -15,6 +15,7 @@ static const struct notifier_ops tdp_notifier_ops = {
         .name = "tdp",
         .has_fast_aging = true,
         .age = tdp_age,
+        .range_young = tdp_range_young,
         .zap = tdp_zap,
         .populated = tdp_populated,
         .audit = tdp_audit,

@@ -208,3 +208,34 @@ unsigned tdp_age(struct notifier *notifier, gfn_t first, unsigned npages, u64 *b
 	*visited += w.visited;
 	return w.young ? NOTIFIER_YOUNG | NOTIFIER_WAS_FAST : 0;
 }
+
+/*
+ * Upper entries are tables, and tables stay: clearing Accessed is all that ever happens to one. If the
+ * exchange fails, hardware set the bit again or somebody else cleared it: what the answer is worth then
+ * is decided by the value that was read, as with leaves. EPT: SDM 3C 28.3.5; NPT: APM 2 15.25.
+ */
+bool tdp_range_young(struct notifier *notifier, gfn_t first, u64 npages, bool clear)
+{
+	struct tdp *t = tdp_of(notifier);
+	const struct spte_format *f = t->format;
+	unsigned level = npages > TABLE_PAGES ? 3 : 2;
+	struct tdp_entry e;
+
+	DEBUG_ASSERT(epoch_active());
+	DEBUG_ASSERT(npages == tdp_span(level) && !(first.v % npages));
+	/* Access tracking takes no notice of how the leaf was reached. */
+	if (!spte_has_dirty(f))
+		return true;
+	if (!tdp_reaches(first))
+		return false;
+	e = tdp_find_level(t, first, level);
+	if (spte_is_empty(e.seen))
+		return false;
+	if (e.level != level || !spte_is_table(f, level, e.seen))
+		return spte_young(f, e.seen); /* a large leaf, and age() clears those */
+	if (!spte_young(f, e.seen))
+		return false;
+	if (clear)
+		spte_age(f, level, e.at, e.seen);
+	return true;
+}

@@ -16,14 +16,19 @@ static struct tdp_entry tdp_read(a64 *table, gfn_t g, unsigned level)
 	return (struct tdp_entry){.at = at, .seen = a64_load_acquire(at), .level = level};
 }
 
-struct tdp_entry tdp_find(const struct tdp *t, gfn_t g)
+struct tdp_entry tdp_find_level(const struct tdp *t, gfn_t g, unsigned level)
 {
 	struct tdp_entry e = tdp_read(hal_frame_ptr(hpa_pfn(t->root)), g, TDP_LEVELS);
 
 	DEBUG_ASSERT(tdp_reaches(g));
-	while (spte_is_table(t->format, e.level, e.seen))
+	while (e.level > level && spte_is_table(t->format, e.level, e.seen))
 		e = tdp_read(tdp_table(t, e.seen), g, e.level - 1);
 	return e;
+}
+
+struct tdp_entry tdp_find(const struct tdp *t, gfn_t g)
+{
+	return tdp_find_level(t, g, 1);
 }
 
 /* Puts an empty table into an empty entry. Whoever loses the race gives its page back unseen. */

@@ -44,6 +44,8 @@ static inline bool tdp_reaches(gfn_t g)
  * or with the MMU lock held. The gfn must be within tdp_reaches().
  */
 struct tdp_entry tdp_find(const struct tdp *t, gfn_t g);
+/* The same, but no further down than `level`: the entry there may be a table. */
+struct tdp_entry tdp_find_level(const struct tdp *t, gfn_t g, unsigned level);
 /* Builds the missing tables above the gfn's level-1 entry. False: no memory. In an epoch section.
  */
 bool tdp_build(struct tdp *t, gfn_t g) must_check;

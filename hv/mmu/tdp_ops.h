@@ -13,5 +13,6 @@ static inline struct tdp *tdp_of(struct notifier *n)
 
 unsigned tdp_age(struct notifier *n, gfn_t first, unsigned npages, u64 *bitmap, unsigned flags,
                  u64 *visited);
+bool tdp_range_young(struct notifier *n, gfn_t first, u64 npages, bool clear);
 void tdp_zap(struct notifier *n, gfn_t g, struct notifier_zap *result);
 u64 tdp_audit(struct notifier *n);

@@ -68,6 +68,27 @@ static unsigned fake_age(struct notifier *n, gfn_t first, unsigned npages, u64 *
 	return result;
 }
 
+/* The upper entry of the table that has this page. */
+static a64 *upper_of(struct fake_mmu *m, u64 page)
+{
+	u64 base = base_of(m->guest);
+
+	return &m->upper[(base + page) / TABLE_PAGES - base / TABLE_PAGES];
+}
+
+static bool fake_range_young(struct notifier *n, gfn_t first, u64 npages, bool clear)
+{
+	struct fake_mmu *m = mmu_of(n);
+	a64 *upper = upper_of(m, first.v - base_of(m->guest));
+	bool young;
+
+	ASSERT(epoch_active() && npages == TABLE_PAGES && !(first.v % npages));
+	young = a64_load(upper) & FAKE_A;
+	if (clear)
+		a64_fetch_and(upper, ~FAKE_A);
+	return young;
+}
+
 static void fake_zap(struct notifier *n, gfn_t at, struct notifier_zap *result)
 {
 	struct fake_mmu *m = mmu_of(n);
@@ -152,20 +173,22 @@ void fake_frames_destroy(void)
 	frame_exit();
 }
 
-static void mmu_create(struct fake_guest *g, struct fake_mmu *m, bool fast)
+static void mmu_create(struct fake_guest *g, struct fake_mmu *m, bool fast, bool upper_bits)
 {
 	m->guest = g;
 	m->entry = calloc(g->npages, sizeof(*m->entry));
+	m->upper = calloc(g->npages / TABLE_PAGES + 2, sizeof(*m->upper));
 	m->ops = (struct notifier_ops){
 	        .name = "fake",
 	        .has_fast_aging = fast,
 	        .age = fake_age,
+	        .range_young = upper_bits ? fake_range_young : NULL,
 	        .zap = fake_zap,
 	        .populated = fake_populated,
 	        .audit = fake_audit,
 	};
 	m->notifier.ops = &m->ops;
-	ASSERT(m->entry);
+	ASSERT(m->entry && m->upper);
 	space_add_notifier(g->space, &m->notifier);
 }
 
@@ -180,7 +203,7 @@ void fake_guest_create(struct fake_guest *g, const struct fake_config *c)
 	g->space = space_create(c->name, &fake_ops, g);
 	ASSERT(g->space && gfnmap_add(g->space, gfn(c->base), c->npages));
 	for (unsigned i = 0; i < g->nr_mmus; i++)
-		mmu_create(g, &g->mmu[i], !i || !c->second_is_slow);
+		mmu_create(g, &g->mmu[i], !i || !c->second_is_slow, c->upper_bits);
 	for (unsigned i = 0; i < g->nr_vcpus; i++) {
 		g->vcpu[i].tlb = calloc(g->npages, sizeof(u64));
 		ASSERT(g->vcpu[i].tlb);
@@ -193,6 +216,7 @@ void fake_guest_destroy(struct fake_guest *g)
 	for (unsigned i = 0; i < g->nr_mmus; i++) {
 		ASSERT(!a64_load(&g->mmu[i].mapped));
 		free(g->mmu[i].entry);
+		free(g->mmu[i].upper);
 	}
 	for (unsigned i = 0; i < g->nr_vcpus; i++)
 		free(g->vcpu[i].tlb);
@@ -241,6 +265,7 @@ static u64 translate(struct fake_guest *g, unsigned vcpu, u64 page, bool write)
 			return 0;
 		next = entry | FAKE_A | (write && g->has_dirty ? FAKE_D : 0);
 	} while (!a64_cas(at, &entry, next));
+	a64_fetch_or(upper_of(&g->mmu[vcpu % g->nr_mmus], page), FAKE_A);
 	*cached = next;
 	return next;
 }

@@ -36,6 +36,7 @@ struct fake_mmu {
 	struct notifier_ops ops;
 	struct fake_guest *guest;
 	a64 *entry; /* per page: FAKE_P | FAKE_W | FAKE_A | FAKE_D | frame << 12 */
+	a64 *upper; /* per table, from the one that has the first page: FAKE_A, set by walks */
 	a64 mapped;
 };
 #define FAKE_P BIT(0)
@@ -68,6 +69,7 @@ struct fake_config {
 	unsigned nr_vcpus, nr_mmus; /* 0: one */
 	bool no_dirty;
 	bool second_is_slow; /* the second MMU has no fast aging */
+	bool upper_bits;     /* the MMUs answer range_young; otherwise that is unknown */
 };
 
 /* Frames for all guests, once per test; and back. */

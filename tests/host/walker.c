@@ -102,13 +102,29 @@ static void tlb_fill(struct walker *w, const struct access *x, unsigned level, u
 	};
 }
 
+static struct walker_upper *upper_slot(struct walker *w, gpa_t a)
+{
+	return &w->upper[gpa_gfn(a).v / TABLE_PAGES % WALKER_UPPER];
+}
+
+/* Where the walk begins: at the root, or at the leaf table if the way there is cached. */
+static a64 *walk_from(struct walker *w, gpa_t a, unsigned *level)
+{
+	const struct walker_upper *u = upper_slot(w, a);
+	bool hit = u->valid && u->table == gpa_gfn(a).v / TABLE_PAGES;
+
+	*level = hit ? 1 : LEVELS;
+	return hit ? u->leaves : hal_frame_ptr(hpa_pfn(w->root));
+}
+
 /* One attempt; false: an entry changed under the walk. */
 static bool walk_once(struct walker *w, const struct access *x, enum walker_result *result)
 {
-	a64 *table = hal_frame_ptr(hpa_pfn(w->root));
 	u64 set = sets_accessed(w) ? accessed_bit(w) : 0;
+	unsigned level;
+	a64 *table = walk_from(w, x->a, &level);
 
-	for (unsigned level = LEVELS;; level--) {
+	for (;; level--) {
 		a64 *at = &table[(x->a.v >> (PAGE_SHIFT + (level - 1) * 9)) % TABLE_PAGES];
 		u64 entry = a64_load_acquire(at);
 		bool leaf = is_leaf(level, entry);
@@ -132,6 +148,12 @@ static bool walk_once(struct walker *w, const struct access *x, enum walker_resu
 			return true;
 		}
 		table = hal_frame_ptr(pfn((entry & BITS(51, 12)) >> PAGE_SHIFT));
+		if (level == 2)
+			*upper_slot(w, x->a) = (struct walker_upper){
+			        .valid = true,
+			        .table = gpa_gfn(x->a).v / TABLE_PAGES,
+			        .leaves = table,
+			};
 	}
 }
 
@@ -144,6 +166,8 @@ void walker_flush(struct walker *w)
 {
 	for (unsigned i = 0; i < WALKER_TLB; i++)
 		w->tlb[i].valid = false;
+	for (unsigned i = 0; i < WALKER_UPPER; i++)
+		w->upper[i].valid = false;
 }
 
 enum walker_result walker_translate(struct walker *w, gpa_t a, bool write, bool fetch, hpa_t *out)
@@ -154,8 +178,9 @@ enum walker_result walker_translate(struct walker *w, gpa_t a, bool write, bool 
 	bool hit = e->valid && e->g.v == gpa_gfn(a).v;
 
 	if (hit && ((write && !e->write) || (fetch && !e->exec))) {
-		/* A fault drops the translation that made it (SDM 3C 28.4.3.1). */
+		/* A fault drops what was cached to translate it (SDM 3C 28.4.3.1). */
 		e->valid = false;
+		upper_slot(w, a)->valid = false;
 		return WALKER_FAULT;
 	}
 	if (!hit || (write && !e->dirty)) {
@@ -163,8 +188,10 @@ enum walker_result walker_translate(struct walker *w, gpa_t a, bool write, bool 
 		w->walks++;
 		while (!walk_once(w, &x, &result))
 			;
-		if (result != WALKER_OK)
+		if (result != WALKER_OK) {
+			upper_slot(w, a)->valid = false;
 			return result;
+		}
 	} else {
 		w->hits++;
 	}

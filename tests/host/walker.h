@@ -1,7 +1,8 @@
 /*
  * Second-level address translation as the hardware does it, for tests: walks EPT or NPT tables in
- * memory, sets Accessed and Dirty by a locked operation, and keeps what it found in a TLB until it is
- * told to flush. Written from the manuals and without hv/mmu/spte.h, so that it disagrees if that is
+ * memory, sets Accessed in every entry it walks through and Dirty in the leaf by a locked operation, and
+ * keeps leaves in a TLB and the way to the leaf tables in a paging-structure cache until it is told to
+ * flush: what is cached sets no bits. Written from the manuals and without hv/mmu/spte.h, so that it disagrees if that is
  * wrong. One walker is one CPU: used by one thread at a time.
  */
 #pragma once
@@ -25,10 +26,19 @@ struct walker_tlb {
 	pfn_t p;
 };
 
+/* A paging-structure cache: where the leaf table of these 2 MiB is, so that the upper entries are not read. */
+#define WALKER_UPPER 4u
+struct walker_upper {
+	bool valid;
+	u64 table; /* gfn / 512 */
+	a64 *leaves;
+};
+
 struct walker {
 	enum walker_kind kind;
 	hpa_t root;
 	struct walker_tlb tlb[WALKER_TLB];
+	struct walker_upper upper[WALKER_UPPER];
 	u64 hits, walks;
 };
 

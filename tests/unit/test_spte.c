@@ -196,6 +196,9 @@ static void test_spte_change_valid(void **state)
 		assert_false(spte_change_valid(f, 1, SPTE_EMPTY, SPTE_EMPTY));
 		assert_false(spte_change_valid(f, 2, table, SPTE_EMPTY));
 		assert_false(spte_change_valid(f, 2, table, spte_make_table(f, OTHER)));
+		assert_false(spte_change_valid(f, 2, table, table | f->accessed));
+		assert_int_equal(spte_change_valid(f, 2, table | f->accessed, table),
+		                 spte_has_dirty(f));
 		assert_false(spte_change_valid(f, 1, SPTE_EMPTY, BIT(8)));
 		assert_false(spte_change_valid(f, 1, SPTE_EMPTY, f->present));
 		assert_false(spte_change_valid(f, 1, SPTE_EMPTY, leaf(f, RX, false) | SPTE_SAVED));

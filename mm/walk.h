@@ -1,0 +1,13 @@
+/* The walk of a pass: which tables of a space are harvested, and by whom. */
+#pragma once
+
+#include "lib/types.h"
+
+struct space;
+struct age_result;
+
+/*
+ * Harvests what is left of the pass that supersedes `max_seq`, together with whoever else walks it, and
+ * adds to `result`. Ends early when the generation is made meanwhile. Not in an epoch section, no lock held.
+ */
+void walk_space(struct space *s, u64 max_seq, bool force, struct age_result *result);

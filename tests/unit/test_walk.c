@@ -1,0 +1,334 @@
+/* mm/walk: which tables a pass harvests, by the bits above them and by what the policy lets it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "mm/age.h"
+#include "mm/audit.h"
+#include "mm/gen.h"
+#include "mm/notifier.h"
+#include "mm/policy.h"
+#include "mm/reclaim.h"
+#include "tests/host/fake/store.c"
+#include "tests/host/fake_mmu.h"
+#include "tests/host/hal.h"
+#include "tests/host/vm.h"
+
+#define FRAMES 2600u
+#define TABLES 64u
+
+static struct host_vm vm;
+static struct fake_guest guest;
+
+#define for_each_machine(m) \
+	for (const struct host_machine *m = host_machines; m < host_machines + HOST_MACHINES; m++)
+
+static void touch(u64 g)
+{
+	assert_int_equal(host_vm_write(&vm, 0, gfn_gpa(gfn(g)), g), FAULT_FIXED);
+}
+
+static void flush(struct space *s)
+{
+	flush_wait(s, flush_request(s));
+}
+
+static struct age_result age(struct space *s)
+{
+	return age_space(s, a64_load(&s->lru.max_seq), false);
+}
+
+static void start(const struct host_machine *m, u64 npages)
+{
+	host_vm_create(&vm, m, npages, 1);
+}
+
+static void stop(void)
+{
+	assert_int_equal(vm.tdp.notifier.ops->audit(&vm.tdp.notifier), 0);
+	host_vm_destroy(&vm);
+}
+
+/* One page of every table, then one table: the other 63 cost an entry each. */
+static void test_walk_reads_only_tables_that_were_touched(void **state)
+{
+	(void)state;
+	for_each_machine(m)
+	{
+		bool knows = spte_has_dirty(m->format);
+		struct age_result r;
+
+		start(m, TABLES * TABLE_PAGES);
+		for (u64 table = 0; table < TABLES; table++)
+			touch(table * TABLE_PAGES + table);
+		r = age(vm.space);
+		assert_int_equal(r.tables, TABLES);
+		assert_int_equal(r.young, TABLES);
+		flush(vm.space);
+		touch(17 * TABLE_PAGES + 17);
+		r = age(vm.space);
+		assert_int_equal(r.upper, TABLES);
+		assert_int_equal(r.tables, knows ? 1 : TABLES);
+		assert_int_equal(r.visited, r.tables * TABLE_PAGES);
+		assert_int_equal(r.skipped_nonleaf, knows ? TABLES - 1 : 0);
+		assert_int_equal(r.young, 1);
+		assert_int_equal(a64_load(&vm.space->stats.tables_skipped_nonleaf_total),
+		                 r.skipped_nonleaf);
+		assert_int_equal(a64_load(&vm.space->stats.tables_visited_total),
+		                 TABLES + r.tables);
+		stop();
+	}
+}
+
+static void test_walk_asks_above_a_gib_first(void **state)
+{
+	struct age_result r;
+
+	(void)state;
+	start(&host_machines[0], 2 * TABLE_PAGES * TABLE_PAGES + 100);
+	touch(5);
+	touch(2 * TABLE_PAGES * TABLE_PAGES + 7);
+	r = age(vm.space);
+	assert_int_equal(r.upper, 1 + TABLE_PAGES + 1);
+	assert_int_equal(r.skipped_nonleaf, TABLE_PAGES - 1 + TABLE_PAGES);
+	assert_int_equal(r.tables, 1 + 1); /* the last block is a piece: it is not asked about */
+	assert_int_equal(r.young, 2);
+	flush(vm.space);
+	touch(TABLE_PAGES * TABLE_PAGES + 3 * TABLE_PAGES);
+	r = age(vm.space);
+	assert_int_equal(r.upper, 1 + 1 + TABLE_PAGES);
+	assert_int_equal(r.young, 1);
+	stop();
+}
+
+static bool ran_and_superseded(struct space *s)
+{
+	(void)gen_advance(&s->lru, a64_load(&s->lru.max_seq));
+	return true;
+}
+
+/* A pass that was cut short cleared the bit above a GiB and left young pages below it. */
+static void test_walk_after_a_pass_cut_short_believes_no_gib(void **state)
+{
+	struct space_ops cut;
+	const struct space_ops *ops;
+	struct age_result r;
+
+	(void)state;
+	start(&host_machines[0], TABLE_PAGES * TABLE_PAGES);
+	touch(9 * TABLE_PAGES);
+	touch(0);
+	(void)age(vm.space);
+	flush(vm.space);
+	touch(9 * TABLE_PAGES);
+	ops = vm.space->ops;
+	cut = *ops;
+	cut.ran = ran_and_superseded;
+	vm.space->ops = &cut;
+	r = age(vm.space);
+	assert_false(r.produced);
+	assert_int_equal(r.young, 0);
+	vm.space->ops = ops;
+	r = age(vm.space);
+	assert_int_equal(r.young, 1);
+	assert_int_equal(r.skipped_nonleaf, TABLE_PAGES - 1);
+	touch(9 * TABLE_PAGES); /* so that it is no idle guest */
+	r = age(vm.space);
+	assert_int_equal(r.skipped_nonleaf, TABLE_PAGES);
+	stop();
+}
+
+/*
+ * The hazard: hardware walks from what it has cached of the upper entries and marks the leaf alone. The
+ * table is skipped until a flush; the evictor, who reads the leaf, is not deceived.
+ */
+static void test_walk_is_deceived_by_a_cached_upper_entry_until_a_flush(void **state)
+{
+	struct age_result r;
+
+	(void)state;
+	start(&host_machines[2], 2 * TABLE_PAGES);
+	touch(2);
+	touch(2 + WALKER_TLB); /* takes its place in the TLB */
+	(void)age(vm.space);
+	touch(2);
+	r = age(vm.space);
+	assert_int_equal(r.tables, 0);
+	assert_int_equal(notifier_age_one(vm.space, gfn(2), NOTIFIER_TEST),
+	                 NOTIFIER_YOUNG | NOTIFIER_WAS_FAST);
+	flush(vm.space);
+	touch(2 + WALKER_TLB);
+	r = age(vm.space);
+	assert_int_equal(r.young, 2);
+	stop();
+}
+
+static void test_walk_forced_reads_everything(void **state)
+{
+	struct age_result r;
+
+	(void)state;
+	start(&host_machines[0], TABLES * TABLE_PAGES);
+	touch(0);
+	(void)age(vm.space);
+	r = age_space(vm.space, a64_load(&vm.space->lru.max_seq), true);
+	assert_int_equal(r.tables, TABLES);
+	assert_int_equal(r.skipped_nonleaf, 0);
+	stop();
+}
+
+static void test_walk_does_what_the_capabilities_say(void **state)
+{
+	struct age_result r;
+
+	(void)state;
+	start(&host_machines[0], TABLES * TABLE_PAGES);
+	touch(0);
+	(void)age(vm.space);
+	flush(vm.space);
+	touch(0);
+	a32_store(&policy.caps, POLICY_CAPS & ~POLICY_WALK);
+	r = age_space(vm.space, a64_load(&vm.space->lru.max_seq), true);
+	assert_true(r.produced);
+	assert_int_equal(r.tables + r.upper, 0);
+	a32_store(&policy.caps, POLICY_CAPS & ~POLICY_NONLEAF);
+	r = age(vm.space);
+	assert_int_equal(r.tables, TABLES);
+	assert_int_equal(r.upper, 0);
+	assert_int_equal(r.young, 1);
+	stop();
+}
+
+static void test_walk_core_off_ages_on_demand_only(void **state)
+{
+	u64 seq;
+
+	(void)state;
+	start(&host_machines[0], TABLE_PAGES);
+	seq = a64_load(&vm.space->lru.max_seq);
+	a32_store(&policy.caps, POLICY_CAPS & ~POLICY_CORE);
+	reclaim_age_periodic(hal_time_ns(), 0);
+	assert_int_equal(a64_load(&vm.space->lru.max_seq), seq);
+	assert_true(age(vm.space).produced);
+	a32_store(&policy.caps, POLICY_CAPS);
+	reclaim_age_periodic(hal_time_ns(), 0);
+	assert_int_equal(a64_load(&vm.space->lru.max_seq), seq + 2);
+	stop();
+}
+
+/* --- several MMUs ---------------------------------------------------------------------------------- */
+
+static void start_fake(bool second_is_slow)
+{
+	const struct fake_config c = {.name = "walked",
+	                              .npages = 4 * TABLE_PAGES,
+	                              .nr_mmus = 2,
+	                              .nr_vcpus = 2,
+	                              .second_is_slow = second_is_slow,
+	                              .upper_bits = true};
+
+	fake_guest_create(&guest, &c);
+	for (u64 table = 0; table < 4; table++) {
+		(void)fake_read(&guest, 0, table * TABLE_PAGES, 0);
+		(void)fake_read(&guest, 1, table * TABLE_PAGES, 0);
+	}
+	(void)age(guest.space);
+	flush(guest.space);
+}
+
+static void test_walk_skips_what_no_mmu_saw(void **state)
+{
+	struct age_result r;
+
+	(void)state;
+	start_fake(false);
+	(void)fake_read(&guest, 0, 1 * TABLE_PAGES, 0);
+	(void)fake_read(&guest, 1, 2 * TABLE_PAGES, 0);
+	r = age(guest.space);
+	assert_int_equal(r.tables, 2);
+	assert_int_equal(r.young, 2);
+	fake_guest_destroy(&guest);
+}
+
+/* A slow MMU is not harvested by walks, so what it says is no reason to read a table. */
+static void test_walk_does_not_ask_a_slow_mmu(void **state)
+{
+	struct age_result r;
+
+	(void)state;
+	start_fake(true);
+	(void)fake_read(&guest, 1, 2 * TABLE_PAGES, 0);
+	r = age(guest.space);
+	assert_int_equal(r.tables, 0);
+	assert_int_equal(r.skipped_nonleaf, 4);
+	fake_guest_destroy(&guest);
+}
+
+static void test_walk_secondary_off_asks_the_first_mmu(void **state)
+{
+	struct age_result r;
+
+	(void)state;
+	start_fake(false);
+	a32_store(&policy.caps, POLICY_CAPS & ~POLICY_SECONDARY);
+	(void)fake_read(&guest, 0, 1 * TABLE_PAGES, 0);
+	(void)fake_read(&guest, 1, 2 * TABLE_PAGES, 0);
+	r = age(guest.space);
+	assert_int_equal(r.tables, 1);
+	assert_int_equal(r.young, 1);
+	assert_true(a64_load(&guest.mmu[1].entry[2 * TABLE_PAGES]) & FAKE_A);
+	/* The evictor's question goes to both, whatever walks do. */
+	assert_true(notifier_age_one(guest.space, gfn(2 * TABLE_PAGES), NOTIFIER_TEST));
+	fake_guest_destroy(&guest);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	policy_init();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	policy_init();
+	return 0;
+}
+
+static int group_setup(void **state)
+{
+	(void)state;
+	fake_frames_create(FRAMES);
+	return store_init() ? 0 : -1;
+}
+
+static int group_teardown(void **state)
+{
+	(void)state;
+	fake_frames_destroy();
+	fake_store_reset();
+	return 0;
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        T(test_walk_reads_only_tables_that_were_touched),
+	        T(test_walk_asks_above_a_gib_first),
+	        T(test_walk_after_a_pass_cut_short_believes_no_gib),
+	        T(test_walk_is_deceived_by_a_cached_upper_entry_until_a_flush),
+	        T(test_walk_forced_reads_everything),
+	        T(test_walk_does_what_the_capabilities_say),
+	        T(test_walk_core_off_ages_on_demand_only),
+	        T(test_walk_skips_what_no_mmu_saw),
+	        T(test_walk_does_not_ask_a_slow_mmu),
+	        T(test_walk_secondary_off_asks_the_first_mmu),
+	};
+
+	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+}
