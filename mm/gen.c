@@ -53,9 +53,7 @@ static u64 max_locked(const struct lruvec *l)
 /* The generation of the window that has this index. */
 static u64 seq_of_locked(const struct lruvec *l, unsigned index)
 {
-	u64 max = max_locked(l);
-
-	return max - ((max - index) & (GEN_MAX - 1));
+	return gen_seq_at(max_locked(l), index);
 }
 
 static bool evictable_locked(const struct lruvec *l, enum gen_type type)

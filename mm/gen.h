@@ -43,6 +43,11 @@ static inline unsigned gen_index(u64 seq)
 {
 	return (unsigned)(seq % GEN_MAX);
 }
+/* The generation that has this index in a window whose youngest is max_seq. */
+static inline u64 gen_seq_at(u64 max_seq, unsigned index)
+{
+	return max_seq - ((max_seq - index) & (GEN_MAX - 1));
+}
 
 void gen_init(struct lruvec *l);
 

@@ -1,0 +1,104 @@
+#include "mm/gen_view.h"
+
+#include "arch/hal.h"
+#include "mm/refault.h"
+
+#define MS 1000000ull
+
+static u64 age_locked(const struct lruvec *l, u64 seq)
+{
+	u64 now = hal_time_ns(), birth = l->birth_ns[gen_index(seq)];
+
+	return now > birth ? now - birth : 0;
+}
+
+/* Walkers that have not flushed their batches make sizes wrong by a little; never negative here. */
+static u64 frames_of(const struct lruvec *l, u64 seq)
+{
+	s64 n = 0;
+
+	for (unsigned type = 0; type < GEN_TYPES; type++)
+		n += (s64)a64_load(&l->size[gen_index(seq)][type]);
+	return n > 0 ? (u64)n : 0;
+}
+
+static u64 oldest_locked(const struct lruvec *l)
+{
+	return min_of(l->min_seq[GEN_CLEAN], l->min_seq[GEN_DIRTY]);
+}
+
+void gen_tier_snapshot(struct lruvec *l, struct gen_tiers_view *out)
+{
+	spin_lock(&l->lock);
+	out->max_seq = a64_load(&l->max_seq);
+	for (unsigned type = 0; type < GEN_TYPES; type++) {
+		out->min_seq[type] = l->min_seq[type];
+		out->limit[type] = refault_tier_limit_locked(l, (enum gen_type)type);
+		for (unsigned tier = 0; tier < GEN_TIERS; tier++)
+			out->tier[type][tier] = (struct gen_tier_view){
+			        .avg_refaulted = l->avg_refaulted[type][tier],
+			        .avg_total = l->avg_total[type][tier],
+			        .protected_ = l->protected_[type][tier],
+			        .evicted = a64_load(&l->evicted[type][tier]),
+			        .refaulted = a64_load(&l->refaulted[type][tier]),
+			};
+	}
+	spin_unlock(&l->lock);
+}
+
+u64 gen_oldest_age_ns(struct lruvec *l)
+{
+	u64 age = 0, max;
+
+	spin_lock(&l->lock);
+	max = a64_load(&l->max_seq);
+	for (u64 seq = oldest_locked(l); seq <= max && !age; seq++)
+		if (frames_of(l, seq))
+			age = age_locked(l, seq);
+	spin_unlock(&l->lock);
+	return age;
+}
+
+u64 gen_pages_younger(struct lruvec *l, u64 ms)
+{
+	u64 pages = 0, oldest;
+
+	spin_lock(&l->lock);
+	oldest = oldest_locked(l);
+	for (u64 seq = a64_load(&l->max_seq) + 1; seq-- > oldest && age_locked(l, seq) <= ms * MS;)
+		pages += frames_of(l, seq);
+	spin_unlock(&l->lock);
+	return pages;
+}
+
+void gen_frame_snapshot(struct lruvec *l, u32 frame, struct gen_frame_view *out)
+{
+	u64 state, max;
+
+	spin_lock(&l->lock);
+	state = a64_load(&frame_at(frame)->state);
+	max = a64_load(&l->max_seq);
+	*out = (struct gen_frame_view){
+	        .listed = state & FRAME_GEN,
+	        .isolated = state & FRAME_ISOLATED,
+	        .type = state & FRAME_DIRTY ? GEN_DIRTY : GEN_CLEAN,
+	        .tier = refault_tier(state),
+	        .state = state,
+	};
+	if (out->listed) {
+		out->seq = gen_seq_at(max, (unsigned)(state & FRAME_GEN) - 1);
+		out->steps = max - out->seq;
+		out->age_ns = age_locked(l, out->seq);
+		out->evictable = out->seq == l->min_seq[out->type] && out->steps >= GEN_MIN;
+	}
+	spin_unlock(&l->lock);
+}
+
+int gen_frame_steps(const struct lruvec *l, u32 frame)
+{
+	u64 state = a64_load(&frame_at(frame)->state), max = a64_load(&l->max_seq);
+
+	if (!(state & FRAME_GEN))
+		return -1;
+	return (int)(max - gen_seq_at(max, (unsigned)(state & FRAME_GEN) - 1));
+}
