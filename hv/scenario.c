@@ -24,33 +24,17 @@ struct parser {
 
 /* --- messages --------------------------------------------------------------------------------- */
 
-/* How much of a word of the user's goes into a message. Bytes that are no text are shown as '?'. */
-#define QUOTE_MAX 60u
-struct quote {
-	char text[QUOTE_MAX + 4];
-};
-
-static const char *quote(struct slice t, struct quote *q)
-{
-	size_t n = min_of(t.n, (size_t)QUOTE_MAX), i;
-
-	for (i = 0; i < n; i++)
-		q->text[i] = text_is_text(t.p[i]) ? t.p[i] : '?';
-	memcpy(q->text + n, t.n > n ? "..." : "", t.n > n ? 4 : 1);
-	return q->text;
-}
-
 /* "line 7: " or "override host.memory=x: ". */
 static size_t error_where(const struct parser *p)
 {
-	struct quote q;
+	struct value_quote q;
 	int n;
 
 	if (p->line)
 		n = fmt_snprintf(p->error->text, SCENARIO_ERROR_MAX, "line %u: ", p->line);
 	else
 		n = fmt_snprintf(p->error->text, SCENARIO_ERROR_MAX,
-		                 "override %s: ", quote(p->override, &q));
+		                 "override %s: ", value_quote(p->override, &q));
 	return min_of((size_t)n, (size_t)SCENARIO_ERROR_MAX - 1);
 }
 
@@ -71,12 +55,12 @@ static bool error_no_key(const struct parser *p, const struct scenario_key *keys
 {
 	char names[256];
 	size_t at = 0;
-	struct quote q;
+	struct value_quote q;
 
 	for (; keys->name && at < sizeof(names); keys++)
 		at += (size_t)fmt_snprintf(names + at, sizeof(names) - at, "%s%s", at ? ", " : "",
 		                           keys->name);
-	return error_set(p, "%s: no such key in %s, allowed are %s", quote(key, &q),
+	return error_set(p, "%s: no such key in %s, allowed are %s", value_quote(key, &q),
 	                 p->vm ? "[vm]" : "[host]", names);
 }
 
@@ -84,7 +68,7 @@ static bool error_no_key(const struct parser *p, const struct scenario_key *keys
 static bool key_set(struct parser *p, struct slice key, struct slice value)
 {
 	const struct scenario_key *keys = p->vm ? scenario_vm_keys : scenario_host_keys, *k = keys;
-	struct quote kq, vq;
+	struct value_quote kq, vq;
 	size_t i;
 	u32 bit;
 
@@ -95,15 +79,15 @@ static bool key_set(struct parser *p, struct slice key, struct slice value)
 	bit = 1u << (k - keys);
 	if (p->line && (p->seen & bit))
 		return error_set(p, "%s = %s: the key stands here twice", k->name,
-		                 quote(value, &vq));
+		                 value_quote(value, &vq));
 	p->seen |= bit;
 	for (i = 0; i < value.n; i++)
 		if (!text_is_text(value.p[i]) && value.p[i] != '\t')
 			return error_set(p, "%s = %s: byte 0x%02x is no text, allowed is %s",
-			                 quote(key, &kq), quote(value, &vq), (u8)value.p[i],
-			                 k->allowed);
+			                 value_quote(key, &kq), value_quote(value, &vq),
+			                 (u8)value.p[i], k->allowed);
 	if (!k->take(k, value, (char *)(p->vm ? (void *)p->vm : (void *)p->s) + k->offset))
-		return error_set(p, "%s = %s: allowed is %s", k->name, quote(value, &vq),
+		return error_set(p, "%s = %s: allowed is %s", k->name, value_quote(value, &vq),
 		                 k->allowed);
 	return true;
 }
@@ -116,42 +100,33 @@ static struct scenario_vm *vm_find(struct scenario *s, struct slice name)
 	return NULL;
 }
 
-static bool vm_name_valid(struct slice name)
-{
-	size_t i;
-
-	for (i = 0; i < name.n; i++)
-		if (!(name.p[i] >= 'a' && name.p[i] <= 'z') && !text_is_digit(name.p[i]) &&
-		    name.p[i] != '_' && name.p[i] != '-')
-			return false;
-	return name.n >= 1 && name.n < SCENARIO_NAME_MAX;
-}
-
 static bool vm_begin(struct parser *p, struct slice name)
 {
 	struct scenario *s = p->s;
 	struct scenario_vm *vm;
-	struct quote q;
+	struct value_quote q;
+	char text[SCENARIO_NAME_MAX];
 
-	if (!vm_name_valid(name))
+	if (!value_name(name, text, sizeof(text)))
 		return error_set(p, "[vm %s]: allowed are names of 1 to 31 of a-z 0-9 _ -",
-		                 quote(name, &q));
+		                 value_quote(name, &q));
 	vm = vm_find(s, name);
 	if (vm)
 		return error_set(p, "[vm %s]: the name is taken in line %u", vm->name, vm->line);
 	if (s->nr_vms == SCENARIO_MAX_VMS)
-		return error_set(p, "[vm %s]: at most %u VMs are allowed", quote(name, &q),
+		return error_set(p, "[vm %s]: at most %u VMs are allowed", value_quote(name, &q),
 		                 SCENARIO_MAX_VMS);
 	vm = &s->vm[s->nr_vms++];
 	*vm = (struct scenario_vm){.vcpus = 1, .weight = SPACE_WEIGHT, .line = p->line};
 	p->vm = vm;
-	return slice_copy(name, vm->name, SCENARIO_NAME_MAX);
+	memcpy(vm->name, text, sizeof(text));
+	return true;
 }
 
 /* What stands between the brackets. */
 static bool section_begin(struct parser *p, struct slice t)
 {
-	struct quote q;
+	struct value_quote q;
 
 	p->in_section = true;
 	p->seen = 0;
@@ -165,7 +140,7 @@ static bool section_begin(struct parser *p, struct slice t)
 	if (slice_begins(t, "vm") && (t.n == 2 || text_is_blank(t.p[2])))
 		return vm_begin(p, slice_trim(slice_skip(t, 2)));
 	return error_set(p, "[%s]: no such section, allowed are [host] and [vm NAME]",
-	                 quote(t, &q));
+	                 value_quote(t, &q));
 }
 
 /* --- lines ------------------------------------------------------------------------------------ */
@@ -196,30 +171,31 @@ static bool line_key(struct parser *p, struct slice t)
 {
 	size_t eq = slice_find(t, '='), end;
 	struct slice key = slice_trim((struct slice){t.p, eq}), value;
-	struct quote q;
+	struct value_quote q;
 
 	if (eq == t.n)
-		return error_set(p, "%s: allowed are [section] and key = value", quote(t, &q));
+		return error_set(p, "%s: allowed are [section] and key = value",
+		                 value_quote(t, &q));
 	value = slice_trim(slice_skip(t, eq + 1));
 	if (!p->in_section)
 		return error_set(
 		        p, "%s: a key before the first section, allowed are [host] and [vm NAME]",
-		        quote(key, &q));
+		        value_quote(key, &q));
 	if (!value.n || value.p[0] != '"')
 		return key_set(p, key, comment_cut(value));
 	value = slice_skip(value, 1);
 	end = slice_find(value, '"');
 	if (end == value.n)
-		return error_set(p, "%s: the closing quote is missing", quote(key, &q));
+		return error_set(p, "%s: the closing quote is missing", value_quote(key, &q));
 	if (!is_rest_empty(slice_skip(value, end + 1)))
 		return error_set(p, "%s: only a comment is allowed behind the closing quote",
-		                 quote(key, &q));
+		                 value_quote(key, &q));
 	return key_set(p, key, (struct slice){value.p, end});
 }
 
 static bool line_parse(struct parser *p, struct slice t)
 {
-	struct quote q;
+	struct value_quote q;
 	size_t end;
 
 	t = slice_trim(t);
@@ -229,7 +205,7 @@ static bool line_parse(struct parser *p, struct slice t)
 		return line_key(p, t);
 	end = slice_find(t, ']');
 	if (end == t.n || !is_rest_empty(slice_skip(t, end + 1)))
-		return error_set(p, "%s: allowed are [host] and [vm NAME]", quote(t, &q));
+		return error_set(p, "%s: allowed are [host] and [vm NAME]", value_quote(t, &q));
 	return section_begin(p, slice_trim((struct slice){t.p + 1, end - 1}));
 }
 
@@ -282,7 +258,7 @@ static bool override_set(struct parser *p, struct slice word)
 {
 	size_t eq = slice_find(word, '='), dot;
 	struct slice key = {word.p, eq}, name;
-	struct quote q;
+	struct value_quote q;
 
 	p->vm = NULL;
 	if (eq == word.n)
@@ -296,7 +272,7 @@ static bool override_set(struct parser *p, struct slice word)
 	p->vm = vm_find(p->s, (struct slice){name.p, dot});
 	if (!p->vm)
 		return error_set(p, "the scenario has no VM %s",
-		                 quote((struct slice){name.p, dot}, &q));
+		                 value_quote((struct slice){name.p, dot}, &q));
 	return key_set(p, slice_skip(name, dot + 1), slice_skip(word, eq + 1));
 }
 

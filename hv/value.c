@@ -2,6 +2,16 @@
 
 #include "lib/string.h"
 
+const char *value_quote(struct slice t, struct value_quote *q)
+{
+	size_t n = min_of(t.n, (size_t)VALUE_QUOTE_MAX), i;
+
+	for (i = 0; i < n; i++)
+		q->text[i] = text_is_text(t.p[i]) ? t.p[i] : '?';
+	memcpy(q->text + n, t.n > n ? "..." : "", t.n > n ? 4 : 1);
+	return q->text;
+}
+
 static unsigned digit_value(char c)
 {
 	if (text_is_digit(c))
@@ -26,6 +36,15 @@ static bool take_number(struct slice *t, unsigned base, u64 *out)
 	*t = slice_skip(*t, i);
 	*out = v;
 	return i > 0;
+}
+
+bool value_name(struct slice t, char *out, size_t size)
+{
+	for (size_t i = 0; i < t.n; i++)
+		if (!(t.p[i] >= 'a' && t.p[i] <= 'z') && !text_is_digit(t.p[i]) && t.p[i] != '_' &&
+		    t.p[i] != '-')
+			return false;
+	return t.n && slice_copy(t, out, size);
 }
 
 bool value_number(struct slice t, u64 min, u64 max, u64 *out)

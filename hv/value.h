@@ -11,6 +11,14 @@
 
 #define VALUE_MAX_TIME_NS (86400ull * 1000000000)
 
+/* How much of a word of the user's goes into a message. Bytes that are no text are shown as '?'. */
+#define VALUE_QUOTE_MAX 60u
+struct value_quote {
+	char text[VALUE_QUOTE_MAX + 4];
+};
+/* q->text */
+const char *value_quote(struct slice t, struct value_quote *q);
+
 /* What a controller keeps to. */
 enum target_kind {
 	TARGET_NONE,
@@ -28,6 +36,8 @@ struct target {
 	"none, free SIZE (as free 8M) or refaults P%/min (from 0.0001 to 100, as refaults " \
 	"0.2%/min)"
 
+/* The name of a VM: a-z 0-9 _ -, with its zero in out[size]. */
+bool value_name(struct slice t, char *out, size_t size) must_check;
 /* "17", "0x11". */
 bool value_number(struct slice t, u64 min, u64 max, u64 *out) must_check;
 /* "4096", "64K", "3M", "1G": a multiple of PAGE_SIZE from PAGE_SIZE to `max`. */
