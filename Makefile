@@ -133,9 +133,9 @@ test: ## set up, then every test; the last line counts them
 	$(Q)tools/setup test
 	$(Q)tests/all.py --build $(O) --make '$(MAKE)' --jobs $(JOBS)
 
-bench: ## the deterministic figures, several runs each: out/bench/report.md
+bench: ## the figures, several runs each: out/bench/report.md
 	$(Q)tools/setup bench
-	$(Q)$(again) O=$(O)/release DEBUG=0 all
+	$(Q)$(again) O=$(O)/release DEBUG=0 all benchmarks
 	$(Q)tools/bench --build $(O)/release --out out/bench
 
 results: ## write the figures of the last `make bench` to docs/results.md

@@ -49,8 +49,34 @@ class BenchTest(unittest.TestCase):
         with open(path, encoding="utf-8") as f:
             self.assertEqual(f.read(), f"# R\nbefore\n{bench.START}\nnew\n{bench.END}\nafter\n")
 
+    def test_callgrind_counts_by_page_and_pass(self):
+        output = "bench_pass pages=1000 visited=0 passes=2\nbench pass-visited value=0.0000 unit=entries\n==1== Collected : 8000\n"
+        self.assertEqual(bench.callgrind_value(output), 4)
+        with self.assertRaises(bench.Failed):
+            bench.callgrind_value("==1== Collected : 8000\n")
+
+    def test_bounds_from_above_from_below_and_none(self):
+        above = bench.native("n", "u", 1.5, "p", "bench_line:x")
+        below = bench.native("n", "u", 1.5, "p", "bench_line:x", at_least=True)
+        none = bench.native("n", "u", None, "p", "bench_line:x")
+        self.assertEqual([above.reached([1, 1.5]), above.reached([1, 1.6])], [True, False])
+        self.assertEqual([below.reached([1.5, 2]), below.reached([1.4, 2])], [True, False])
+        self.assertIsNone(none.reached([9]))
+
+    def test_report_says_what_was_to_be_reached(self):
+        figure = {"name": "f", "unit": "u", "at_least": True, "linux": "", "scenario": "s", "how": "native", "values": [2.0],
+                  "median": 2.0, "min": 2.0, "max": 2.0}
+        text = bench.report({"environment": dict.fromkeys(("host", "machine", "emulator", "compiler", "build", "commit"), "x"),
+                             "figures": [figure | {"reach": 1.85, "reached": True}, figure | {"reach": None, "reached": None}]})
+        self.assertIn("| 1, native | at least 1.85 | yes | – |", text)
+        self.assertIn("| 1, native | – | – | – |", text)
+
     def test_every_figure_has_its_scenario_and_reader(self):
         for figure in bench.FIGURES:
+            if figure.native:
+                program = figure.scenario.split()[0]
+                self.assertTrue(os.path.exists(os.path.join(bench.ROOT, "tests", "bench", program + ".c")), program)
+                continue
             self.assertTrue(os.path.exists(os.path.join(bench.ROOT, "tools", "scenarios", figure.scenario + ".cfg")), figure.scenario)
             self.assertIn(figure.value.split(":")[0], bench.READERS)
 
