@@ -5,6 +5,7 @@
 #include "mm/age.h"
 
 #include "arch/hal.h"
+#include "mm/bloom.h"
 #include "mm/epoch.h"
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
@@ -91,7 +92,8 @@ void age_look_around(struct space *s, gfn_t g, unsigned young)
 	npages = look_around_window(s, g, &first);
 	if (npages <= 1)
 		return;
-	(void)age_block(s, first, npages, &batch, &visited);
+	if (age_dense(age_block(s, first, npages, &batch, &visited), npages))
+		(void)bloom_add(&s->bloom, a64_load(&s->lru.max_seq), first.v / TABLE_PAGES);
 	a64_count(&s->stats.lookarounds_total, 1);
 	if (!batch.promoted)
 		return;
@@ -113,6 +115,7 @@ static void age_count(struct space *s, const struct age_result *r)
 	a64_count(&stats->aging_ns_total, r->ns);
 	a64_count(&stats->tables_visited_total, r->tables);
 	a64_count(&stats->tables_skipped_nonleaf_total, r->skipped_nonleaf);
+	a64_count(&stats->tables_skipped_bloom_total, r->skipped_bloom);
 }
 
 struct age_result age_space(struct space *s, u64 max_seq, bool force)

@@ -13,6 +13,7 @@ struct age_result {
 	u64 tables;          /* harvested: a table is 512 pages, or what a slot has of them */
 	u64 upper;           /* entries above them that were asked whether it is worth while */
 	u64 skipped_nonleaf; /* tables left out because such an entry said no */
+	u64 skipped_bloom;   /* ... because the last walk found them sparse */
 	u64 ns;
 };
 /*
@@ -23,11 +24,16 @@ u64 age_block(struct space *s, gfn_t first, unsigned npages, struct gen_batch *b
 /* The same for NOTIFIER_* flags of the caller's: CLEAR, and whatever else it wants. */
 u64 age_harvest(struct space *s, gfn_t first, unsigned npages, unsigned flags,
                 struct gen_batch *batch, u64 *visited);
+/* One young page for each cache line of entries: worth a visit. */
+static inline bool age_dense(u64 young, u64 pages)
+{
+	return young * 8 >= pages;
+}
 #define AGE_LOOK_AROUND 64u /* pages, aligned: they share a table */
 /*
  * The evictor found page g young, and `young` are the NOTIFIER_* bits of the answer: its neighbours may be
  * young as well, and what says so is in the cache now. Harvests them through the fast path and promotes
- * what it finds, if policy.lookaround allows it. Does nothing if g is alone in its window: the window ends
+ * what it finds, if policy.lookaround allows it; if that is dense, the next walk is told to visit the table. Does nothing if g is alone in its window: the window ends
  * with the slot. Not under a lock.
  */
 void age_look_around(struct space *s, gfn_t g, unsigned young);

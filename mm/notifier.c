@@ -12,11 +12,31 @@
 #include "arch/hal.h"
 #include "lib/string.h"
 #include "mm/epoch.h"
+#include "mm/policy.h"
 #include "mm/space.h"
 
 static u64 words_for(unsigned npages)
 {
 	return (npages + 63) / 64;
+}
+
+/*
+ * policy.locked: harvests as they were before they went without a lock, to compare. A slow MMU takes the
+ * lock by itself in either case.
+ */
+static bool harvest_lock(struct notifier *n)
+{
+	bool locked = a32_load(&policy.locked) && n->ops->has_fast_aging;
+
+	if (unlikely(locked))
+		write_lock(&n->space->mmu_lock);
+	return locked;
+}
+
+static void harvest_unlock(struct notifier *n, bool locked)
+{
+	if (unlikely(locked))
+		write_unlock(&n->space->mmu_lock);
 }
 
 /* Asks one MMU with a bitmap of its own, for each is to see all that was asked. */
@@ -25,10 +45,13 @@ static unsigned age_one_mmu(struct notifier *n, gfn_t first, unsigned npages, co
 {
 	u64 bitmap[NOTIFIER_WORDS];
 	unsigned result;
+	bool locked;
 
 	for (unsigned i = 0; i < words_for(npages); i++)
 		bitmap[i] = asked[i];
+	locked = harvest_lock(n);
 	result = n->ops->age(n, first, npages, bitmap, flags, visited);
+	harvest_unlock(n, locked);
 	for (unsigned i = 0; i < words_for(npages); i++)
 		young[i] |= bitmap[i];
 	if (!(result & NOTIFIER_YOUNG))
@@ -76,6 +99,18 @@ unsigned notifier_age_one(struct space *s, gfn_t g, unsigned flags)
 	return notifier_age(s, g, 1, bitmap, flags, &visited);
 }
 
+static bool range_young_one(struct notifier *n, gfn_t first, u64 npages, bool clear)
+{
+	bool young, locked;
+
+	if (!n->ops->range_young)
+		return true;
+	locked = harvest_lock(n);
+	young = n->ops->range_young(n, first, npages, clear);
+	harvest_unlock(n, locked);
+	return young;
+}
+
 bool notifier_range_young(struct space *s, gfn_t first, u64 npages, unsigned flags)
 {
 	bool young = false;
@@ -86,8 +121,7 @@ bool notifier_range_young(struct space *s, gfn_t first, u64 npages, unsigned fla
 
 		if (!is_asked(n, i, flags))
 			continue;
-		young |= !n->ops->range_young ||
-		         n->ops->range_young(n, first, npages, flags & NOTIFIER_CLEAR);
+		young |= range_young_one(n, first, npages, flags & NOTIFIER_CLEAR);
 	}
 	epoch_exit();
 	return young;

@@ -9,6 +9,9 @@
  *              Accurate means asked, not exact: a translation that a TLB still holds does not set
  *              its Accessed bit again until it is flushed.
  *
+ * policy.locked takes all that back, for comparison: every harvest, fast-only or not, then runs under the
+ * write side of the MMU lock, one hold for each call. So no MMU lock may be held by who asks.
+ *
  * Order of asking: the MMUs in the order in which they were registered (TDP first); stop if young
  * and testing; leave out those without has_fast_aging if fast-only; leave out those that have
  * nothing mapped.

@@ -51,6 +51,7 @@ struct space_stats {
 	a64 aging_ns_total;
 	a64 tables_visited_total;
 	a64 tables_skipped_nonleaf_total; /* the entry above says that nothing in them was touched */
+	a64 tables_skipped_bloom_total;   /* the last walk found them sparse */
 	a64 lookarounds_total; /* neighbourhoods swept because the evictor found a page young */
 	a64 lookaround_promoted_total;
 	a64 direct_reclaims_total;

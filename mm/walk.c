@@ -19,6 +19,13 @@
  *     clear what the other's depends on. And a clear bit of 1 GiB is believed only if the pass before this
  *     one came to its end: a pass cut short has cleared the bit and left tables under it unharvested. That
  *     is the doubt in the cursor, found by who opens a pass: the cursor of the last one says how far it came.
+ *     The filter (below) of such a pass is not believed either: tables it did not come to are missing.
+ *
+ * Skipping what is not worth it. A table that was harvested and had less than one young page in eight (age_dense)
+ * costs more to read than it is good for: the evictor finds its few young pages one by one. So each pass
+ * leaves a Bloom filter to the next (mm/bloom.h), with the tables that it found dense or did not look at
+ * because nothing was touched; the evictor's look-around puts those back that became dense. With a false
+ * positive a table is read for nothing, and that is all.
  *
  * What remains are translations and upper entries that hardware still has cached and walks through without
  * setting anything: see docs/decisions.md, 18.
@@ -27,6 +34,7 @@
 
 #include "arch/hal.h"
 #include "mm/age.h"
+#include "mm/bloom.h"
 #include "mm/epoch.h"
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
@@ -45,7 +53,7 @@ struct walk {
 	struct space *space;
 	u64 max_seq;
 	bool force;
-	bool doubt;     /* bits above more than one table may be clear without reason */
+	bool doubt;     /* the pass before was cut short: it has left more than it says */
 	unsigned flags; /* for notifier_age() and notifier_range_young() */
 	struct gen_batch batch;
 	struct age_result *result;
@@ -136,6 +144,18 @@ static void blocks_skip(struct walk *w, u64 to)
 
 /* --- what is worth while --------------------------------------------------------------------------- */
 
+static u64 table_key(gfn_t g)
+{
+	return g.v / TABLE_PAGES;
+}
+
+/* Not looked at is not the same as found sparse: the next pass may look. */
+static void tables_unjudged(struct walk *w, gfn_t first, unsigned tables)
+{
+	for (unsigned i = 0; i < tables; i++)
+		(void)bloom_add(&w->space->bloom, w->max_seq + 1, table_key(first) + i);
+}
+
 /* The entry above 512 tables, asked by who takes the first of them; leaves them all out if it says no. */
 static bool gib_untouched(struct walk *w, const struct block *b)
 {
@@ -145,6 +165,7 @@ static bool gib_untouched(struct walk *w, const struct block *b)
 	if (notifier_range_young(w->space, b->first, GIB_PAGES, w->flags) || w->force || w->doubt)
 		return false;
 	w->result->skipped_nonleaf += TABLE_PAGES;
+	tables_unjudged(w, b->first, TABLE_PAGES);
 	blocks_skip(w, b->nr + TABLE_PAGES);
 	return true;
 }
@@ -155,21 +176,64 @@ static bool table_untouched(struct walk *w, const struct block *b)
 	if (notifier_range_young(w->space, b->first, TABLE_PAGES, w->flags) || w->force)
 		return false;
 	w->result->skipped_nonleaf++;
+	tables_unjudged(w, b->first, 1);
 	return true;
+}
+
+/* Found sparse, and nobody has found it dense since. Its upper bit stays: nothing was harvested. */
+static bool table_sparse(struct walk *w, const struct block *b)
+{
+	if (w->force || w->doubt || bloom_test(&w->space->bloom, w->max_seq, table_key(b->first)))
+		return false;
+	w->result->skipped_bloom++;
+	return true;
+}
+
+static void harvest(struct walk *w, const struct block *b)
+{
+	unsigned batch = a32_load(&policy.batch), piece = min_of(batch ? batch : 1, b->npages);
+	struct age_result *r = w->result;
+	u64 young = 0;
+
+	for (unsigned done = 0; done < b->npages; done += piece)
+		young += age_harvest(w->space, gfn_add(b->first, done),
+		                     min_of(piece, b->npages - done), w->flags, &w->batch,
+		                     &r->visited);
+	r->tables++;
+	r->young += young;
+	if (age_dense(young, b->npages))
+		(void)bloom_add(&w->space->bloom, w->max_seq + 1, table_key(b->first));
 }
 
 static void walk_block(struct walk *w, const struct block *b)
 {
-	struct age_result *r = w->result;
+	bool ask = b->npages == TABLE_PAGES && policy_has(POLICY_NONLEAF);
 
-	if (b->npages == TABLE_PAGES && policy_has(POLICY_NONLEAF) &&
-	    (gib_untouched(w, b) || table_untouched(w, b)))
+	if (ask && gib_untouched(w, b))
 		return;
-	r->tables++;
-	r->young += age_harvest(w->space, b->first, b->npages, w->flags, &w->batch, &r->visited);
+	if (table_sparse(w, b))
+		return;
+	if (ask && table_untouched(w, b))
+		return;
+	harvest(w, b);
 }
 
 /* --- the walk -------------------------------------------------------------------------------------- */
+
+/*
+ * What the walker that takes the first block does for all of them; false: nothing is to be walked. Then the
+ * next pass has no filter, and walks what it likes.
+ */
+static bool pass_open(struct walk *w)
+{
+	struct space *s = w->space;
+
+	/* Asked once: the answer is good for one pass. */
+	if (!s->ops->ran(s) && !w->force)
+		return false;
+	bloom_reset(&s->bloom, w->max_seq + 1);
+	return true;
+}
 
 /* One block; false when there is none left. */
 static bool walk_next(struct walk *w)
@@ -180,8 +244,7 @@ static bool walk_next(struct walk *w)
 
 	if (!block_take(w, &nr))
 		return false;
-	/* Only the walker that opens the pass asks: the answer is good for one. */
-	if (!nr && !s->ops->ran(s) && !w->force) {
+	if (!nr && !pass_open(w)) {
 		blocks_skip(w, BLOCK_END);
 		return false;
 	}

@@ -17,7 +17,8 @@
 #include "tests/host/hal.h"
 #include "tests/host/vm.h"
 
-#define FRAMES 2600u
+#define FRAMES 4600u
+#define DENSE  64u /* pages of a table that make it worth a visit */
 #define TABLES 64u
 
 static struct host_vm vm;
@@ -29,6 +30,12 @@ static struct fake_guest guest;
 static void touch(u64 g)
 {
 	assert_int_equal(host_vm_write(&vm, 0, gfn_gpa(gfn(g)), g), FAULT_FIXED);
+}
+
+static void touch_table(u64 table)
+{
+	for (u64 i = 0; i < DENSE; i++)
+		touch(table * TABLE_PAGES + i * 8);
 }
 
 static void flush(struct space *s)
@@ -52,7 +59,7 @@ static void stop(void)
 	host_vm_destroy(&vm);
 }
 
-/* One page of every table, then one table: the other 63 cost an entry each. */
+/* Every table, then one page of one: the other 63 cost an entry each. */
 static void test_walk_reads_only_tables_that_were_touched(void **state)
 {
 	(void)state;
@@ -63,17 +70,18 @@ static void test_walk_reads_only_tables_that_were_touched(void **state)
 
 		start(m, TABLES * TABLE_PAGES);
 		for (u64 table = 0; table < TABLES; table++)
-			touch(table * TABLE_PAGES + table);
+			touch_table(table);
 		r = age(vm.space);
 		assert_int_equal(r.tables, TABLES);
-		assert_int_equal(r.young, TABLES);
+		assert_int_equal(r.young, TABLES * DENSE);
 		flush(vm.space);
-		touch(17 * TABLE_PAGES + 17);
+		touch(17 * TABLE_PAGES + 16);
 		r = age(vm.space);
 		assert_int_equal(r.upper, TABLES);
 		assert_int_equal(r.tables, knows ? 1 : TABLES);
 		assert_int_equal(r.visited, r.tables * TABLE_PAGES);
 		assert_int_equal(r.skipped_nonleaf, knows ? TABLES - 1 : 0);
+		assert_int_equal(r.skipped_bloom, 0);
 		assert_int_equal(r.young, 1);
 		assert_int_equal(a64_load(&vm.space->stats.tables_skipped_nonleaf_total),
 		                 r.skipped_nonleaf);
@@ -119,7 +127,7 @@ static void test_walk_after_a_pass_cut_short_believes_no_gib(void **state)
 
 	(void)state;
 	start(&host_machines[0], TABLE_PAGES * TABLE_PAGES);
-	touch(9 * TABLE_PAGES);
+	touch_table(9);
 	touch(0);
 	(void)age(vm.space);
 	flush(vm.space);
@@ -151,6 +159,7 @@ static void test_walk_is_deceived_by_a_cached_upper_entry_until_a_flush(void **s
 
 	(void)state;
 	start(&host_machines[2], 2 * TABLE_PAGES);
+	touch_table(0);
 	touch(2);
 	touch(2 + WALKER_TLB); /* takes its place in the TLB */
 	(void)age(vm.space);
@@ -186,7 +195,7 @@ static void test_walk_does_what_the_capabilities_say(void **state)
 
 	(void)state;
 	start(&host_machines[0], TABLES * TABLE_PAGES);
-	touch(0);
+	touch_table(0);
 	(void)age(vm.space);
 	flush(vm.space);
 	touch(0);
@@ -219,6 +228,174 @@ static void test_walk_core_off_ages_on_demand_only(void **state)
 	stop();
 }
 
+/* --- the filter ------------------------------------------------------------------------------------ */
+
+static void test_walk_leaves_sparse_tables_to_the_evictor(void **state)
+{
+	struct age_result r;
+
+	(void)state;
+	for_each_machine(m)
+	{
+		start(m, 4 * TABLE_PAGES);
+		touch_table(0);
+		touch(TABLE_PAGES);
+		r = age(vm.space);
+		assert_int_equal(r.young, DENSE + 1);
+		assert_int_equal(r.skipped_bloom, 0);
+		flush(vm.space);
+		touch_table(0);
+		touch(TABLE_PAGES);
+		r = age(vm.space);
+		assert_int_equal(r.young, DENSE);
+		assert_int_equal(r.skipped_bloom, spte_has_dirty(m->format) ? 1 : 3);
+		/* ... who brings it back, dense or not: the 64 neighbours count. */
+		for (u64 i = 0; i < 8; i++)
+			touch(TABLE_PAGES + i);
+		age_look_around(vm.space, gfn(TABLE_PAGES), NOTIFIER_YOUNG | NOTIFIER_WAS_FAST);
+		touch(TABLE_PAGES + 300);
+		r = age(vm.space);
+		assert_int_equal(r.young, 1);
+		stop();
+	}
+}
+
+static void test_walk_forced_heeds_no_filter(void **state)
+{
+	struct age_result r;
+
+	(void)state;
+	start(&host_machines[0], 2 * TABLE_PAGES);
+	touch(1);
+	(void)age(vm.space);
+	flush(vm.space);
+	touch(1);
+	r = age_space(vm.space, a64_load(&vm.space->lru.max_seq), true);
+	assert_int_equal(r.skipped_bloom, 0);
+	assert_int_equal(r.young, 1);
+	stop();
+}
+
+/* What the filter made the walk leave out is not forgotten: its upper bit still stands. */
+static void test_walk_skipped_by_the_filter_is_found_later(void **state)
+{
+	struct age_result r;
+
+	(void)state;
+	start(&host_machines[0], 2 * TABLE_PAGES);
+	touch(1);
+	(void)age(vm.space);
+	flush(vm.space);
+	touch(1);
+	r = age(vm.space);
+	assert_int_equal(r.young, 0);
+	assert_int_equal(r.skipped_bloom, 1);
+	/* A pass that is not walked leaves no filter. */
+	(void)age(vm.space);
+	(void)a32_xchg(&vm.ran, 1);
+	r = age(vm.space);
+	assert_int_equal(r.young, 1);
+	stop();
+}
+
+/* --- batches and locks ----------------------------------------------------------------------------- */
+
+static void test_walk_asks_in_batches(void **state)
+{
+	static const u32 batch[] = {1, 64, 100, 512, 0, 100000};
+
+	(void)state;
+	start(&host_machines[0], 3 * TABLE_PAGES + 11);
+	for (unsigned i = 0; i < sizeof(batch) / sizeof(batch[0]); i++) {
+		struct age_result r;
+
+		a32_store(&policy.batch, batch[i]);
+		flush(vm.space);
+		for (u64 table = 0; table < 3; table++)
+			touch_table(table);
+		r = age(vm.space);
+		assert_int_equal(r.young, 3 * DENSE);
+		assert_int_equal(r.tables, 3 + (i == 0));
+	}
+	stop();
+}
+
+/* Who sits on the lock lets go when the harvest is seen to wait for it; as another CPU. */
+static u32 waits;
+
+static void let_go(void *arg)
+{
+	waits++;
+	host_on_pause(NULL, NULL);
+	host_cpu_set(1);
+	write_unlock(&vm.space->mmu_lock);
+	host_cpu_set(0);
+	(void)arg;
+}
+
+static void sit_on_the_lock(void)
+{
+	waits = 0;
+	host_cpu_set(1);
+	write_lock(&vm.space->mmu_lock);
+	host_cpu_set(0);
+	host_on_pause(let_go, NULL);
+}
+
+static void get_up(void)
+{
+	host_on_pause(NULL, NULL);
+	if (waits)
+		return;
+	host_cpu_set(1);
+	write_unlock(&vm.space->mmu_lock);
+	host_cpu_set(0);
+}
+
+static void walk_it(void)
+{
+	assert_int_equal(age(vm.space).young, DENSE);
+}
+
+static void look_around_it(void)
+{
+	age_look_around(vm.space, gfn(8), NOTIFIER_YOUNG | NOTIFIER_WAS_FAST);
+	assert_int_equal(a64_load(&vm.space->stats.lookarounds_total), 1);
+}
+
+static void ask_for_it(void)
+{
+	assert_true(notifier_age_one(vm.space, gfn(8), NOTIFIER_CLEAR) & NOTIFIER_YOUNG);
+}
+
+static void ask_above_it(void)
+{
+	(void)notifier_range_young(vm.space, gfn(0), TABLE_PAGES, NOTIFIER_TEST);
+}
+
+/* I11: lockless, nothing waits for who has the lock; `reclaim = locked` waits for it everywhere. */
+static void test_walk_waits_for_the_lock_only_if_told_to(void **state)
+{
+	static void (*const way[])(void) = {walk_it, look_around_it, ask_for_it, ask_above_it};
+
+	(void)state;
+	host_cpu_count_set(2);
+	for_each_machine(m)
+	{
+		for (unsigned i = 0; i < 2 * sizeof(way) / sizeof(way[0]); i++) {
+			start(m, TABLE_PAGES);
+			touch_table(0);
+			a32_store(&policy.locked, i % 2);
+			sit_on_the_lock();
+			way[i / 2]();
+			get_up();
+			assert_int_equal(waits, i % 2);
+			stop();
+		}
+	}
+	host_cpu_count_set(1);
+}
+
 /* --- several MMUs ---------------------------------------------------------------------------------- */
 
 static void start_fake(bool second_is_slow)
@@ -231,9 +408,9 @@ static void start_fake(bool second_is_slow)
 	                              .upper_bits = true};
 
 	fake_guest_create(&guest, &c);
-	for (u64 table = 0; table < 4; table++) {
-		(void)fake_read(&guest, 0, table * TABLE_PAGES, 0);
-		(void)fake_read(&guest, 1, table * TABLE_PAGES, 0);
+	for (u64 page = 0; page < 4 * TABLE_PAGES; page += 8) {
+		(void)fake_read(&guest, 0, page, 0);
+		(void)fake_read(&guest, 1, page, 0);
 	}
 	(void)age(guest.space);
 	flush(guest.space);
@@ -325,6 +502,11 @@ int main(void)
 	        T(test_walk_forced_reads_everything),
 	        T(test_walk_does_what_the_capabilities_say),
 	        T(test_walk_core_off_ages_on_demand_only),
+	        T(test_walk_leaves_sparse_tables_to_the_evictor),
+	        T(test_walk_forced_heeds_no_filter),
+	        T(test_walk_skipped_by_the_filter_is_found_later),
+	        T(test_walk_asks_in_batches),
+	        T(test_walk_waits_for_the_lock_only_if_told_to),
 	        T(test_walk_skips_what_no_mmu_saw),
 	        T(test_walk_does_not_ask_a_slow_mmu),
 	        T(test_walk_secondary_off_asks_the_first_mmu),
