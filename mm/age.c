@@ -14,15 +14,19 @@
 #include "mm/space.h"
 #include "mm/walk.h"
 
-/* Promotes the frame that a gfn has now, if it has one. Inside an epoch section. */
-static void age_promote(struct space *s, gfn_t g, struct gen_batch *batch)
+/* Promotes the pages that have their bits set; returns how many those are. Inside an epoch section. */
+static u64 age_promote(struct space *s, gfn_t first, unsigned npages, const u64 *young,
+                       struct gen_batch *batch)
 {
-	const a64 *where = gfnmap_word(s, g);
-	/* ord M5: the frame's owner stands before the word names it; pairs with ord M4 */
-	u64 word = where ? a64_load_acquire(where) : 0;
+	const struct slot *slot = gfnmap_slot(s, first);
+	u64 at;
 
-	if (gfn_word_tag(word) == GFN_RESIDENT)
-		gen_promote(&s->lru, gfn_word_frame(word), s->id, batch);
+	if (!slot)
+		return 0;
+	/* Another slot may stand there by now, and end earlier. */
+	at = first.v - slot->base.v;
+	npages = (unsigned)min_of((u64)npages, slot->npages - at);
+	return gen_promote_block(&s->lru, &slot->word[at], npages, young, s->id, batch);
 }
 
 u64 age_harvest(struct space *s, gfn_t first, unsigned npages, unsigned flags,
@@ -30,18 +34,11 @@ u64 age_harvest(struct space *s, gfn_t first, unsigned npages, unsigned flags,
 {
 	u64 bitmap[NOTIFIER_WORDS] = {0}, young = 0;
 
-	for (unsigned i = 0; i < npages; i++)
-		bitmap[i / 64] |= BIT(i % 64);
+	for (unsigned i = 0; i < npages; i += 64)
+		bitmap[i / 64] = npages - i < 64 ? BIT(npages - i) - 1 : ~0ull;
 	epoch_enter();
-	if (notifier_age(s, first, npages, bitmap, flags, visited)) {
-		for (unsigned w = 0; w < NOTIFIER_WORDS; w++) {
-			for (u64 left = bitmap[w]; left; left &= left - 1, young++) {
-				unsigned bit = (unsigned)__builtin_ctzll(left);
-
-				age_promote(s, gfn_add(first, w * 64 + bit), batch);
-			}
-		}
-	}
+	if (notifier_age(s, first, npages, bitmap, flags, visited))
+		young = age_promote(s, first, npages, bitmap, batch);
 	epoch_exit();
 	return young;
 }

@@ -16,6 +16,8 @@
 #include "mm/gen.h"
 
 #include "arch/hal.h"
+#include "mm/epoch.h"
+#include "mm/gfnmap.h"
 #include "mm/policy.h"
 #include "mm/refault.h"
 
@@ -259,6 +261,105 @@ bool gen_promote(struct lruvec *l, u32 frame, u16 space_id, struct gen_batch *b)
 		b->promoted++;
 	}
 	return true;
+}
+
+/*
+ * The same once more, for many pages and few instructions. A frame that is in a generation is a guest's, and
+ * the one whose word named it within this epoch section: neither use nor owner needs a look. All that is
+ * unusual goes the way above.
+ */
+#define TALLY    (FRAME_DIRTY | FRAME_GEN) /* what sizes are counted by */
+#define TOUCHED  (FRAME_REFERENCED | FRAME_WORKINGSET)
+#define PROMOTED (FRAME_GEN | FRAME_REFS | TOUCHED) /* what changes, besides the stamp */
+
+struct promotion {
+	struct lruvec *l;
+	struct frame *frames; /* number 0 */
+	u64 max;              /* max_seq: what all are promoted to, */
+	u64 set;              /* ... and what that adds to a state word, */
+	u16 tally[TALLY + 1]; /* ... and how many were, by type and generation before */
+	u64 slow;
+	u16 space_id;
+	struct gen_batch *batch;
+};
+
+static void promotion_start(struct promotion *p)
+{
+	p->max = a64_load_acquire(&p->l->max_seq); /* ord L3: checked again after each state */
+	p->set = FRAME_STAMP_ONE | FRAME_WORKINGSET | (gen_index(p->max) + 1);
+}
+
+/* Moves the tally to the batch; returns how many there were. */
+static u64 promotion_end(struct promotion *p)
+{
+	unsigned to = gen_index(p->max);
+	u64 all = 0;
+
+	for (unsigned type = 0; type < GEN_TYPES; type++) {
+		for (unsigned from = 0; from < GEN_MAX; from++) {
+			u16 *n = &p->tally[(type == GEN_DIRTY ? FRAME_DIRTY : 0) | (from + 1)];
+
+			p->batch->delta[from][type] -= *n;
+			p->batch->delta[to][type] += *n;
+			p->batch->promoted += from == to ? 0 : *n;
+			all += *n;
+			*n = 0;
+		}
+	}
+	return all;
+}
+
+static void promote_slowly(struct promotion *p, const a64 *where)
+{
+	u64 word = a64_load_acquire(where); /* ord M5: as below */
+
+	p->slow++;
+	if (gfn_word_tag(word) == GFN_RESIDENT)
+		(void)gen_promote(p->l, gfn_word_frame(word), p->space_id, p->batch);
+}
+
+/* Promotes the page of a gfn word, if it is the usual case: resident, listed, and touched before. */
+static inline bool promote_quickly(struct promotion *p, const a64 *where)
+{
+	/* ord M5: the frame stands before the word names it; pairs with ord M4 */
+	u64 word = a64_load_acquire(where), state;
+	struct frame *f;
+
+	if (unlikely((u8)word !=
+	             GFN_RESIDENT)) /* neither away nor busy: all other low bits are 0 */
+		return false;
+	f = p->frames + gfn_word_payload(word);
+	/* ord L3: the state is read before max_seq; pairs with ord L4 */
+	state = a64_load_acquire(&f->state);
+	if (unlikely(!(state & FRAME_GEN)) || unlikely(!(state & TOUCHED)))
+		return false;
+	if (unlikely(a64_load_acquire(&p->l->max_seq) != p->max)) /* ord L3 */
+		return false;
+	DEBUG_ASSERT(frame_use(state) == FRAME_GUEST && frame_space_id(f) == p->space_id);
+	if (unlikely(!a64_cas(&f->state, &state, (state & ~PROMOTED) + p->set)))
+		return false;
+	p->tally[state & TALLY]++;
+	return true;
+}
+
+u64 gen_promote_block(struct lruvec *l, const a64 *word, unsigned npages, const u64 *young,
+                      u16 space_id, struct gen_batch *b)
+{
+	struct promotion p = {.l = l, .frames = frame_at(0), .space_id = space_id, .batch = b};
+
+	DEBUG_ASSERT(npages <= TABLE_PAGES && epoch_active());
+	promotion_start(&p);
+	for (unsigned i = 0; i < npages; i += 64, word += 64) {
+		u64 left = young[i / 64] & (npages - i < 64 ? BIT(npages - i) - 1 : ~0ull);
+
+		for (; left; left &= left - 1) {
+			const a64 *where = word + (unsigned)__builtin_ctzll(left);
+
+			if (!promote_quickly(&p, where))
+				promote_slowly(&p, where);
+		}
+	}
+	return promotion_end(&p) + p.slow;
 }
 
 /* --- the window ------------------------------------------------------------------------------------ */

@@ -81,6 +81,13 @@ void gen_make_dirty(struct lruvec *l, u32 frame);
  * list (its evictor is told, FRAME_SEEN) or no longer the space's.
  */
 bool gen_promote(struct lruvec *l, u32 frame, u16 space_id, struct gen_batch *b);
+/*
+ * The same for the pages of a space whose bits are set in `young`, `npages` <= TABLE_PAGES at most: `word` is
+ * the gfn word of the first, the others follow (one slot). Pages that are not resident are passed over.
+ * Returns how many of the bits were set. Inside the epoch section in which the words were found.
+ */
+u64 gen_promote_block(struct lruvec *l, const a64 *word, unsigned npages, const u64 *young,
+                      u16 space_id, struct gen_batch *b);
 
 /*
  * A new youngest generation, unless max_seq is no longer `expected`. If a type has GEN_MAX already,
