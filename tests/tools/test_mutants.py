@@ -56,16 +56,15 @@ HOSTCC := gcc
 HOST_SRC := mm/toy.c
 HOST_LIBS := -lpthread
 HOST_CFLAGS_plain := -std=gnu17 -O1 -I.
-HOST_CFLAGS_asan := -std=gnu17 -O1 -I.
 print-%:
 	@printf '%s\\n' '$($*)'
-$(O)/host/asan/obj/%.c.o: %.c
+$(O)/host/plain/obj/%.c.o: %.c
 	@mkdir -p $(@D)
-	$(HOSTCC) $(HOST_CFLAGS_asan) -MMD -MP -MF $(@:.o=.d) -MT $@ -c $< -o $@
-$(O)/host/asan/libvarve.a: $(O)/host/asan/obj/mm/toy.c.o
+	$(HOSTCC) $(HOST_CFLAGS_plain) -MMD -MP -MF $(@:.o=.d) -MT $@ -c $< -o $@
+$(O)/host/plain/libvarve.a: $(O)/host/plain/obj/mm/toy.c.o
 	ar rcsD $@ $^
-$(O)/host/asan/%: $(O)/host/asan/obj/tests/model/%.c.o $(O)/host/asan/libvarve.a
-	$(HOSTCC) $(HOST_CFLAGS_asan) -o $@ $^
+$(O)/host/plain/%: $(O)/host/plain/obj/tests/model/%.c.o $(O)/host/plain/libvarve.a
+	$(HOSTCC) $(HOST_CFLAGS_plain) -o $@ $^
 """
 
 
@@ -119,7 +118,7 @@ class JudgeTest(unittest.TestCase):
     def setUp(self):
         self.root = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, self.root)
-        for path, text in {"mm/toy.c": TOY, "mm/toy.h": TOY_H, "tests/model/model_toy.c": TEST, "Makefile": MAKEFILE}.items():
+        for path, text in {"mm/toy.c": TOY, "mm/toy.h": TOY_H, "tests/model/model_explore_toy.c": TEST, "Makefile": MAKEFILE}.items():
             self.write(path, text)
         for path in ("lib/atomic.h", "lib/types.h", "tests/mutants/mutant.h"):
             with open(os.path.join(ROOT, path), encoding="utf-8") as f:
@@ -139,7 +138,7 @@ class JudgeTest(unittest.TestCase):
     def test_killed_and_survived(self):
         rows = self.rows()
         torn = rows["mm/toy.c:toy_add:fetch_add:torn"]
-        self.assertEqual((torn["verdict"], torn["by"]), ("killed", "model_toy"), torn)
+        self.assertEqual((torn["verdict"], torn["by"]), ("killed", "model_explore_toy"), torn)
         weak = rows["mm/toy.c:toy_get:load_acquire:relaxed"]
         self.assertEqual((weak["verdict"], weak["explained"]), ("survived", ""))
         self.assertFalse(tool.is_good(weak))
@@ -156,7 +155,7 @@ class JudgeTest(unittest.TestCase):
             self.assertTrue(tool.is_good(row))
 
     def test_a_test_that_fails_by_itself_kills_nothing(self):
-        self.write("tests/model/model_toy.c", TEST.replace("!= 64", "== 64"))
+        self.write("tests/model/model_explore_toy.c", TEST.replace("!= 64", "== 64"))
         with self.assertRaises(SystemExit):
             self.rows()
 
