@@ -202,6 +202,16 @@ void explorer_yield(void)
 		step(false);
 }
 
+bool explorer_active(void)
+{
+	return x.current != NOBODY;
+}
+
+unsigned explorer_choose(unsigned options)
+{
+	return x.current == NOBODY ? 0 : choose(options);
+}
+
 unsigned explorer_self(void)
 {
 	return x.current == NOBODY ? 0 : x.current;
@@ -362,4 +372,15 @@ void explorer_run(const struct explorer_scene *scene, struct explorer_result *re
 			return;
 	} while (choices_advance());
 	result->exhausted = true;
+}
+
+bool explorer_passes(const struct explorer_scene *scene)
+{
+	struct explorer_result r;
+
+	explorer_run(scene, &r);
+	printf("%s: %llu schedules of up to %u steps, all with up to %u preemptions: %s %s\n",
+	       scene->name, (unsigned long long)r.schedules, r.longest, scene->max_preemptions,
+	       r.failed ? r.why : "none bad", r.failed ? r.trace : "");
+	return r.exhausted && !r.failed;
 }

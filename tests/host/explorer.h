@@ -14,7 +14,7 @@
  *
  * Memory is sequentially consistent here. That is enough for what only changes by read-modify-writes
  * (entries are); a store that a later load of the same CPU may overtake is modelled by store buffers,
- * see explorer_store().
+ * see explorer_store(); everything that C leaves open, by tests/host/weak.h.
  */
 #pragma once
 
@@ -51,11 +51,17 @@ struct explorer_result {
 };
 
 void explorer_run(const struct explorer_scene *scene, struct explorer_result *result);
+/* Runs it and prints a line; true if no schedule failed and none was left out. */
+bool explorer_passes(const struct explorer_scene *scene);
 
 /* In an actor; without effect outside of explorer_run(). */
 void explorer_yield(void);
 /* Number of the actor that runs. */
 unsigned explorer_self(void);
+/* Whether an actor runs, and not the scene's setup. */
+bool explorer_active(void);
+/* A number below `options`, each of them in some schedule; 0 outside of the actors. */
+unsigned explorer_choose(unsigned options);
 /* Lets the actor run that has waited longest, if there is one; costs no preemption. */
 void explorer_pause(void);
 /* Does not run again before ready(arg). */
