@@ -12,6 +12,7 @@
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
 #include "mm/notifier.h"
+#include "mm/walk_cost.h"
 
 #define SPACE_MAX           64u
 #define SPACE_MAX_NOTIFIERS 2u
@@ -52,6 +53,7 @@ struct space_stats {
 	a64 tables_visited_total;
 	a64 tables_skipped_nonleaf_total; /* the entry above says that nothing in them was touched */
 	a64 tables_skipped_bloom_total;   /* the last walk found them sparse */
+	a64 walks_given_up_total;         /* passes made without a walk, which did not pay */
 	a64 lookarounds_total; /* neighbourhoods swept because the evictor found a page young */
 	a64 lookaround_promoted_total;
 	a64 direct_reclaims_total;
@@ -84,6 +86,7 @@ struct space {
 	struct bloom bloom;
 	a64 walk_seq;    /* max_seq that the last finished aging pass superseded */
 	a64 walk_cursor; /* which block the walkers of a pass take next (walk.c) */
+	struct walk_cost walk_cost;
 	/* Pages per gfn-map state, evicting among the resident; kept by the transitions. */
 	a64 resident, zero, filled, pooled;
 	u64 pages; /* sum of the slots */

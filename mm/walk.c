@@ -228,6 +228,8 @@ static bool pass_open(struct walk *w)
 {
 	struct space *s = w->space;
 
+	if (!walk_cost_pays(s, w->force))
+		return false;
 	/* Asked once: the answer is good for one pass. */
 	if (!s->ops->ran(s) && !w->force)
 		return false;
