@@ -189,6 +189,16 @@ static u64 worst_fault(void)
 	return worst;
 }
 
+/* The leaves that are split when the VM is taken down count as well. */
+static void show_huge(const struct vm *vm)
+{
+	const struct space_stats *st = vm_stats(vm);
+
+	if (vm->config->huge)
+		hal_log(HAL_INFO, "vm %s: 2 MiB leaves: %llu by first touch, %llu split", vm->name,
+		        (ull)a64_load(&st->huge_faults_total), (ull)a64_load(&st->splits_total));
+}
+
 static void show_results(void)
 {
 	for (unsigned i = 0; i < vm_count; i++) {
@@ -207,6 +217,7 @@ static void show_results(void)
 		        (ull)hist_percentile(&st->fault_ns, 990) / 1000,
 		        (ull)a64_load(&st->fault_ns.max) / 1000,
 		        (ull)a64_load(&st->evictions_total), (ull)a64_load(&st->refaults_total));
+		show_huge(vm);
 	}
 }
 

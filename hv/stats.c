@@ -70,8 +70,11 @@ void stats_take(struct vm *vm, u64 now_ns, struct stats_vm *out)
 		out->resident = a64_load(&s->resident);
 		out->zero = a64_load(&s->zero) + a64_load(&s->filled);
 		out->pooled = a64_load(&s->pooled);
+		out->huge = a64_load(&s->huge_mappings);
 		out->none = s->pages > away ? s->pages - away : 0;
 	}
+	out->huge_faults = a64_load(&st->huge_faults_total);
+	out->splits = a64_load(&st->splits_total);
 	out->evictions = a64_load(&st->evictions_total);
 	out->refaults = a64_load(&st->refaults_total);
 	out->rescues = a64_load(&st->rescues_total);
@@ -143,6 +146,9 @@ void stats_vm(const struct stats_vm *s)
 	add_count(&l, "fault_p50_ns", s->fault_p50_ns);
 	add_count(&l, "fault_p99_ns", s->fault_p99_ns);
 	add_count(&l, "fault_max_ns", s->fault_max_ns);
+	add_count(&l, "huge", s->huge);
+	add_count(&l, "huge_faults_total", s->huge_faults);
+	add_count(&l, "splits_total", s->splits);
 	send(&l);
 }
 

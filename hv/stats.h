@@ -20,6 +20,7 @@ struct stats_vm {
 	u64 none, resident, zero, pooled; /* pages; zero: also same-filled */
 	u64 evictions, refaults, rescues, passes, visited, aging_ns, faults;
 	u64 fault_p50_ns, fault_p99_ns, fault_max_ns;
+	u64 huge, huge_faults, splits; /* large leaves: now, made by first touches, split */
 };
 void stats_take(struct vm *vm, u64 now_ns, struct stats_vm *out);
 

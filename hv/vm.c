@@ -95,6 +95,7 @@ static bool make_memory(struct vm *vm)
 	if (!vm->space)
 		return false;
 	set_limits(vm->space, vm->config);
+	a32_store(&vm->space->wants_huge, vm->config->huge);
 	for (unsigned i = 0; i < vm->nr_ram; i++)
 		if (!gfnmap_add(vm->space, gpa_gfn(gpa(vm->ram[i].start)),
 		                (vm->ram[i].end - vm->ram[i].start) >> PAGE_SHIFT))

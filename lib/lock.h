@@ -18,6 +18,7 @@ enum lock_class {
 	LOCK_VM_LIST = 10,
 	LOCK_SLOTS = 20,
 	LOCK_MMU = 30,
+	LOCK_TDP_HUGE = 35,
 	LOCK_SHADOW_HASH = 40,
 	LOCK_RMAP = 50,
 	LOCK_LRUVEC = 60,

@@ -2,7 +2,8 @@
  * What is checked, with everything at rest:
  *
  *   frames   each is free, the pool's, or a guest's; the counts agree; a guest's frame is the one that the
- *            gfn word of its owner names (I1), on a list (I3), clean only with a copy (I8)
+ *            gfn word of its owner names (I1), on a list (I3), clean only with a copy (I8); as many are
+ *            heads of large leaves as the MMUs have of those, which check that each of theirs is one
  *   words    none is busy or evicting (I2); the counters of the space agree; what is resident is a frame
  *            that says so too, so that words and frames are one to one (I1)
  *   lists    links are sound; what hangs on the list of a generation is of that generation or younger, and
@@ -27,7 +28,8 @@ struct audit {
 	u64 faults;
 	u64 nr_free, nr_pool, nr_guest; /* frames by use */
 	u64 nr_retired;                 /* waiting for a CPU that did not poll since */
-	u64 nr_objects;                 /* pool objects that words and copies name */
+	u64 nr_huge, huge_mappings; /* heads of large leaves, as frames and as MMUs count them */
+	u64 nr_objects;             /* pool objects that words and copies name */
 };
 
 /* What the words and lists of one space add up to. */
@@ -70,6 +72,10 @@ static void audit_guest_frame(struct audit *a, u32 frame, u64 state)
 		fault(a, "guest frame on no list (I3)", frame, state, 0);
 	if (state & (FRAME_ISOLATED | FRAME_LOCKED | FRAME_PINS))
 		fault(a, "frame in somebody's hands", frame, state, 0);
+	if (state & FRAME_HUGE) {
+		a->nr_huge++;
+		expect(a, "huge, but no head", frame, frame_huge_head(frame), frame);
+	}
 	if (!(state & FRAME_DIRTY) && !gfn_word_away(copy))
 		fault(a, "clean frame without a copy (I8)", frame, copy, 0);
 	if (copy & (GFN_SHADOW | GFN_BUSY))
@@ -236,6 +242,7 @@ static u64 audit_space(struct audit *a, struct space *s)
 	spin_lock(&s->lru.lock);
 	audit_lists(a, s, &t);
 	spin_unlock(&s->lru.lock);
+	a->huge_mappings += a64_load(&s->huge_mappings);
 	expect(a, "invalidation left open", s->id, s->inv.in_progress, 0);
 	return t.tag[GFN_RESIDENT];
 }
@@ -272,6 +279,7 @@ u64 audit_all(u64 *frames_checked)
 	audit_frames(&a);
 	epoch_exit();
 	expect(&a, "guest frames against resident pages (I1)", 0, a.nr_guest, resident);
+	expect(&a, "frames that say huge", 0, a.nr_huge, a.huge_mappings);
 	store_snapshot(&store);
 	expect(&a, "objects in the pool", 0, store.objects, a.nr_objects);
 	if (frames_checked)

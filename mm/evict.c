@@ -24,6 +24,7 @@
 #include "mm/frame.h"
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
+#include "mm/huge.h"
 #include "mm/notifier.h"
 #include "mm/policy.h"
 #include "mm/refault.h"
@@ -53,8 +54,11 @@ static void ask(struct batch *b)
 	for (unsigned i = 0; i < b->chunk.n; i++) {
 		u32 frame = b->chunk.frame[i];
 		gfn_t g = frame_gfn(frame_at(frame));
-		unsigned young = notifier_age_one(s, g, NOTIFIER_CLEAR);
+		unsigned young;
 
+		if (frame_is_huge(frame) && !(a64_load(&frame_at(frame)->state) & FRAME_SEEN))
+			huge_ask(s, g);
+		young = notifier_age_one(s, g, NOTIFIER_CLEAR);
 		/* A walker, or our own look-around, may have harvested it a moment ago. */
 		if (!(young & NOTIFIER_YOUNG) &&
 		    !(a64_load(&frame_at(frame)->state) & FRAME_SEEN)) {

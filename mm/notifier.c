@@ -156,6 +156,13 @@ void notifier_zap(struct space *s, gfn_t g, struct notifier_zap *result)
 	}
 }
 
+void notifier_split(struct space *s, gfn_t g)
+{
+	for (u32 i = 0; i < space_notifiers(s); i++)
+		if (s->notifier[i]->ops->split)
+			s->notifier[i]->ops->split(s->notifier[i], g);
+}
+
 void invalidate_begin(struct space *s, gfn_t first, gfn_t last)
 {
 	struct invalidate *inv = &s->inv;
@@ -188,13 +195,18 @@ u64 invalidate_seq(const struct space *s)
 	return a64_load_acquire(&s->inv.seq); /* ord N1: pairs with ord N2 */
 }
 
-bool invalidate_retry(const struct space *s, u64 seq, gfn_t g)
+bool invalidate_retry_range(const struct space *s, u64 seq, gfn_t first, gfn_t last)
 {
 	const struct invalidate *inv = &s->inv;
 
-	if (inv->in_progress && inv->first.v <= g.v && g.v <= inv->last.v)
+	if (inv->in_progress && inv->first.v <= last.v && first.v <= inv->last.v)
 		return true;
 	return a64_load(&inv->seq) != seq;
+}
+
+bool invalidate_retry(const struct space *s, u64 seq, gfn_t g)
+{
+	return invalidate_retry_range(s, seq, g, g);
 }
 
 u64 flush_request(struct space *s)

@@ -74,6 +74,12 @@ struct notifier_ops {
 	 * The caller flushes afterwards.
 	 */
 	void (*zap)(struct notifier *n, gfn_t g, struct notifier_zap *result);
+	/*
+	 * If the page is part of a larger translation, that becomes translations of 4 KiB with the same
+	 * rights, Accessed and Dirty. NULL: the MMU has no larger ones. Takes the MMU lock itself. zap does
+	 * the same by itself. No flush is needed: nothing translates differently.
+	 */
+	void (*split)(struct notifier *n, gfn_t g);
 	/* Is anything mapped at all? A racy no is fine. */
 	bool (*populated)(struct notifier *n);
 	/* One audit line per fault found: present leaf that disagrees with the gfn map, I6. Space stopped. */
@@ -104,6 +110,7 @@ bool notifier_any_fast(const struct space *s);
 /* Do all of them? */
 bool notifier_all_fast(const struct space *s);
 void notifier_zap(struct space *s, gfn_t g, struct notifier_zap *result);
+void notifier_split(struct space *s, gfn_t g);
 
 /*
  * The invalidate protocol (kept in the space, under its MMU lock):
@@ -124,6 +131,8 @@ void invalidate_end(struct space *s, gfn_t first, gfn_t last);
 u64 invalidate_seq(const struct space *s);
 /* With the MMU lock held (either side): must the fault that took `seq` start over? */
 bool invalidate_retry(const struct space *s, u64 seq, gfn_t g);
+/* The same for a fault that installs a translation of first .. last. */
+bool invalidate_retry_range(const struct space *s, u64 seq, gfn_t first, gfn_t last);
 
 /*
  * Flush generations: a number per space that every vCPU must have honoured before what it could

@@ -57,6 +57,8 @@ struct space_stats {
 	a64 lookarounds_total; /* neighbourhoods swept because the evictor found a page young */
 	a64 lookaround_promoted_total;
 	a64 direct_reclaims_total;
+	a64 huge_faults_total; /* first touches of 512 pages at once */
+	a64 splits_total;      /* large leaves split into 512 */
 	struct hist fault_ns;
 };
 
@@ -89,7 +91,9 @@ struct space {
 	struct walk_cost walk_cost;
 	/* Pages per gfn-map state, evicting among the resident; kept by the transitions. */
 	a64 resident, zero, filled, pooled;
-	u64 pages; /* sum of the slots */
+	u64 pages;         /* sum of the slots */
+	a32 wants_huge;    /* 2 MiB mappings where memory is plenty; set by the creator */
+	a64 huge_mappings; /* large leaves now; kept by the MMU */
 	struct space_limits limits;
 	a32 dying; /* no new faults; reclaim leaves it alone */
 	a32 users; /* reclaimers at work in it: drain waits until there are none */

@@ -121,6 +121,20 @@ u64 spte_make_young(const struct spte_format *f, unsigned level, u64 leaf, u64 m
 	                      dirty || (leaf & f->dirty));
 }
 
+u64 spte_make_part(const struct spte_format *f, u64 large, unsigned i)
+{
+	u64 at = pfn_hpa(pfn(spte_pfn(f, large).v + i)).v;
+
+	if (spte_is_tracked(f, large))
+		return (large & ~SPTE_ADDRESS) | (~at & SPTE_ADDRESS);
+	return (large & ~(SPTE_ADDRESS | f->large)) | at;
+}
+
+static bool aligned(const struct spte_format *f, unsigned level, u64 leaf)
+{
+	return !(spte_pfn(f, leaf).v & ((1ull << ((level - 1) * 9)) - 1));
+}
+
 bool spte_valid(const struct spte_format *f, unsigned level, u64 spte)
 {
 	if (spte_is_empty(spte))
@@ -128,13 +142,13 @@ bool spte_valid(const struct spte_format *f, unsigned level, u64 spte)
 	if (spte_is_tracked(f, spte))
 		return !spte_has_dirty(f) &&
 		       !(spte & ~(SPTE_MMU_PRESENT | SPTE_SAVED | SPTE_ADDRESS)) &&
-		       (spte_saved_rights(f, spte) & SPTE_R);
+		       (spte_saved_rights(f, spte) & SPTE_R) && aligned(f, level, spte);
 	if (spte & SPTE_SAVED)
 		return false;
 	if (spte_is_table(f, level, spte))
 		return (spte & f->table) == f->table;
 	return (spte & f->leaf) == f->leaf && (spte & f->read) &&
-	       !!(spte & f->large) == (level > 1);
+	       !!(spte & f->large) == (level > 1) && aligned(f, level, spte);
 }
 
 /* Leaf to leaf, both may be tracked: the page stays, rights and Dirty are only gained. */
@@ -173,6 +187,14 @@ bool spte_replace(const struct spte_format *f, unsigned level, a64 *entry, u64 *
 	 * entry that leads to them (release half of the exchange). Aging and restoring need no
 	 * order at all: the entry is all there is to know.
 	 */
+	return a64_cas(entry, seen, want);
+}
+
+bool spte_resize(const struct spte_format *f, unsigned level, a64 *entry, u64 *seen, u64 want)
+{
+	DEBUG_ASSERT(level == 2 && spte_valid(f, level, *seen) && spte_valid(f, level, want));
+	DEBUG_ASSERT(spte_is_leaf(f, level, *seen) && spte_is_table(f, level, want));
+	/* ord T1: the table's leaves are written before the entry that leads to them. */
 	return a64_cas(entry, seen, want);
 }
 

@@ -132,6 +132,8 @@ u64 spte_make_table(const struct spte_format *f, pfn_t table);
 /* Accessed is set: a leaf is made by the fault that is its first access. `dirty`: that was a write.
  */
 u64 spte_make_leaf(const struct spte_format *f, unsigned level, pfn_t page, u64 rights, bool dirty);
+/* What a level-2 leaf says of its i-th page, as a level-1 leaf: rights, Accessed, Dirty, tracked or not. */
+u64 spte_make_part(const struct spte_format *f, u64 large, unsigned i);
 /* The leaf after one look at it: Accessed clear, or tracked. */
 u64 spte_make_old(const struct spte_format *f, u64 leaf);
 /* The leaf that a fault leaves: young, with its rights back and `more` rights granted. */
@@ -145,6 +147,12 @@ u64 spte_make_young(const struct spte_format *f, unsigned level, u64 leaf, u64 m
  */
 bool spte_replace(const struct spte_format *f, unsigned level, a64 *entry, u64 *seen,
                   u64 want) must_check;
+/*
+ * The same for a level-2 leaf that becomes the table `want`, whose entries are the leaf's parts: the one
+ * change of what an entry is while it translates.
+ */
+bool spte_resize(const struct spte_format *f, unsigned level, a64 *entry, u64 *seen,
+                 u64 want) must_check;
 /*
  * Ages the young leaf that was read as `seen`: one compare-exchange whose outcome does not matter
  * (see the top). Lockless, any context.

@@ -17,6 +17,7 @@ static const struct notifier_ops tdp_notifier_ops = {
         .age = tdp_age,
         .range_young = tdp_range_young,
         .zap = tdp_zap,
+        .split = tdp_split,
         .populated = tdp_populated,
         .audit = tdp_audit,
 };
@@ -33,6 +34,7 @@ bool tdp_create(struct tdp *t, struct space *s, const struct spte_format *format
 	        .root = pfn_hpa(hal_ptr_pfn(root)),
 	        .tables = {1},
 	};
+	spin_init(&t->huge_lock, LOCK_TDP_HUGE, "large leaves");
 	space_add_notifier(s, &t->notifier);
 	return true;
 }
@@ -66,7 +68,7 @@ void tdp_destroy(struct tdp *t)
 {
 	struct space *s = t->notifier.space;
 
-	DEBUG_ASSERT(a64_load(&t->leaves) == 0);
+	DEBUG_ASSERT(a64_load(&t->leaves) == 0 && !t->spare);
 	flush_wait(s, flush_request(s));
 	epoch_defer(&t->dead, tdp_free_tables);
 	epoch_barrier();

@@ -7,18 +7,23 @@
 #pragma once
 
 #include "hv/mmu/spte.h"
+#include "lib/lock.h"
 #include "lib/types.h"
 #include "lib/util.h"
 #include "mm/epoch.h"
 #include "mm/fault.h"
 #include "mm/notifier.h"
 
+struct tdp_spare;
+
 struct tdp {
 	struct notifier notifier; /* registered with the space */
 	const struct spte_format *format;
 	hpa_t root;
-	a64 tables;           /* table pages, root included */
-	a64 leaves;           /* present leaves */
+	a64 tables;                /* table pages, root included */
+	a64 leaves;                /* present leaves */
+	struct spinlock huge_lock; /* LOCK_TDP_HUGE: large leaves come and go, with their spares */
+	struct tdp_spare *spare;   /* pages, as many as large leaves */
 	a64 fixed_fast_total; /* faults answered without the MMU lock (access-track restore, spurious) */
 	struct epoch_node dead; /* defers the freeing of all tables */
 };

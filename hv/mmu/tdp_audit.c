@@ -2,6 +2,7 @@
 #include "hv/mmu/tdp_ops.h"
 
 #include "arch/hal.h"
+#include "hv/mmu/tdp_huge.h"
 #include "hv/mmu/tdp_iter.h"
 #include "mm/epoch.h"
 #include "mm/frame.h"
@@ -10,7 +11,7 @@
 #define AUDIT_MAX_LINES 8u
 
 struct tdp_count {
-	u64 tables, leaves, faults;
+	u64 tables, leaves, large, faults;
 };
 
 static void audit_fault(struct tdp *t, struct tdp_count *c, u64 page, u64 spte, const char *what)
@@ -34,11 +35,43 @@ static void audit_clean(struct tdp *t, struct tdp_count *c, u64 page, u64 spte, 
 		audit_fault(t, c, page, spte, "may be written, but its frame counts as clean");
 }
 
+/* All rights, of which only W can be taken away: see tdp_huge.c. The head must say that it is one. */
+static void audit_large(struct tdp *t, struct tdp_count *c, const struct tdp_iter *it)
+{
+	u64 spte = it->entry.seen;
+	u32 head = frame_of_pfn(spte_pfn(t->format, spte));
+
+	c->large++;
+	if (it->entry.level != 2)
+		audit_fault(t, c, it->pos, spte, "a leaf that nothing makes so large");
+	if (spte_saved_rights(t->format, spte) != (SPTE_R | SPTE_W | SPTE_X))
+		audit_fault(t, c, it->pos, spte, "a large leaf without all rights");
+	if (head == FRAME_NONE || frame_huge_head(head) != head ||
+	    !(a64_load(&frame_at(head)->state) & FRAME_HUGE))
+		audit_fault(t, c, it->pos, spte, "a large leaf, but its frames do not say so");
+}
+
+/* Spares, and the count that the audit of the frames compares with their flags. */
+static void audit_spares(struct tdp *t, struct tdp_count *c)
+{
+	u64 n = 0;
+
+	for (const struct tdp_spare *spare = t->spare; spare && n <= c->large; spare = spare->next)
+		n++;
+	if (n != c->large)
+		audit_fault(t, c, n, c->large, "spares and large leaves differ");
+	if (a64_load(&t->notifier.space->huge_mappings) != c->large)
+		audit_fault(t, c, c->large, a64_load(&t->notifier.space->huge_mappings),
+		            "large leaves found and counted differ");
+}
+
 static void audit_leaf(struct tdp *t, struct tdp_count *c, const struct tdp_iter *it)
 {
 	u64 spte = it->entry.seen;
 	pfn_t first = spte_pfn(t->format, spte);
 
+	if (it->entry.level > 1)
+		audit_large(t, c, it);
 	if (spte_is_tracked(t->format, spte) &&
 	    is_guest_frame(pfn((spte & SPTE_ADDRESS) >> PAGE_SHIFT)))
 		audit_fault(t, c, it->pos, spte, "I6: not present, but names a frame");
@@ -99,6 +132,7 @@ u64 tdp_audit(struct notifier *n)
 			            it.pos);
 	}
 	epoch_exit();
+	audit_spares(t, &c);
 	if (c.tables != a64_load(&t->tables))
 		audit_fault(t, &c, c.tables, a64_load(&t->tables),
 		            "tables found and counted differ");

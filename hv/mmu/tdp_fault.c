@@ -27,6 +27,7 @@
 #include "hv/mmu/tdp.h"
 
 #include "arch/hal.h"
+#include "hv/mmu/tdp_huge.h"
 #include "hv/mmu/tdp_iter.h"
 #include "lib/hist.h"
 #include "mm/epoch.h"
@@ -124,11 +125,16 @@ static enum fault_result tdp_fault_absent(struct tdp *t, const struct tdp_access
 {
 	struct space *s = t->notifier.space;
 	gfn_t g = gpa_gfn(a->gpa);
-	u64 seq = invalidate_seq(s);
 	struct fault_page page;
-	enum fault_result result = fault_bring_in(s, g, a->write, !a->write, &page);
-	bool writable = spte_has_dirty(t->format) || a->write || !page.clean;
+	enum fault_result result;
+	bool writable;
+	u64 seq;
 
+	if (tdp_fault_huge(t, a))
+		return FAULT_FIXED;
+	seq = invalidate_seq(s);
+	result = fault_bring_in(s, g, a->write, !a->write, &page);
+	writable = spte_has_dirty(t->format) || a->write || !page.clean;
 	if (result != FAULT_FIXED)
 		return result;
 	if (!tdp_prepare(t, g))

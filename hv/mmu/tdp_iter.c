@@ -46,12 +46,12 @@ static bool tdp_build_one(struct tdp *t, struct tdp_entry *e)
 	return true;
 }
 
-bool tdp_build(struct tdp *t, gfn_t g)
+bool tdp_build_to(struct tdp *t, gfn_t g, unsigned level)
 {
 	for (;;) {
 		struct tdp_entry e = tdp_find(t, g);
 
-		if (e.level == 1 || !spte_is_empty(e.seen))
+		if (e.level <= level || !spte_is_empty(e.seen))
 			return true;
 		if (!tdp_build_one(t, &e))
 			return false;

@@ -46,9 +46,15 @@ static inline bool tdp_reaches(gfn_t g)
 struct tdp_entry tdp_find(const struct tdp *t, gfn_t g);
 /* The same, but no further down than `level`: the entry there may be a table. */
 struct tdp_entry tdp_find_level(const struct tdp *t, gfn_t g, unsigned level);
-/* Builds the missing tables above the gfn's level-1 entry. False: no memory. In an epoch section.
+/*
+ * Builds the missing tables above the gfn's entry of a level (1, or 2 for a large leaf), as far as there is
+ * nothing in their place. False: no memory. In an epoch section.
  */
-bool tdp_build(struct tdp *t, gfn_t g) must_check;
+bool tdp_build_to(struct tdp *t, gfn_t g, unsigned level) must_check;
+static inline bool must_check tdp_build(struct tdp *t, gfn_t g)
+{
+	return tdp_build_to(t, g, 1);
+}
 
 /* Visits every entry of a range that is not empty, tables before what is below them. */
 struct tdp_iter {

@@ -15,4 +15,5 @@ unsigned tdp_age(struct notifier *n, gfn_t first, unsigned npages, u64 *bitmap, 
                  u64 *visited);
 bool tdp_range_young(struct notifier *n, gfn_t first, u64 npages, bool clear);
 void tdp_zap(struct notifier *n, gfn_t g, struct notifier_zap *result);
+void tdp_split(struct notifier *n, gfn_t g);
 u64 tdp_audit(struct notifier *n);

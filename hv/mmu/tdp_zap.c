@@ -1,6 +1,7 @@
 #include "hv/mmu/tdp_ops.h"
 
 #include "arch/hal.h"
+#include "hv/mmu/tdp_huge.h"
 #include "hv/mmu/tdp_iter.h"
 #include "mm/space.h"
 
@@ -8,7 +9,7 @@
  * The read side is enough: a fault that could still install the page has finished
  * (invalidate_begin() waited for its read section), later ones find the invalidation; restoring and
  * aging race this by compare-exchange and lose. What was set in the entry up to the exchange is in
- * its old value.
+ * its old value. A page of a large leaf gets a leaf of its own first: the other 511 stay mapped.
  */
 void tdp_zap(struct notifier *n, gfn_t g, struct notifier_zap *result)
 {
@@ -21,6 +22,10 @@ void tdp_zap(struct notifier *n, gfn_t g, struct notifier_zap *result)
 		return;
 	read_lock(&s->mmu_lock);
 	e = tdp_find(t, g);
+	if (e.level > 1 && spte_is_leaf(f, e.level, e.seen)) {
+		tdp_split_locked(t, g);
+		e = tdp_find(t, g);
+	}
 	if (spte_is_leaf(f, e.level, e.seen)) {
 		u64 was = spte_zap(f, e.level, e.at);
 

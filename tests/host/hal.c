@@ -138,10 +138,11 @@ u64 hal_pages_used(void)
 
 void *host_ram(u64 npages)
 {
-	void *p = mmap(NULL, npages * PAGE_SIZE, PROT_READ | PROT_WRITE,
+	const u64 huge = TABLE_PAGES * (u64)PAGE_SIZE;
+	void *p = mmap(NULL, npages * PAGE_SIZE + huge, PROT_READ | PROT_WRITE,
 	               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	return p == MAP_FAILED ? NULL : p;
+	return p == MAP_FAILED ? NULL : (void *)align_up((uintptr_t)p, (uintptr_t)huge);
 }
 
 void host_on_fpu(void (*fn)(void))

@@ -39,7 +39,7 @@ void host_on_fpu(void (*fn)(void));
 /* Whether this thread is between hal_fpu_begin() and hal_fpu_end(). */
 bool host_fpu_active(void);
 
-/* RAM for frames: contiguous, page aligned. Never given back before the program ends. */
+/* RAM for frames: contiguous, aligned to 2 MiB. Never given back before the program ends. */
 void *host_ram(u64 npages) must_check;
 
 /* Value of VARVE_STEPS, or `otherwise`. */

@@ -126,6 +126,18 @@ static void set_tag(enum gfn_tag to)
 static u64 frames[3][PAGE_SIZE / 8] aligned_to(PAGE_SIZE);
 static a64 tables[4][TABLE_PAGES] aligned_to(PAGE_SIZE);
 
+/* 4 KiB only: model_explore_huge has the rest. */
+bool tdp_fault_huge(struct tdp *t, const struct tdp_access *a)
+{
+	(void)t, (void)a;
+	return false;
+}
+void tdp_split_locked(struct tdp *t, gfn_t g)
+{
+	(void)t, (void)g;
+	explorer_panic("split of what is not large");
+}
+
 void epoch_enter(void)
 {
 	world.epochs++;
