@@ -4,6 +4,7 @@
 #include "arch/x86/hostmem.h"
 #include "arch/x86/insn.h"
 #include "arch/x86/vendor.h"
+#include "hv/chaos.h"
 #include "hv/monitor.h"
 #include "hv/reclaimer.h"
 #include "hv/scenario.h"
@@ -190,6 +191,7 @@ void hv_main(void)
 	selftest_run(boot->cmdline);
 	if (!reclaimer_create(scenario.aging_ns) || !monitor_create(&scenario))
 		verdict_fail("the machine has no memory left for the hypervisor's threads");
+	chaos_set(scenario.chaos_every);
 	if (scenario.trace_on && !trace_switch(true))
 		verdict_fail("the machine has no memory left for the trace");
 	monitor_start();

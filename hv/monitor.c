@@ -1,6 +1,7 @@
 #include "hv/monitor.h"
 
 #include "arch/hal.h"
+#include "hv/chaos.h"
 #include "hv/reclaimer.h"
 #include "hv/scenario.h"
 #include "hv/stats.h"
@@ -259,6 +260,7 @@ static noreturn_fn void end_of_scenario(void)
 	show_all(hal_time_ns());
 	lost = frames_lost();
 	show_results();
+	chaos_report();
 	end.saved_bytes = run.saved_pages << PAGE_SHIFT;
 	end.pool_ratio_pct = pool_ratio_pct();
 	end.worst_fault_ns = worst_fault();

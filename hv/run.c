@@ -27,6 +27,7 @@
 #include "arch/x86/insn.h"
 #include "arch/x86/percpu.h"
 #include "arch/x86/vendor.h"
+#include "hv/chaos.h"
 #include "hv/exit.h"
 #include "hv/loader.h"
 #include "hv/sched.h"
@@ -156,10 +157,12 @@ static void run_loop(struct vcpu *v)
 			vcpu_wait(v);
 			continue;
 		}
-		if (likely(run_once(v)))
+		if (likely(run_once(v))) {
 			exit_handle(v);
-		else
+			chaos_exit(v->exit.kind == VEXIT_FAULT);
+		} else {
 			sched_check();
+		}
 	}
 }
 

@@ -233,23 +233,40 @@ static void pack(struct batch *b, u32 frame)
 	evicted(b, frame, state, word, reused);
 }
 
-static void evict_chunk(struct batch *b)
+/* Dirty found by the zap is in the state words by now. */
+static unsigned count_dirty(const struct gen_chunk *chunk)
+{
+	unsigned dirty = 0;
+
+	for (unsigned i = 0; i < chunk->n; i++)
+		dirty += !!(a64_load(&frame_at(chunk->frame[i])->state) & FRAME_DIRTY);
+	return dirty;
+}
+
+/* The chunk goes, young or not. */
+static void evict_isolated(struct batch *b)
 {
 	u32 stay[GEN_BATCH];
-	unsigned nstay;
+	unsigned nstay = unmap(b, stay), dirty;
 
-	ask(b);
-	if (!b->chunk.n)
-		return;
-	nstay = unmap(b, stay);
 	for (unsigned i = 0; i < nstay; i++)
 		gen_insert(&b->space->lru, stay[i], GEN_ENTER_RESCUED);
+	dirty = count_dirty(&b->chunk);
+	b->result->dirty += dirty;
+	b->result->dirty_chunks += dirty && dirty == b->chunk.n;
 	for (unsigned i = 0; i < b->chunk.n; i++) {
 		pack(b, b->chunk.frame[i]);
 		/* The pool takes frames before it sets some free: let it have those early. */
 		if (frame_free_count() <= frame_marks.reserve)
 			epoch_poll();
 	}
+}
+
+static void evict_chunk(struct batch *b)
+{
+	ask(b);
+	if (b->chunk.n)
+		evict_isolated(b);
 }
 
 /* What gen_isolate() did besides. */
@@ -294,6 +311,46 @@ struct evict_result evict_space(struct space *s, struct evict_request request)
 			break;
 	}
 	result.need_aging = b.chunk.need_aging;
+	a32_fetch_add(&at_work, -1u);
+	return result;
+}
+
+static enum evict_page_result isolate_page(struct space *s, gfn_t g, struct gen_chunk *chunk)
+{
+	enum evict_page_result result = EVICT_PAGE_NOT_RESIDENT;
+	const a64 *where;
+	u64 word;
+
+	epoch_enter();
+	where = gfnmap_word(s, g);
+	/* ord M5: the frame's owner stands before the word names it; pairs with ord M4 */
+	word = where ? a64_load_acquire(where) : 0;
+	if (gfn_word_tag(word) == GFN_RESIDENT)
+		result = gen_isolate_page(&s->lru, gfn_word_frame(word), s->id, g, chunk)
+		                 ? EVICT_PAGE_DONE
+		                 : EVICT_PAGE_IN_USE;
+	else if (gfn_word_tag(word) == GFN_EVICTING)
+		result = EVICT_PAGE_IN_USE;
+	epoch_exit();
+	return result;
+}
+
+enum evict_page_result evict_page(struct space *s, gfn_t g)
+{
+	struct evict_result done = {.freed = 0};
+	struct batch b = {.space = s, .result = &done};
+	enum evict_page_result result;
+
+	DEBUG_ASSERT(!epoch_active());
+	a32_fetch_add(&at_work, 1);
+	result = isolate_page(s, g, &b.chunk);
+	if (result == EVICT_PAGE_DONE) {
+		evict_isolated(&b);
+		result = done.freed        ? EVICT_PAGE_DONE
+		         : done.store_full ? EVICT_PAGE_KEPT
+		                           : EVICT_PAGE_RESCUED;
+	}
+	epoch_poll();
 	a32_fetch_add(&at_work, -1u);
 	return result;
 }

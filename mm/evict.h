@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lib/types.h"
+#include "lib/util.h"
 
 struct space;
 
@@ -20,14 +21,16 @@ static inline struct evict_request evict_any(u64 target)
 }
 
 struct evict_result {
-	u64 scanned;     /* frames looked at */
-	u64 sorted;      /* promoted meanwhile: put where they belong */
-	u64 protected_;  /* of a tier that comes back too often: next generation */
-	u64 rotated;     /* pinned, or declined by a store before: next generation */
-	u64 rejected;    /* found young by the accurate question */
-	u64 freed;       /* frames that went back to the allocator */
-	u64 store_full;  /* not packed: no room or incompressible */
-	bool need_aging; /* only the two youngest generations are left */
+	u64 scanned;      /* frames looked at */
+	u64 sorted;       /* promoted meanwhile: put where they belong */
+	u64 protected_;   /* of a tier that comes back too often: next generation */
+	u64 rotated;      /* pinned, or declined by a store before: next generation */
+	u64 rejected;     /* found young by the accurate question */
+	u64 freed;        /* frames that went back to the allocator */
+	u64 store_full;   /* not packed: no room or incompressible */
+	u64 dirty;        /* had no valid copy, so that a store was asked to take them */
+	u64 dirty_chunks; /* chunks in which all were */
+	bool need_aging;  /* only the two youngest generations are left */
 };
 /*
  * Tries to free frames of a space in chunks of GEN_BATCH. Order of each chunk: isolate >
@@ -36,5 +39,18 @@ struct evict_result {
  * epoch section; the caller pinned the space with space_get().
  */
 struct evict_result evict_space(struct space *s, struct evict_request request);
+enum evict_page_result {
+	EVICT_PAGE_DONE,
+	EVICT_PAGE_NOT_RESIDENT, /* away already, never touched, on its way in, or no RAM */
+	EVICT_PAGE_IN_USE,       /* pinned, or in another evictor's hands */
+	EVICT_PAGE_RESCUED,      /* a fault was faster, or somebody gives the page back */
+	EVICT_PAGE_KEPT,         /* no store took it */
+	EVICT_PAGE_RESULTS,
+};
+/*
+ * Evicts one page whatever its age: a chunk of one, of which nobody asks whether it is young. Context as for
+ * evict_space().
+ */
+enum evict_page_result evict_page(struct space *s, gfn_t g) must_check;
 /* Does any CPU have frames in its hands right now? */
 bool evict_active(void);

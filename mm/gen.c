@@ -536,6 +536,32 @@ void gen_isolate(struct lruvec *l, unsigned swappiness, u64 last_seq, struct gen
 	spin_unlock(&l->lock);
 }
 
+bool gen_isolate_page(struct lruvec *l, u32 frame, u16 space_id, gfn_t g, struct gen_chunk *out)
+{
+	struct frame *f = frame_at(frame);
+	bool taken = false;
+	u64 state;
+
+	*out = (struct gen_chunk){.n = 0};
+	spin_lock(&l->lock);
+	state = a64_load(&f->state);
+	while (!taken && state & FRAME_GEN && !(state & FRAME_PINS) &&
+	       frame_use(state) == FRAME_GUEST && frame_space_id(f) == space_id &&
+	       frame_gfn(f).v == g.v)
+		/* ord L1: as in isolate_one_locked(); pairs with ord L2, ord FR1, ord FR2 */
+		taken = a64_cas(&f->state, &state, state_regen(state, 0) | FRAME_ISOLATED);
+	if (taken) {
+		out->type = state_type(state);
+		out->seq = seq_of_locked(l, state_index(state));
+		out->frame[out->n++] = frame;
+		out->scanned = 1;
+		frame_list_remove(list_of_locked(l, frame), frame);
+		size_add(l, state_index(state), out->type, -1);
+	}
+	spin_unlock(&l->lock);
+	return taken;
+}
+
 /* --- for people ------------------------------------------------------------------------------------ */
 
 unsigned gen_snapshot(struct lruvec *l, struct gen_view *out)

@@ -118,6 +118,14 @@ struct gen_chunk {
  */
 void gen_isolate(struct lruvec *l, unsigned swappiness, u64 last_seq, struct gen_chunk *out);
 
+/*
+ * Takes this one frame, whatever its generation, if it is listed and the space's page `g`, and not pinned;
+ * `out` is then a chunk of one. False: it is not, and stays where it is. Inside an epoch section in which
+ * the gfn word named the frame. Takes the lruvec lock.
+ */
+bool gen_isolate_page(struct lruvec *l, u32 frame, u16 space_id, gfn_t g,
+                      struct gen_chunk *out) must_check;
+
 struct gen_view {
 	u64 seq;
 	u64 age_ns;

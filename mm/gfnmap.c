@@ -43,6 +43,39 @@ a64 *gfnmap_word(struct space *s, gfn_t g)
 	return slot ? &slot->word[g.v - slot->base.v] : NULL;
 }
 
+/* The first resident page at or behind the n-th of the slots, up to the end of them. */
+static bool resident_from(const struct slots *slots, u64 n, gfn_t *out)
+{
+	for (u32 i = 0; i < slots->nr; i++) {
+		const struct slot *slot = &slots->slot[i];
+
+		for (; n < slot->npages; n++) {
+			if (gfn_word_tag(a64_load(&slot->word[n])) != GFN_RESIDENT)
+				continue;
+			*out = gfn_add(slot->base, n);
+			return true;
+		}
+		n -= slot->npages;
+	}
+	return false;
+}
+
+bool gfnmap_pick_resident(struct space *s, u64 random, gfn_t *out)
+{
+	const struct slots *slots;
+	u64 pages = 0;
+	bool found;
+
+	epoch_enter();
+	slots = gfnmap_slots(s);
+	for (u32 i = 0; i < slots->nr; i++)
+		pages += slots->slot[i].npages;
+	found = pages &&
+	        (resident_from(slots, random % pages, out) || resident_from(slots, 0, out));
+	epoch_exit();
+	return found;
+}
+
 static void slots_free(struct epoch_node *node)
 {
 	hal_pages_free(container_of(node, struct slots, node), 1);

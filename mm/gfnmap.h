@@ -88,6 +88,12 @@ const struct slot *gfnmap_slot(struct space *s, gfn_t g);
 a64 *gfnmap_word(struct space *s, gfn_t g);
 
 /*
+ * A resident page of the space, found from the one that `random` falls on onwards; false if there is none. It
+ * may be gone by the time the caller looks. Enters the epoch by itself.
+ */
+bool gfnmap_pick_resident(struct space *s, u64 random, gfn_t *out) must_check;
+
+/*
  * Publishes a slots array with the piece added / removed. add: false when it overlaps, there are
  * SLOTS_MAX already, or memory is short (nothing changed). remove: pages must be gone already
  * (space_drop_range). May wait for a grace period; no lock held.

@@ -48,6 +48,7 @@ static unsigned depth; /* CPUs that have come in between */
 static unsigned fuel;  /* times that others may come in between in this step */
 static bool calm;      /* nobody comes in between */
 static u64 seams_used, stale_writes, accesses, abandoned, victims, verified;
+static u64 pages_evicted, pages_not_evicted;
 
 static u64 random_below(u64 n)
 {
@@ -235,6 +236,18 @@ static void act_stale(struct guest *g, u64 page)
 		stale_writes += deed_writes(a.deed);
 }
 
+/* One page, whatever its age. Somebody's pin, or another evictor, keeps it. */
+static void evict_at(struct guest *g, u64 page)
+{
+	u64 before = a64_load(&g->fake.space->stats.evictions_total);
+	enum evict_page_result result = evict_page(g->fake.space, gfn(page));
+
+	if (result == EVICT_PAGE_DONE && a64_load(&g->fake.space->stats.evictions_total) == before)
+		fail("evicted, but nothing left", g, page, 0);
+	pages_evicted += result == EVICT_PAGE_DONE;
+	pages_not_evicted += result != EVICT_PAGE_DONE;
+}
+
 static void meddle(struct guest *g, u64 page)
 {
 	unsigned cpu = hal_cpu_id();
@@ -256,6 +269,8 @@ static void meddle(struct guest *g, u64 page)
 		else if (chance(80))
 			access_page(chance(80) ? g : &guests[random_below(GUESTS)], at,
 			            (unsigned)random_below(3));
+		else if (chance(30))
+			evict_at(g, at);
 		else if (chance(60))
 			(void)evict_space(g->fake.space, evict_any(1 + random_below(PAGES)));
 		else
@@ -452,8 +467,10 @@ static void one_step(void)
 		access_page(g, random_page(), 20);
 	else if (dice < 930)
 		pin_take(g, random_page());
-	else if (dice < 980)
+	else if (dice < 960)
 		manage(g);
+	else if (dice < 980)
+		evict_at(g, random_page());
 	else if (dice < 990)
 		store_mood();
 	else if (dice < 999)
@@ -518,5 +535,8 @@ int main(void)
 	       (unsigned long long)seams_used, (unsigned long long)stale_writes,
 	       (unsigned long long)victims, (unsigned long long)verified);
 	/* A model whose interesting cases do not happen shows nothing. */
-	return seams_used && stale_writes && abandoned < accesses / 2 ? 0 : 1;
+	return seams_used && stale_writes && pages_evicted && pages_not_evicted &&
+	                       abandoned < accesses / 2
+	               ? 0
+	               : 1;
 }

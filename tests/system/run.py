@@ -23,6 +23,7 @@ from tests.system import badimages, flatimage  # noqa: E402
 from tools.lib import machines  # noqa: E402
 
 LIST = os.path.join(ROOT, "tests", "system", "list")
+BY_NAME = os.path.join(ROOT, "tests", "system", "list-by-name")  # run only when they are named
 SCENARIO_PLACES = ("tools/scenarios", "tests/system", "tests/system/bad")
 SLOTS = 2  # emulator threads that run at a time
 MULTI_TRIES = 3
@@ -64,20 +65,21 @@ def parse_line(line):
     return Test(words[0], words[1], int(words[2]), int(words[3]), words[4], verdict, pattern, words[6:])
 
 
-def read_list(path=LIST):
+def read_lists(*paths):
     tests = []
-    with open(path, encoding="utf-8") as f:
-        for number, line in enumerate(f, 1):
-            if not line.strip() or line.startswith("#"):
-                continue
-            try:
-                tests.append(parse_line(line))
-            except ValueError as e:
-                raise SystemExit(f"{path}:{number}: {e}") from e
+    for path in paths:
+        with open(path, encoding="utf-8") as f:
+            for number, line in enumerate(f, 1):
+                if not line.strip() or line.startswith("#"):
+                    continue
+                try:
+                    tests.append(parse_line(line))
+                except ValueError as e:
+                    raise SystemExit(f"{path}:{number}: {e}") from e
     names = [t.name for t in tests]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
-        raise SystemExit(f"{path}: names stand twice: {' '.join(twice)}")
+        raise SystemExit(f"{' '.join(paths)}: names stand twice: {' '.join(twice)}")
     return tests
 
 
@@ -207,7 +209,8 @@ def main(argv):
     p.add_argument("--machine", help="only boots on this machine")
     p.add_argument("names", nargs="*", help="only these (a trailing * matches the rest)")
     options = p.parse_args(argv)
-    tests = [t for t in read_list() if not options.machine or t.machine == options.machine]
+    lists = [LIST, BY_NAME] if options.names else [LIST]
+    tests = [t for t in read_lists(*lists) if not options.machine or t.machine == options.machine]
     if options.names:
         patterns = [re.compile(re.escape(n).replace(r"\*", ".*") + "$") for n in options.names]
         tests = [t for t in tests if any(p.match(t.name) for p in patterns)]
