@@ -4,7 +4,7 @@
  *
  *   - A frame's generation is never older than its list's: lists are entered with both equal, the owner
  *     of the lock moves both together, and gen_promote(), the only one that works without the lock, goes
- *     to a max_seq that it read after the frame's state.
+ *     to a max_seq that it read after the frame's state, or, by the block, found unchanged after it.
  *   - The window moves past a generation only when its lists are empty, so nothing listed has a generation
  *     older than min_seq (I4).
  *   - A promotion whose state word is out of date fails: every change of gen changes the stamp. While it

@@ -1,0 +1,353 @@
+/*
+ * Every interleaving, within a bound on preemptions, of a walker that promotes without a lock, an ager that
+ * moves the window, and an evictor that isolates and lists again, over the real mm/gen.c and three frames.
+ *
+ * Whenever the lruvec lock is free, every listed frame is on one list, in a generation of the window, and in
+ * none older than its list's; no promotion makes a page older; and when all is flushed, sizes are what the
+ * state words say.
+ *
+ * Then the test is tested: one at a time, the code is spoilt, and the explorer has to find it.
+ */
+#define ATOMIC_YIELD() explorer_yield()
+#define hal_panic      explorer_panic
+#define hal_pause      explorer_pause
+
+#include "tests/host/explorer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arch/hal.h"
+#include "lib/atomic.h"
+#include "mm/frame.h"
+#include "mm/gen.h"
+#include "mm/policy.h"
+
+enum mutant {
+	NONE,
+	MAX_FIRST,     /* a promotion reads max_seq before the state (ord L3) */
+	EARLY_PUBLISH, /* the new generation is seen before there is room for it (ord L4) */
+	NO_STAMP,      /* a change of generation leaves no mark in the state */
+	STORE_FOR_CAS, /* a state is replaced by a plain store */
+	NO_LOCK,       /* advancing does not exclude isolating */
+	MUTANTS,
+};
+static const char *const mutant_name[] = {
+        "as it is", "max_seq before the state", "max_seq published before there is room",
+        "no stamp", "plain store of a state",   "no lock"};
+static enum mutant mutant;
+
+enum { PROMOTER, AGER, EVICTOR, ACTORS };
+
+#define NFRAMES  3u
+#define SPACE    1u
+#define ADVANCES 3u
+#define NOBODY   EXPLORER_ACTORS
+
+static struct {
+	struct lruvec l;
+	struct frame frame[NFRAMES];
+	a64 word[NFRAMES];
+	unsigned holder; /* of the lruvec lock */
+	bool early;      /* EARLY_PUBLISH: done */
+	u64 max_seen;    /* MAX_FIRST: what a promotion goes by */
+	struct gen_batch batch;
+} world;
+static bool by_block; /* which of the two promotions */
+
+struct frame *frame_at(u32 frame)
+{
+	return &world.frame[frame];
+}
+void frame_count_unpackable(u64 from, u64 to)
+{
+	(void)from;
+	(void)to;
+}
+bool epoch_active(void)
+{
+	return true;
+}
+
+/* --- what has to hold --- */
+
+static u64 seq_of_state(u64 state)
+{
+	u64 max = world.l.max_seq.raw;
+
+	return max - ((max - ((state & FRAME_GEN) - 1)) & (GEN_MAX - 1));
+}
+
+static void check_listed(u32 frame, u64 list_seq, unsigned type)
+{
+	u64 state = world.frame[frame].state.raw, max = world.l.max_seq.raw;
+
+	if (!(state & FRAME_GEN))
+		explorer_panic("frame %u is on a list and in no generation", frame);
+	if (list_seq < world.l.min_seq[type] || list_seq > max)
+		explorer_panic("frame %u hangs on a list outside of the window", frame);
+	if (seq_of_state(state) < list_seq)
+		explorer_panic("frame %u is older than its list", frame);
+}
+
+static void check_lists(void)
+{
+	unsigned seen[NFRAMES] = {0};
+
+	for (unsigned type = 0; type < GEN_TYPES; type++) {
+		for (unsigned g = 0; g < GEN_MAX; g++) {
+			u64 max = world.l.max_seq.raw;
+			u32 frame = world.l.list[g][type].head;
+
+			for (; frame != FRAME_NONE; frame = world.frame[frame].next) {
+				if (seen[frame]++)
+					explorer_panic("frame %u is on two lists", frame);
+				check_listed(frame, max - ((max - g) & (GEN_MAX - 1)), type);
+			}
+		}
+		if (world.l.max_seq.raw - world.l.min_seq[type] >= GEN_MAX)
+			explorer_panic("more than four generations");
+	}
+	for (u32 frame = 0; frame < NFRAMES; frame++)
+		if (!seen[frame] != !(world.frame[frame].state.raw & FRAME_GEN))
+			explorer_panic("frame %u is in a generation and on no list", frame);
+}
+
+static void check_sizes(void)
+{
+	for (unsigned g = 0; g < GEN_MAX; g++) {
+		for (unsigned type = 0; type < GEN_TYPES; type++) {
+			u64 n = 0;
+
+			for (u32 f = 0; f < NFRAMES; f++) {
+				u64 state = world.frame[f].state.raw;
+
+				n += (state & FRAME_GEN) == g + 1 &&
+				     !(state & FRAME_DIRTY) == (type == GEN_CLEAN);
+			}
+			if (world.l.size[g][type].raw != n)
+				explorer_panic("size of generation index %u is wrong", g);
+		}
+	}
+}
+
+static void check_promotion(u64 from, u64 to)
+{
+	if (!(from & FRAME_GEN) || !(to & FRAME_GEN))
+		return;
+	if (seq_of_state(to) < seq_of_state(from))
+		explorer_panic("a promotion made a page older");
+}
+
+/* --- the lock, and the seams of the mutants --- */
+
+static bool lock_is_free(void *arg)
+{
+	(void)arg;
+	return world.holder == NOBODY;
+}
+void spin_init(struct spinlock *lock, enum lock_class class, const char *name)
+{
+	(void)lock;
+	(void)class;
+	(void)name;
+}
+static bool unlocked(void)
+{
+	return mutant == NO_LOCK && explorer_self() == AGER;
+}
+void spin_lock(struct spinlock *lock)
+{
+	(void)lock;
+	if (unlocked())
+		return;
+	explorer_yield();
+	while (world.holder != NOBODY)
+		explorer_wait(lock_is_free, NULL);
+	world.holder = explorer_self();
+}
+void spin_unlock(struct spinlock *lock)
+{
+	(void)lock;
+	if (unlocked())
+		return;
+	check_lists();
+	world.holder = NOBODY;
+}
+bool spin_held(const struct spinlock *lock)
+{
+	(void)lock;
+	return true;
+}
+
+static bool is_state(const a64 *a)
+{
+	for (u32 f = 0; f < NFRAMES; f++)
+		if (a == &world.frame[f].state)
+			return true;
+	return false;
+}
+
+static u64 mutable_load_acquire(const a64 *a)
+{
+	if (mutant != MAX_FIRST)
+		return a64_load_acquire(a);
+	if (a == &world.l.max_seq) {
+		if (!world.max_seen)
+			world.max_seen = a64_load_acquire(a);
+		return world.max_seen;
+	}
+	if (!by_block && is_state(a))
+		world.max_seen = a64_load_acquire(&world.l.max_seq);
+	return a64_load_acquire(a);
+}
+
+static bool mutable_cas(a64 *a, u64 *expected, u64 desired)
+{
+	bool promotes = explorer_self() == PROMOTER && is_state(a), done;
+
+	if (mutant == STORE_FOR_CAS && promotes) {
+		a64_store(a, desired);
+		return true;
+	}
+	if (mutant == NO_STAMP && !((a64_load(a) ^ *expected) & ~FRAME_STAMP))
+		*expected = a->raw;
+	done = a64_cas(a, expected, desired);
+	if (done && promotes)
+		check_promotion(*expected, desired);
+	return done;
+}
+
+#include "mm/frame_list.c"
+
+static void list_remove(struct frame_list *list, u32 frame)
+{
+	if (mutant == EARLY_PUBLISH && explorer_self() == AGER && !world.early) {
+		world.early = true;
+		a64_store(&world.l.max_seq, world.l.max_seq.raw + 1);
+	}
+	frame_list_remove(list, frame);
+}
+
+#define a64_load_acquire  mutable_load_acquire
+#define a64_cas           mutable_cas
+#define frame_list_remove list_remove
+#include "mm/gen.c"
+#undef a64_load_acquire
+#undef a64_cas
+#undef frame_list_remove
+
+/* --- the actors --- */
+
+static void setup(void)
+{
+	/* The generations the frames start in; all have been touched before. */
+	static const enum gen_entry how[NFRAMES] = {GEN_ENTER_REFAULT, GEN_ENTER_UNPACKABLE,
+	                                            GEN_ENTER_REFAULT};
+
+	memset(&world, 0, sizeof(world));
+	world.holder = NOBODY;
+	gen_init(&world.l);
+	for (u32 f = 0; f < NFRAMES; f++) {
+		struct frame *frame = &world.frame[f];
+
+		frame->next = frame->prev = FRAME_NONE;
+		frame->owner = (u64)SPACE << 48 | f;
+		frame->state.raw = (u64)FRAME_GUEST << FRAME_USE_SHIFT | FRAME_WORKINGSET |
+		                   (f == 2 ? 0 : FRAME_DIRTY);
+		world.word[f].raw = gfn_word(GFN_RESIDENT, f);
+		gen_insert(&world.l, f, how[f]);
+	}
+}
+
+static void run_promoter(void)
+{
+	const u64 young = BIT(NFRAMES) - 1;
+
+	if (by_block)
+		(void)gen_promote_block(&world.l, world.word, NFRAMES, &young, SPACE, &world.batch);
+	for (u32 f = 0; f < NFRAMES && !by_block; f++)
+		(void)gen_promote(&world.l, f, SPACE, &world.batch);
+	gen_batch_flush(&world.l, &world.batch);
+}
+
+static void run_ager(void)
+{
+	for (unsigned i = 0; i < ADVANCES; i++)
+		if (!gen_advance(&world.l, GEN_MAX - 1 + i))
+			explorer_panic("nobody else made a generation");
+}
+
+static void run_evictor(void)
+{
+	struct gen_chunk chunk;
+
+	gen_isolate(&world.l, POLICY_SWAPPINESS_MAX / 2, ~0ull, &chunk);
+	for (unsigned i = 0; i < chunk.n; i++)
+		gen_insert(&world.l, chunk.frame[i], GEN_ENTER_REFAULT_HOT);
+}
+
+static void check_end(void)
+{
+	check_lists();
+	check_sizes();
+	if (world.l.max_seq.raw != GEN_MAX - 1 + ADVANCES)
+		explorer_panic("a generation is missing");
+}
+
+static bool explore(bool block, unsigned preemptions, struct explorer_result *r)
+{
+	const struct explorer_scene scene = {
+	        .name = "gen",
+	        .setup = setup,
+	        .check = check_end,
+	        .actor = {[PROMOTER] = {"promoter", run_promoter},
+	                  [AGER] = {"ager", run_ager},
+	                  [EVICTOR] = {"evictor", run_evictor}},
+	        .nr_actors = ACTORS,
+	        .max_preemptions = preemptions,
+	        .max_steps = 1000,
+	};
+
+	by_block = block;
+	explorer_run(&scene, r);
+	return !r->failed && r->exhausted;
+}
+
+static bool explore_mutant(bool block)
+{
+	struct explorer_result r;
+
+	for (unsigned bound = 0; bound <= 3; bound++) {
+		(void)!explore(block, bound, &r);
+		if (!r.failed)
+			continue;
+		printf("%s: found in schedule %llu with %u preemptions: %s (%s)\n",
+		       mutant_name[mutant], (unsigned long long)r.schedules, bound, r.why, r.trace);
+		return true;
+	}
+	printf("%s: NOT found\n", mutant_name[mutant]);
+	return false;
+}
+
+int main(void)
+{
+	const char *bound = getenv("VARVE_PREEMPTIONS");
+	unsigned preemptions = bound ? (unsigned)atoi(bound) : 2;
+	bool good = true;
+
+	for (unsigned block = 0; block < 2; block++) {
+		struct explorer_result r;
+
+		mutant = NONE;
+		good &= explore(block, preemptions, &r);
+		printf("%s: %llu schedules of up to %u steps, all with up to %u preemptions: %s "
+		       "%s\n",
+		       block ? "a block" : "one by one", (unsigned long long)r.schedules, r.longest,
+		       preemptions, r.failed ? r.why : "none bad", r.failed ? r.trace : "");
+		for (mutant = NONE + 1; mutant < MUTANTS; mutant++)
+			good &= explore_mutant(block);
+	}
+	return good ? 0 : 1;
+}
