@@ -65,9 +65,10 @@ def parse_line(line):
     return Test(words[0], words[1], int(words[2]), int(words[3]), words[4], verdict, pattern, words[6:])
 
 
-def read_lists(*paths):
+def read_list(*paths):
+    """The boots of these lists; of tests/system/list if none is named."""
     tests = []
-    for path in paths:
+    for path in paths or [LIST]:
         with open(path, encoding="utf-8") as f:
             for number, line in enumerate(f, 1):
                 if not line.strip() or line.startswith("#"):
@@ -79,7 +80,7 @@ def read_lists(*paths):
     names = [t.name for t in tests]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
-        raise SystemExit(f"{' '.join(paths)}: names stand twice: {' '.join(twice)}")
+        raise SystemExit(f"{' '.join(paths) or LIST}: names stand twice: {' '.join(twice)}")
     return tests
 
 
@@ -210,7 +211,7 @@ def main(argv):
     p.add_argument("names", nargs="*", help="only these (a trailing * matches the rest)")
     options = p.parse_args(argv)
     lists = [LIST, BY_NAME] if options.names else [LIST]
-    tests = [t for t in read_lists(*lists) if not options.machine or t.machine == options.machine]
+    tests = [t for t in read_list(*lists) if not options.machine or t.machine == options.machine]
     if options.names:
         patterns = [re.compile(re.escape(n).replace(r"\*", ".*") + "$") for n in options.names]
         tests = [t for t in tests if any(p.match(t.name) for p in patterns)]
