@@ -5,6 +5,7 @@
 #include "hv/thread.h"
 #include "hv/vm.h"
 #include "hv/world.h"
+#include "mm/age_flush.h"
 #include "mm/epoch.h"
 #include "mm/reclaim.h"
 #include "mm/space.h"
@@ -46,7 +47,7 @@ static void reclaimer(void *arg)
 	(void)arg;
 	for (;;) {
 		bool again = false;
-		u64 now = hal_time_ns();
+		u64 now = hal_time_ns(), kick;
 
 		world_enter();
 		if (reclaim_needed())
@@ -55,9 +56,10 @@ static void reclaimer(void *arg)
 			reclaim_age_periodic(now, period_ns);
 			next = now + period_ns;
 		}
+		kick = age_flush_poll(hal_time_ns());
 		world_leave();
 		epoch_poll();
-		thread_sleep_until(again ? hal_time_ns() + ROUND_PAUSE_NS : next);
+		thread_sleep_until(again ? hal_time_ns() + ROUND_PAUSE_NS : min_of(next, kick));
 	}
 }
 

@@ -18,6 +18,9 @@
  * which the entry does. The wait needs no interrupts here and no lock: a CPU in the hypervisor has
  * nothing to acknowledge, it flushes at its next entry; so two that shoot at each other cannot block.
  *
+ * A pass of the ager may ask for a flush as well (mm/age_flush.h). It waits for nobody: only c is left out
+ * of the right column, and the kick in it may come later.
+ *
  * A vCPU that comes to another CPU flushes as well: that CPU may hold translations of an earlier stay.
  */
 #include "hv/run.h"
@@ -67,13 +70,25 @@ static void wait_until_out(struct vcpu *v, u64 gen)
 	}
 }
 
+static bool run_nudge(struct space *s, u64 gen)
+{
+	struct vm *vm = s->priv;
+	bool any = false;
+
+	for (u32 i = 0; i < vm->nr_vcpus; i++) {
+		if (!must_leave(&vm->vcpu[i], gen)) /* ord F2: flush.wanted was raised before */
+			continue;
+		any = true;
+		sched_kick(a32_load(&vm->vcpu[i].thread->cpu));
+	}
+	return any;
+}
+
 static void run_shootdown(struct space *s, u64 gen)
 {
 	struct vm *vm = s->priv;
 
-	for (u32 i = 0; i < vm->nr_vcpus; i++)
-		if (must_leave(&vm->vcpu[i], gen)) /* ord F2: flush.wanted was raised before */
-			sched_kick(a32_load(&vm->vcpu[i].thread->cpu));
+	(void)run_nudge(s, gen);
 	for (u32 i = 0; i < vm->nr_vcpus; i++)
 		wait_until_out(&vm->vcpu[i], gen);
 }
@@ -85,7 +100,8 @@ static bool run_since_last(struct space *s)
 	return a32_xchg(&vm->ran, 0);
 }
 
-const struct space_ops run_space_ops = {.shootdown = run_shootdown, .ran = run_since_last};
+const struct space_ops run_space_ops = {
+        .shootdown = run_shootdown, .nudge = run_nudge, .ran = run_since_last};
 
 /* Mode is IN_GUEST: honour the flush generation that is wanted now. */
 static void flush_if_behind(struct vcpu *v, s32 cpu)

@@ -5,6 +5,7 @@
 #include "mm/age.h"
 
 #include "arch/hal.h"
+#include "mm/age_flush.h"
 #include "mm/bloom.h"
 #include "mm/epoch.h"
 #include "mm/gen.h"
@@ -123,6 +124,7 @@ struct age_result age_space(struct space *s, u64 max_seq, bool force)
 	DEBUG_ASSERT(!epoch_active());
 	if (a64_load(&s->lru.max_seq) != max_seq)
 		return result;
+	age_flush_before(s);
 	if (policy_has(POLICY_WALK) && notifier_any_fast(s))
 		walk_space(s, max_seq, force, &result);
 	result.produced = !a32_load(&s->dying) && gen_advance(&s->lru, max_seq);
@@ -130,5 +132,7 @@ struct age_result age_space(struct space *s, u64 max_seq, bool force)
 		a64_store(&s->walk_seq, max_seq);
 	result.ns = hal_time_ns() - start;
 	age_count(s, &result);
+	if (result.produced)
+		age_flush_after(s);
 	return result;
 }

@@ -55,6 +55,7 @@ struct space *space_create(const char *name, const struct space_ops *ops, void *
 	rw_init(&s->mmu_lock, LOCK_MMU, "mmu");
 	a32_store(&s->limits.weight, SPACE_WEIGHT);
 	gen_init(&s->lru);
+	age_flush_init(&s->age_flush);
 	bloom_init(&s->bloom);
 	if (!space_register(s)) {
 		bloom_destroy(&s->bloom);

@@ -8,6 +8,7 @@
 #include "lib/hist.h"
 #include "lib/lock.h"
 #include "mm/bloom.h"
+#include "mm/age_flush.h"
 #include "mm/epoch.h"
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
@@ -26,6 +27,11 @@ struct space_ops {
 	 * held; returns when it is so.
 	 */
 	void (*shootdown)(struct space *s, u64 gen);
+	/*
+	 * Kicks every vCPU that is in the guest with an older flush generation than `gen`, and does not wait;
+	 * whether there was any. Any context. NULL: none ever stays there.
+	 */
+	bool (*nudge)(struct space *s, u64 gen);
 	/* Did a vCPU run since the last call? (test and clear) Idle spaces are not walked. */
 	bool (*ran)(struct space *s);
 };
@@ -59,6 +65,9 @@ struct space_stats {
 	a64 direct_reclaims_total;
 	a64 huge_faults_total; /* first touches of 512 pages at once */
 	a64 splits_total;      /* large leaves split into 512 */
+	/* Walked passes in the mode POLICY_FLUSH_SAMPLED, by whether a flush came before; mm/age_flush.h */
+	a64 sampled_passes_flushed_total, sampled_young_flushed_total;
+	a64 sampled_passes_unflushed_total, sampled_young_unflushed_total;
 	struct hist fault_ns;
 };
 
@@ -89,6 +98,7 @@ struct space {
 	a64 walk_seq;    /* max_seq that the last finished aging pass superseded */
 	a64 walk_cursor; /* which block the walkers of a pass take next (walk.c) */
 	struct walk_cost walk_cost;
+	struct age_flush age_flush;
 	/* Pages per gfn-map state, evicting among the resident; kept by the transitions. */
 	a64 resident, zero, filled, pooled;
 	u64 pages;         /* sum of the slots */

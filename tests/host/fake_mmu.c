@@ -135,11 +135,31 @@ static void tlb_flush(struct fake_guest *g, struct fake_vcpu *v)
 		v->tlb[page] = 0;
 }
 
+static bool fake_nudge(struct space *s, u64 gen)
+{
+	struct fake_guest *g = s->priv;
+	bool any = false;
+
+	for (unsigned i = 0; i < g->nr_vcpus; i++) {
+		struct fake_vcpu *v = &g->vcpu[i];
+
+		if (!a32_load_acquire(&v->in_guest) || a64_load_acquire(&v->flushed) >= gen)
+			continue;
+		any = true;
+		if (!v->stays)
+			continue;
+		v->kicks++;
+		a32_store_release(&v->in_guest, 0);
+	}
+	return any;
+}
+
 static void fake_shootdown(struct space *s, u64 gen)
 {
 	struct fake_guest *g = s->priv;
 
 	seam(g, FAKE_SHOOTDOWN, 0);
+	(void)fake_nudge(s, gen);
 	for (unsigned i = 0; i < g->nr_vcpus; i++)
 		while (a32_load_acquire(&g->vcpu[i].in_guest) &&
 		       a64_load_acquire(&g->vcpu[i].flushed) < gen)
@@ -155,7 +175,8 @@ static bool fake_ran(struct space *s)
 	return a32_xchg(&((struct fake_guest *)s->priv)->ran, 0);
 }
 
-static const struct space_ops fake_ops = {.shootdown = fake_shootdown, .ran = fake_ran};
+static const struct space_ops fake_ops = {
+        .shootdown = fake_shootdown, .nudge = fake_nudge, .ran = fake_ran};
 
 /* --- the guest ------------------------------------------------------------------------------------- */
 
@@ -229,6 +250,8 @@ static void guest_enter(struct fake_guest *g, struct fake_vcpu *v)
 	u64 wanted;
 
 	a32_store(&g->ran, 1);
+	if (v->stays && a32_load(&v->in_guest))
+		return;
 	a32_store_full(&v->in_guest, 1);
 	wanted = a64_load_acquire(&g->space->flush.wanted);
 	if (a64_load(&v->flushed) < wanted) {
@@ -237,8 +260,10 @@ static void guest_enter(struct fake_guest *g, struct fake_vcpu *v)
 	}
 }
 
-static void guest_exit(struct fake_vcpu *v)
+static void guest_exit(struct fake_vcpu *v, bool faulted)
 {
+	if (v->stays && !faulted)
+		return;
 	a32_store_release(&v->in_guest, 0);
 }
 
@@ -326,7 +351,7 @@ enum fault_result fake_access(struct fake_guest *g, unsigned vcpu, u64 page, boo
 		entry = translate(g, vcpu, page, write);
 		if (entry)
 			fn(frame_ptr((u32)(entry >> ENTRY_SHIFT)), arg);
-		guest_exit(v);
+		guest_exit(v, !entry);
 		if (entry)
 			return FAULT_FIXED;
 		result = fake_fault(g, vcpu, page, write);

@@ -48,6 +48,8 @@ struct fake_vcpu {
 	u64 *tlb; /* per page, as the entry was; 0 = not there */
 	a32 in_guest;
 	a64 flushed; /* flush generation its TLB has honoured */
+	bool stays;  /* between accesses it stays in the guest, until it is kicked */
+	u64 kicks;
 };
 
 struct fake_guest {
