@@ -136,19 +136,24 @@ static enum gen_entry judge(struct space *s, u64 word, u64 *state)
 		return GEN_ENTER_FRESH;
 	}
 	a64_count(&s->stats.refaults_total, 1);
+	a64_count(&s->stats.refault_distance_total[min_of(refault_distance(&s->lru, word),
+	                                                  SPACE_DISTANCES - 1)],
+	          1);
 	if (!refault_count(&s->lru, word))
 		return GEN_ENTER_REFAULT;
 	a64_count(&s->stats.refaults_recent_total, 1);
+	if (word & GFN_WORKINGSET)
+		return GEN_ENTER_REFAULT_HOT;
+	/* What software had seen of it. The youngest generation is worth more than that. */
 	*state |= (word & GFN_TIER) >> GFN_TIER_SHIFT << FRAME_REFS_SHIFT;
-	return word & GFN_WORKINGSET ? GEN_ENTER_REFAULT_HOT : GEN_ENTER_REFAULT;
+	return GEN_ENTER_REFAULT;
 }
 
 /* `how` is what judge() said of the word. */
 static void trace_arrival(struct space *s, gfn_t g, u64 word, enum gen_entry how, bool write,
                           u32 frame)
 {
-	u64 distance = (a64_load(&s->lru.max_seq) - (word >> GFN_SEQ_SHIFT)) &
-	               (GFN_SEQ >> GFN_SEQ_SHIFT);
+	u64 distance = refault_distance(&s->lru, word);
 	u64 recent = distance < GEN_MAX ? TRACE_REFAULT_RECENT : 0;
 
 	if (how == GEN_ENTER_FRESH)

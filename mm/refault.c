@@ -24,12 +24,18 @@ u64 refault_shadow(u64 state, enum gen_type type, u64 seq)
 	return type == GEN_CLEAN ? shadow | GFN_CLEAN : shadow;
 }
 
-bool refault_count(struct lruvec *l, u64 word)
+unsigned refault_distance(const struct lruvec *l, u64 word)
 {
 	u64 seq = (word & GFN_SEQ) >> GFN_SEQ_SHIFT;
+
+	return (unsigned)((a64_load(&l->max_seq) - seq) & SEQ_MASK);
+}
+
+bool refault_count(struct lruvec *l, u64 word)
+{
 	enum gen_type type = word & GFN_CLEAN ? GEN_CLEAN : GEN_DIRTY;
 
-	if (((a64_load(&l->max_seq) - seq) & SEQ_MASK) >= GEN_MAX)
+	if (refault_distance(l, word) >= GEN_MAX)
 		return false;
 	a64_count(&l->refaulted[type][(word & GFN_TIER) >> GFN_TIER_SHIFT], 1);
 	return true;

@@ -11,7 +11,15 @@
 unsigned refault_tier(u64 state);
 /* Shadow of a page evicted from generation `seq` of `type`, for an away word. */
 u64 refault_shadow(u64 state, enum gen_type type, u64 seq);
-/* Counts the refault of an away word if it is recent; returns whether it is. Lockless. */
+/*
+ * Generations between the one a page was evicted from and the youngest now, for an away word: at least
+ * GEN_MIN for what comes back at once. Modulo 4096: who stays away for that many is taken for young again.
+ */
+unsigned refault_distance(const struct lruvec *l, u64 word);
+/*
+ * Counts the refault of an away word if it is recent: the generation it was evicted from could still be
+ * there, in a window of GEN_MAX. Returns whether it is. Lockless.
+ */
 bool refault_count(struct lruvec *l, u64 word);
 
 /* Moves the figures of the generation now evicted into the averages. lruvec lock held. */

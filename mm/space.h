@@ -19,6 +19,7 @@
 #define SPACE_MAX_NOTIFIERS 2u
 #define SPACE_NAME_MAX      32u
 #define SPACE_WEIGHT        100u
+#define SPACE_DISTANCES     8u
 #define SPACE_WEIGHT_MAX    1000u
 
 struct space_ops {
@@ -43,6 +44,7 @@ struct space_stats {
 	a64 evictions_total;
 	a64 refaults_total; /* brought back from a store */
 	a64 refaults_recent_total;
+	a64 refault_distance_total[SPACE_DISTANCES]; /* by refault_distance(); the last: or more */
 	a64 rescues_total;
 	a64 clean_evictions_total; /* needed no store: the copy was still valid */
 	a64 rejected_total;        /* chosen by the evictor, found young */

@@ -296,12 +296,54 @@ static void test_fault_recent_refault_restores_the_workingset(void **state)
 	max = a64_load(&guest.space->lru.max_seq);
 	assert_int_equal(bring_in(0, false, true, &page), FAULT_FIXED);
 	assert_true(fake_state(&guest, 0) & FRAME_WORKINGSET);
-	assert_int_equal((fake_state(&guest, 0) & FRAME_REFS) >> FRAME_REFS_SHIFT, 2);
+	assert_false(fake_state(&guest, 0) & FRAME_REFS);
 	assert_int_equal(seq_of(0), max);
 	assert_int_equal(bring_in(1, false, true, &page), FAULT_FIXED);
 	assert_false(fake_state(&guest, 1) & FRAME_WORKINGSET);
 	assert_in_range(seq_of(1), max - 2, max - 1); /* the oldest there is */
 	assert_int_equal(a64_load(&guest.space->stats.refaults_recent_total), 2);
+}
+
+static void test_fault_recent_refault_restores_the_tier(void **state)
+{
+	struct fault_page page;
+	u64 max;
+
+	(void)state;
+	fake_write(&guest, 0, 0, 5, 1);
+	frame_state_change(gfn_word_frame(fake_word(&guest, 0)), 0, 2u << FRAME_REFS_SHIFT);
+	put_away(1, 2);
+	assert_false(fake_word(&guest, 0) & GFN_WORKINGSET);
+	max = a64_load(&guest.space->lru.max_seq);
+	assert_int_equal(bring_in(0, false, true, &page), FAULT_FIXED);
+	assert_int_equal((fake_state(&guest, 0) & FRAME_REFS) >> FRAME_REFS_SHIFT, 2);
+	assert_true(fake_state(&guest, 0) & FRAME_REFERENCED);
+	assert_false(fake_state(&guest, 0) & FRAME_WORKINGSET);
+	assert_in_range(seq_of(0), max - 2, max - 1);
+	assert_int_equal(a64_load(&guest.space->lru.refaulted[GEN_DIRTY][2]), 1);
+}
+
+/* A histogram; the last counts all beyond. */
+static void test_fault_counts_refaults_by_distance(void **state)
+{
+	const unsigned distance[] = {3, 3, 4, 6, 7, 8, 100};
+	const u64 expect[SPACE_DISTANCES] = {0, 0, 0, 2, 1, 0, 1, 3};
+	struct fault_page page;
+
+	(void)state;
+	for (unsigned i = 0; i < 7; i++) {
+		u64 seq;
+
+		put_away(i, 1);
+		seq = (fake_word(&guest, i) & GFN_SEQ) >> GFN_SEQ_SHIFT;
+		while (a64_load(&guest.space->lru.max_seq) < seq + distance[i])
+			assert_true(gen_advance(&guest.space->lru,
+			                        a64_load(&guest.space->lru.max_seq)));
+		assert_int_equal(bring_in(i, false, true, &page), FAULT_FIXED);
+	}
+	for (unsigned i = 0; i < SPACE_DISTANCES; i++)
+		assert_int_equal(a64_load(&guest.space->stats.refault_distance_total[i]),
+		                 expect[i]);
 }
 
 static void test_fault_old_refault_restores_nothing(void **state)
@@ -392,6 +434,8 @@ int main(void)
 	        T(test_fault_bad_page_stays_away),
 	        T(test_fault_dying_space_is_told),
 	        T(test_fault_recent_refault_restores_the_workingset),
+	        T(test_fault_recent_refault_restores_the_tier),
+	        T(test_fault_counts_refaults_by_distance),
 	        T(test_fault_old_refault_restores_nothing),
 	        T(test_fault_goes_on_with_a_store_that_is_always_full),
 	        T(test_fault_overcommit_loses_nothing),
