@@ -20,11 +20,13 @@ sys.dont_write_bytecode = True
 
 from tests.lib.report import Report, run  # noqa: E402
 from tests.system import badimages, flatimage  # noqa: E402
+from tests.tools.load import load_tool  # noqa: E402
 from tools.lib import machines  # noqa: E402
 
 LIST = os.path.join(ROOT, "tests", "system", "list")
 BY_NAME = os.path.join(ROOT, "tests", "system", "list-by-name")  # run only when they are named
 SCENARIO_PLACES = ("tools/scenarios", "tests/system", "tests/system/bad")
+trace = load_tool("trace")
 SLOTS = 2  # emulator threads that run at a time
 MULTI_TRIES = 3
 
@@ -102,6 +104,10 @@ def stats_problem(path, verdict):
     for number, line in enumerate(lines, 1):
         try:
             records.append(json.loads(line))
+            if records[-1].get("type") == "trace":
+                trace.events_of(records[-1], f"stats.jsonl:{number}")
+        except trace.Unreadable as e:
+            return str(e)
         except ValueError:
             if verdict == "pass" or number < len(lines):
                 return f"stats.jsonl:{number} is no JSON: {line[:60]}"

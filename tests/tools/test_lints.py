@@ -62,7 +62,7 @@ class SystemListTest(unittest.TestCase):
                 system.parse_line(wrong)
 
     def test_every_line_is_understood_and_has_its_scenario(self):
-        for t in system.read_list():
+        for t in system.read_list(system.LIST, system.BY_NAME):
             self.assertIsNotNone(system.scenario_path(t.scenario), t.name)
 
     def test_bad_images_differ_from_the_good_one(self):
