@@ -100,8 +100,19 @@ static bool run_since_last(struct space *s)
 	return a32_xchg(&vm->ran, 0);
 }
 
+static bool run_peek(struct space *s)
+{
+	struct vm *vm = s->priv;
+
+	return a32_load(&vm->ran);
+}
+
 const struct space_ops run_space_ops = {
-        .shootdown = run_shootdown, .nudge = run_nudge, .ran = run_since_last};
+        .shootdown = run_shootdown,
+        .nudge = run_nudge,
+        .ran = run_since_last,
+        .ran_since = run_peek,
+};
 
 /* Mode is IN_GUEST: honour the flush generation that is wanted now. */
 static void flush_if_behind(struct vcpu *v, s32 cpu)

@@ -36,6 +36,7 @@ static u32 fault_frame(struct space *s)
 {
 	u32 frame = FRAME_NONE;
 
+	reclaim_before_fault(s);
 	for (unsigned i = 0; i < TRIES && frame == FRAME_NONE; i++) {
 		u64 freed = 0;
 

@@ -8,9 +8,6 @@
 #include "mm/reclaim.h"
 #include "mm/space.h"
 
-/* Agings in a row without a frame: what was young at the first of them would be cold by now. */
-#define FRUITLESS_AGINGS (GEN_MAX + 1u)
-
 enum proactive_result proactive_age(struct space *s, u64 max_gen, u32 swappiness, bool force)
 {
 	u64 max_seq = a64_load(&s->lru.max_seq);
@@ -49,51 +46,25 @@ enum proactive_result proactive_evict(struct space *s, u64 min_gen, u32 swappine
 	return PROACTIVE_DONE;
 }
 
-/* One chunk from a space, after an aging if that is needed. Frames freed. */
-static u64 reclaim_chunk(struct space *s, u64 left, u32 swappiness)
+static u64 reclaim_from_one(struct space *s, u64 nr, int swappiness)
 {
-	const struct evict_request request = {min_of(left, (u64)GEN_BATCH), (int)swappiness,
-	                                      EVICT_ANY_SEQ};
-	u64 max_seq = a64_load(&s->lru.max_seq);
-	struct evict_result r = evict_space(s, request);
+	u64 freed = 0, got = 1;
 
-	if (!r.freed && r.need_aging)
-		(void)age_space(s, max_seq, false);
-	epoch_poll();
-	reclaim_yield();
-	return r.freed;
-}
-
-/* A chunk from every space in turn. */
-static u64 reclaim_round(u64 left, u32 swappiness)
-{
-	u64 freed = 0;
-
-	for (u16 id = 1; id <= SPACE_MAX && freed < left; id++) {
-		struct space *s = space_get_id(id);
-
-		if (!s)
-			continue;
-		freed += reclaim_chunk(s, left - freed, swappiness);
-		space_put(s);
+	while (freed < nr && got) {
+		got = reclaim_self(s, swappiness);
+		freed += got;
+		reclaim_yield();
 	}
 	return freed;
 }
 
 enum proactive_result proactive_reclaim(struct space *s, u64 bytes, u32 swappiness, u64 *freed)
 {
-	u64 nr = (bytes + PAGE_SIZE - 1) >> PAGE_SHIFT;
-	unsigned fruitless = 0;
+	u64 nr = bytes / PAGE_SIZE + (bytes % PAGE_SIZE != 0);
 
 	*freed = 0;
 	if (swappiness > POLICY_SWAPPINESS_MAX)
 		return PROACTIVE_INVALID;
-	while (*freed < nr && fruitless < FRUITLESS_AGINGS) {
-		u64 got = s ? reclaim_chunk(s, nr - *freed, swappiness)
-		            : reclaim_round(nr - *freed, swappiness);
-
-		*freed += got;
-		fruitless = got ? 0 : fruitless + 1;
-	}
+	*freed = s ? reclaim_from_one(s, nr, (int)swappiness) : reclaim_asked(nr, (int)swappiness);
 	return *freed < nr ? PROACTIVE_AGAIN : PROACTIVE_DONE;
 }

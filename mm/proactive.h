@@ -3,7 +3,8 @@
  * bytes. The rules and their errors are those of the reference (design, A.12).
  *
  * All of them may take long and let others run between chunks (reclaim_yield()): called by a thread, with
- * no lock held and outside epoch sections; a space was pinned with space_get_id().
+ * no lock held and outside epoch sections; a space was pinned with space_get_id(), by the thread that
+ * drains spaces: if another one did, that one would wait for the pin, perhaps on the same CPU.
  */
 #pragma once
 

@@ -1,35 +1,50 @@
 /*
- * From whom: a lottery in which each space's chance is what it has resident, drawn from a sequence that
- * spreads evenly (multiples of the golden ratio), so that no space is hit twice in a row by bad luck. A
- * space that yields nothing passes the turn to the next.
+ * From whom: the VM-LRU says whose turn it is. A pass wants so many frames; what a turn is worth is fixed
+ * when the pass begins, from what everybody holds above what is promised to it. It takes chunk by chunk and
+ * looks after each whether it may stop. In order:
+ *
+ *   1 spaces that are idle stand first, and give without regard to their account
+ *   2 spaces that hold more than their low
+ *   3 only when that brought nothing: those that hold more than their min
+ *
+ * A space that gives nothing is aged, tried again at the end of the round, and as often as it takes for what
+ * was young at the beginning to be cold. Generations younger than min_ttl are not touched: that is policy
+ * and no sign that nothing is left, so before a VM is named that has to go, the copies are given up that
+ * the pool keeps of pages that are resident as well.
  */
 #include "mm/reclaim.h"
 
 #include "arch/hal.h"
 #include "lib/fmt.h"
+#include "lib/string.h"
 #include "mm/age.h"
 #include "mm/epoch.h"
 #include "mm/evict.h"
+#include "mm/fault.h"
 #include "mm/frame.h"
 #include "mm/gen.h"
-#include "mm/policy.h"
+#include "mm/gfnmap.h"
+#include "mm/limits.h"
 #include "mm/policy.h"
 #include "mm/space.h"
 #include "mm/store.h"
+#include "mm/vmlru.h"
 
-#define GOLDEN            0x9e3779b97f4a7c15ull
 #define ROUNDS            (GEN_MAX + 1u) /* agings after which what was young at the start is cold */
+#define CLOSED_WALKS      3u
 #define OOM_PATIENCE      8u
 #define OOM_FRUITLESS_NS  2000000000u /* no frame for so long: young pages are no excuse any more */
 #define OOM_PACKABLE_PART 16u /* of all frames: fewer that can be packed are too few to live on */
 #define QUIET_NS          10000000u /* pause of the background thread after a round in vain */
 
 static const struct reclaim_ops *ops;
-static a64 turns;
 static a32 failures; /* direct reclaims in a row that found nothing to hope for */
 static a32 victim;   /* id of the space that is being stopped, 0 = none */
 static a64 quiet_until_ns;
 static a64 fruitless_since_ns; /* direct reclaim frees nothing since then; 0: it does */
+static a32 ttl_kept;     /* the last pass that freed nothing met pages younger than min_ttl only */
+static a64 copy_cursor;  /* frames that give_up_copies() has looked at */
+static a32 writers_wait; /* a faulting vCPU met a chunk of dirty pages only */
 
 void reclaim_init(const struct reclaim_ops *reclaim_ops)
 {
@@ -38,6 +53,8 @@ void reclaim_init(const struct reclaim_ops *reclaim_ops)
 	a32_store(&victim, 0);
 	a64_store(&quiet_until_ns, 0);
 	a64_store(&fruitless_since_ns, 0);
+	a32_store(&ttl_kept, 0);
+	a32_store(&writers_wait, 0);
 }
 
 void reclaim_yield(void)
@@ -48,7 +65,9 @@ void reclaim_yield(void)
 
 bool reclaim_needed(void)
 {
-	return frame_free_count() < frame_marks.low;
+	u64 free = frame_free_count();
+
+	return free < frame_marks.low || (free < frame_marks.high && a32_load(&writers_wait));
 }
 
 void reclaim_wake(void)
@@ -57,90 +76,196 @@ void reclaim_wake(void)
 		ops->wake();
 }
 
-/* Inside an epoch section. */
-static u64 resident_of(u16 id)
-{
-	const struct space *s = space_at(id);
+/* --- a pass over the VM-LRU ------------------------------------------------------------------------ */
 
-	return s && !a32_load(&s->dying) ? a64_load(&s->resident) : 0;
-}
-
-static u16 draw_space(void)
-{
-	u64 total = 0, point = a64_fetch_add(&turns, 1) * GOLDEN >> 32;
-	u16 drawn = 1;
-
-	epoch_enter();
-	for (u16 id = 1; id <= SPACE_MAX; id++)
-		total += resident_of(id);
-	point = point * total >> 32;
-	for (u16 id = 1; id <= SPACE_MAX; id++) {
-		u64 n = resident_of(id);
-
-		if (point < n) {
-			drawn = id;
-			break;
-		}
-		point -= n;
-	}
-	epoch_exit();
-	return drawn;
-}
-
-struct progress {
-	u64 freed;
-	bool hope; /* something moved: it may be worth trying again */
+struct pass {
+	u64 target, freed;
+	int swappiness;
+	bool background; /* others may run between chunks; ends when free memory is well above the mark */
+	bool asked;  /* the former only */
+	bool last;   /* nobody has anything above its low */
+	bool lows;   /* somebody has a low above its min */
+	bool open;   /* somebody met in this walk may still give something */
+	bool waited; /* ... and somebody only waits for its turn: ahead of those who gave nothing */
+	bool hope;   /* something moved: it may be worth trying again */
+	bool ttl;    /* min_ttl kept something */
+	bool all_dirty; /* a chunk was packed of which no page had a copy */
+	u64 size;       /* frames that spaces hold above their floors */
+	u8 tried[SPACE_MAX];
 };
 
-static void shrink_once(struct space *s, u64 target, struct progress *p)
+/* Idle, as long as that has not proved to be of no use. */
+static bool gives_first(struct space *s)
 {
-	struct evict_result r = evict_space(s, evict_any(target));
-
-	p->freed += r.freed;
-	p->hope |= r.freed || r.rejected || r.sorted || r.protected_;
+	if (space_idle(s))
+		return !a32_load(&s->barren);
+	if (a32_load(&s->barren))
+		a32_store(&s->barren, 0);
+	return false;
 }
 
-static void shrink(struct space *s, u64 target, struct progress *p)
+/* Frames above the floors, all spaces; idle ones go where they are met first. */
+static void pass_measure(struct pass *p)
+{
+	p->size = 0;
+	epoch_enter();
+	for (u16 id = 1; id <= SPACE_MAX; id++) {
+		struct space *s = space_at(id);
+		u64 resident = s && !a32_load(&s->dying) ? a64_load(&s->resident) : 0;
+		u64 floor = s ? limits_floor(s, p->last) : 0;
+
+		p->size += resident > floor ? resident - floor : 0;
+		p->lows |= resident && floor > limits_floor(s, true);
+		if (resident && gives_first(s))
+			vmlru_rotate(s, VMLRU_HEAD);
+	}
+	epoch_exit();
+}
+
+static bool pass_done(const struct pass *p)
+{
+	return p->freed >= p->target ||
+	       (p->background && frame_free_count() >= frame_marks.high + GEN_BATCH);
+}
+
+static u64 evict_once(struct space *s, u64 last_seq, struct pass *p, bool *need_aging)
+{
+	/* Target 1: returns after the first chunk that frees anything. */
+	const struct evict_request request = {1, p->swappiness, last_seq};
+	struct evict_result r = evict_space(s, request);
+
+	*need_aging = r.need_aging;
+	p->hope |= r.freed || r.rejected || r.sorted || r.protected_;
+	p->all_dirty |= r.dirty_chunks != 0;
+	return r.freed;
+}
+
+/* One chunk of at most GEN_BATCH frames, if need be after an aging. */
+static u64 evict_chunk(struct space *s, u64 last_seq, struct pass *p, bool *aged)
 {
 	u64 max_seq = a64_load(&s->lru.max_seq);
-	struct evict_result r = evict_space(s, evict_any(target));
+	bool need_aging;
+	u64 freed = evict_once(s, last_seq, p, &need_aging);
 
-	p->freed += r.freed;
-	p->hope |= r.freed || r.rejected || r.sorted || r.protected_;
-	if (r.freed >= target || !r.need_aging)
-		return;
+	*aged = !freed && need_aging;
+	if (!*aged)
+		return freed;
 	p->hope |= age_space(s, max_seq, false).promoted != 0;
-	if (!r.freed)
-		shrink_once(s, target, p);
+	return evict_once(s, last_seq, p, &need_aging);
 }
 
-/* Frees up to `target` frames from the first space, by lot, that has any to give. */
-static struct progress reclaim_some(u64 target)
+/*
+ * Aging an idle space costs no walk, and there is nothing to wait for: its pages are made as old as it
+ * takes. Accessed bits from before it went to sleep are still there: the evictor rejects each page once.
+ */
+static u64 evict_idle(struct space *s, u64 last_seq, struct pass *p)
 {
-	struct progress p = {.freed = 0};
+	u64 freed = 0;
+	bool aged;
 
-	for (unsigned round = 0; round < ROUNDS && !p.freed; round++) {
-		unsigned start = draw_space() - 1u;
+	for (unsigned i = 0; i < 2 * ROUNDS && !freed; i++)
+		freed = evict_chunk(s, last_seq, p, &aged);
+	if (!freed)
+		a32_store(&s->barren, 1);
+	return freed;
+}
 
-		for (unsigned i = 0; i < SPACE_MAX && !p.freed; i++) {
-			struct space *s = space_get_id((u16)((start + i) % SPACE_MAX + 1));
+static void take_chunk(struct space *s, u64 floor, bool idle, struct pass *p)
+{
+	u64 budget = idle ? 0 : limits_budget(s, floor, p->size, p->target);
+	u8 *tried = &p->tried[s->id - 1];
+	bool aged = true;
+	u64 last_seq, freed;
 
-			if (!s)
-				continue;
-			shrink(s, target, &p);
-			space_put(s);
-		}
+	switch (vmlru_turn(s, floor, budget)) {
+	case VMLRU_PROTECTED:
+		return;
+	case VMLRU_WAIT:
+		p->open = p->waited = true;
+		return;
+	case VMLRU_TAKE:
+		break;
+	}
+	if (!limits_last_seq(s, hal_time_ns(), &last_seq)) {
+		p->ttl = true;
+		*tried = ROUNDS;
+		vmlru_taken(s, 0, true);
+		return;
+	}
+	freed = idle ? evict_idle(s, last_seq, p) : evict_chunk(s, last_seq, p, &aged);
+	vmlru_taken(s, freed, aged);
+	p->freed += freed;
+	*tried = freed ? 0 : (u8)(*tried + 1);
+	p->open = true;
+}
+
+/* `behind`: in the walk before, others were only waiting for their turn. */
+static void meet(struct space *s, bool behind, struct pass *p)
+{
+	u64 floor = limits_floor(s, p->last);
+	u8 tried = p->tried[s->id - 1];
+
+	if (tried >= ROUNDS || (tried && behind)) {
+		p->open |= tried < ROUNDS;
+		vmlru_rotate(s, VMLRU_YOUNG);
+		return;
+	}
+	take_chunk(s, floor, gives_first(s), p);
+}
+
+static void walk_once(struct pass *p)
+{
+	struct vmlru_walk walk;
+	bool behind = p->waited;
+
+	p->open = p->waited = false;
+	vmlru_walk_begin(&walk);
+	while (!pass_done(p)) {
+		struct space *s = vmlru_walk_next(&walk);
+
+		if (!s)
+			break;
+		meet(s, behind, p);
+		space_put(s);
+		epoch_poll();
+		/* Nothing is pinned here: who drains a space may wait for what we pin on this very CPU. */
+		if (p->background || p->asked)
+			reclaim_yield();
+	}
+}
+
+/* Until the target is met, or nobody met may give anything any more. */
+static void walk_until_done(struct pass *p)
+{
+	unsigned closed = 0;
+
+	pass_measure(p);
+	/* Who gave nothing at the end of a round keeps the others from being met in one more walk. */
+	while (!pass_done(p) && closed < CLOSED_WALKS) {
+		walk_once(p);
+		closed = p->open ? 0 : closed + 1;
+	}
+}
+
+static void run_pass(struct pass *p)
+{
+	walk_until_done(p);
+	if (!p->freed && p->lows) {
+		p->last = true;
+		memset(p->tried, 0, sizeof(p->tried));
+		walk_until_done(p);
 	}
 	epoch_poll();
-	return p;
+	a32_store(&ttl_kept, !p->freed && p->ttl);
 }
 
 /* Keeps the books that reclaim_out_of_memory() judges by. */
-static void count_progress(const struct progress *p)
+static void count_progress(const struct pass *p)
 {
 	u64 none = 0;
 
-	if (p->hope)
+	/* What is protected today will be older tomorrow. */
+	if (p->hope || p->ttl)
 		a32_store(&failures, 0);
 	else
 		a32_count(&failures, 1);
@@ -170,25 +295,88 @@ static bool exhausted(void)
 
 u64 reclaim_direct(struct space *for_whom)
 {
-	struct progress p = reclaim_some(GEN_BATCH);
+	struct pass p = {.target = GEN_BATCH, .swappiness = EVICT_SWAPPINESS_POLICY};
 
+	run_pass(&p);
 	a64_count(&for_whom->stats.direct_reclaims_total, 1);
 	count_progress(&p);
+	/* Each of its pages had to be packed first: let somebody else do that before the next fault. */
+	if (p.all_dirty) {
+		a64_count(&for_whom->stats.dirty_chunks_total, 1);
+		a32_store(&writers_wait, 1);
+		if (ops)
+			ops->wake();
+	}
 	return p.freed;
 }
 
 bool reclaim_background(void)
 {
-	while (frame_free_count() < frame_marks.high) {
-		struct progress p = reclaim_some(GEN_BATCH);
+	u64 free;
 
+	a32_store(&writers_wait, 0);
+	while ((free = frame_free_count()) < frame_marks.high) {
+		struct pass p = {.target = frame_marks.high - free,
+		                 .swappiness = EVICT_SWAPPINESS_POLICY,
+		                 .background = true};
+
+		run_pass(&p);
 		if (!p.hope)
 			a64_store(&quiet_until_ns, hal_time_ns() + QUIET_NS);
 		if (!p.freed)
 			return p.hope;
-		reclaim_yield();
 	}
 	return false;
+}
+
+u64 reclaim_asked(u64 frames, int swappiness)
+{
+	struct pass p = {.target = frames, .swappiness = swappiness, .asked = true};
+
+	run_pass(&p);
+	return p.freed;
+}
+
+/* --- limits ---------------------------------------------------------------------------------------- */
+
+u64 reclaim_self(struct space *s, int swappiness)
+{
+	struct pass p = {.swappiness = swappiness};
+	u64 freed = 0;
+	bool aged;
+
+	for (unsigned round = 0; round < ROUNDS && !freed; round++)
+		freed = evict_chunk(s, EVICT_ANY_SEQ, &p, &aged);
+	epoch_poll();
+	return freed;
+}
+
+void reclaim_at_limit(struct space *s)
+{
+	a64_count(&s->stats.limit_reclaims_total, 1);
+	if (!reclaim_self(s, EVICT_SWAPPINESS_POLICY))
+		a64_count(&s->stats.over_limit_total, 1);
+}
+
+/* One chunk of what the space has above its limit; false: there is nothing, or nothing to be had. */
+static bool reduce_to_limit(u16 id)
+{
+	struct space *s = space_get_id(id);
+	u64 freed = 0;
+
+	if (!s)
+		return false;
+	if (limits_over(s))
+		freed = reclaim_self(s, EVICT_SWAPPINESS_POLICY);
+	space_put(s);
+	return freed != 0;
+}
+
+void reclaim_limits(void)
+{
+	for (u16 id = 1; id <= SPACE_MAX; id++)
+		while (reduce_to_limit(id))
+			reclaim_yield();
 }
 
 void reclaim_age_periodic(u64 now_ns, u64 period_ns)
@@ -264,6 +452,38 @@ static u16 choose_victim(u64 *share, u64 *held)
 	return chosen;
 }
 
+/*
+ * Copies that the pool keeps of resident pages save the next eviction some work; memory they save none.
+ * Gives up those of some frames, from where the last call ended; false: there are none.
+ */
+static bool give_up_copy(u32 number)
+{
+	struct frame *f = frame_at(number);
+	u64 state = a64_load(&f->state);
+	struct space *s;
+
+	if (frame_use(state) != FRAME_GUEST || state & (FRAME_DIRTY | FRAME_ISOLATED) ||
+	    gfn_word_tag(a64_load(&f->copy)) != GFN_POOLED)
+		return false;
+	s = space_get_id(frame_space_id(f));
+	if (!s)
+		return false;
+	/* If the frame became another page's meanwhile, that one loses its copy. */
+	(void)fault_make_dirty(s, frame_gfn(f));
+	space_put(s);
+	return true;
+}
+
+static bool give_up_copies(void)
+{
+	u64 before = frame_pool_count(), total = frame_total();
+	bool some = false;
+
+	for (u64 i = 0; i < total && frame_pool_count() + GEN_BATCH > before; i++)
+		some |= give_up_copy((u32)(a64_fetch_add(&copy_cursor, 1) % total));
+	return some;
+}
+
 bool reclaim_out_of_memory(void)
 {
 	u64 share = 0, held = 0;
@@ -274,6 +494,11 @@ bool reclaim_out_of_memory(void)
 
 	if (a32_load(&victim) || !exhausted())
 		return false;
+	if (give_up_copies()) {
+		a32_store(&failures, 0);
+		a64_store(&fruitless_since_ns, 0);
+		return false;
+	}
 	id = choose_victim(&share, &held);
 	s = id ? space_get_id(id) : NULL;
 	if (!s)
@@ -285,9 +510,9 @@ bool reclaim_out_of_memory(void)
 	}
 	a32_store(&failures, 0);
 	a64_store(&fruitless_since_ns, 0);
-	fmt_snprintf(why, sizeof(why),
-	             "nothing more can be packed; it holds %llu frames, its share "
-	             "is %llu",
+	fmt_snprintf(why, sizeof(why), "%s; it holds %llu frames, its share is %llu",
+	             a32_load(&ttl_kept) ? "min_ttl protects all that could be packed"
+	                                 : "nothing more can be packed",
 	             (unsigned long long)held, (unsigned long long)share);
 	a32_xchg(&s->dying, 1); /* ord SP1 */
 	if (ops)

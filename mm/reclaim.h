@@ -6,8 +6,7 @@
 
 #include "lib/types.h"
 #include "lib/util.h"
-
-struct space;
+#include "mm/space.h"
 
 struct reclaim_ops {
 	/* Wakes the thread that calls reclaim_background(). Any context. */
@@ -29,7 +28,10 @@ void reclaim_yield(void);
 void reclaim_wake(void);
 /* The victim named last has given everything back: another may be named. space_drain() says so. */
 void reclaim_drained(const struct space *s);
-/* Is free memory below the low mark? Cheap; the fault path asks after each allocation and wakes. */
+/*
+ * Is free memory below the low mark, or below the high one while writers wait for their pages to be packed?
+ * Cheap; the fault path asks after each allocation and wakes.
+ */
 bool reclaim_needed(void);
 /*
  * Nearly all that is resident has been declined by the stores, and there is no room: the little that can
@@ -38,13 +40,39 @@ bool reclaim_needed(void);
 bool reclaim_nothing_packable(void);
 /*
  * One round of the background thread: ages and evicts, fairly over all spaces in proportion to what
- * they hold, until the high mark or until no progress. Returns whether it is worth coming back soon.
+ * they hold above what they are promised, until the high mark or until no progress. Returns whether it is worth coming back soon.
  */
 bool reclaim_background(void);
 /* Regular aging without pressure, every `period_ns`; called by the background thread. */
 void reclaim_age_periodic(u64 now_ns, u64 period_ns);
-/* A faulting vCPU helps itself: tries to free a chunk. Returns frames freed. No lock held. */
+/*
+ * A faulting vCPU helps itself: tries to free a chunk, from whomever the VM-LRU names. Returns frames
+ * freed. If no page of a chunk had a copy, it asks the background thread to go on. No lock held.
+ */
 u64 reclaim_direct(struct space *for_whom);
+/* Somebody asked for frames, without need. From all, as above; may take long, lets others run. */
+u64 reclaim_asked(u64 frames, int swappiness);
+/*
+ * A chunk from one space, whatever it is promised, aged as often as it takes; frames freed. The caller
+ * pinned it or is one of its vCPUs. No lock held, not in an epoch section.
+ */
+u64 reclaim_self(struct space *s, int swappiness);
+/* See reclaim_before_fault(). */
+void reclaim_at_limit(struct space *s);
+/*
+ * Before a page of the space gets a frame: if that would exceed its limit, a chunk goes first. A limit is
+ * exceeded by one page for each vCPU that faults at the same time, and by as much as no store takes; that
+ * is counted (over_limit_total) and stops nobody, for memory is there. No lock held, not in an epoch section.
+ */
+static inline void reclaim_before_fault(struct space *s)
+{
+	u64 limit = a64_load(&s->limits.limit);
+
+	if (unlikely(limit && a64_load(&s->resident) >= limit))
+		reclaim_at_limit(s);
+}
+/* Brings spaces that are above a limit down to it. Background thread. */
+void reclaim_limits(void);
 /*
  * Direct reclaim got nothing and the reserve is used up: names the space with the largest excess over
  * its share and calls out_of_memory() once per victim, which is dying from then on. A space's share of

@@ -62,7 +62,22 @@ struct space *space_create(const char *name, const struct space_ops *ops, void *
 		hal_pages_free(s, space_struct_pages());
 		return NULL;
 	}
+	vmlru_add(s);
 	return s;
+}
+
+bool space_ran(struct space *s)
+{
+	bool ran = s->ops->ran(s);
+
+	if (ran)
+		a64_store(&s->ran_ns, hal_time_ns());
+	return ran;
+}
+
+bool space_idle(struct space *s)
+{
+	return hal_time_ns() - a64_load(&s->ran_ns) >= SPACE_IDLE_NS && !s->ops->ran_since(s);
 }
 
 void space_add_notifier(struct space *s, struct notifier *n)
@@ -262,6 +277,7 @@ void space_drain(struct space *s)
 		hal_pause();
 	for (u32 i = 0; slot_bounds(s, i, &base, &npages); i++)
 		space_drop_range(s, base, npages);
+	vmlru_remove(s);
 	epoch_barrier();
 	reclaim_drained(s);
 }

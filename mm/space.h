@@ -13,11 +13,13 @@
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
 #include "mm/notifier.h"
+#include "mm/vmlru.h"
 #include "mm/walk_cost.h"
 
 #define SPACE_MAX           64u
 #define SPACE_MAX_NOTIFIERS 2u
 #define SPACE_NAME_MAX      32u
+#define SPACE_IDLE_NS       200000000ull
 #define SPACE_WEIGHT        100u
 #define SPACE_DISTANCES     8u
 #define SPACE_WEIGHT_MAX    1000u
@@ -35,6 +37,8 @@ struct space_ops {
 	bool (*nudge)(struct space *s, u64 gen);
 	/* Did a vCPU run since the last call? (test and clear) Idle spaces are not walked. */
 	bool (*ran)(struct space *s);
+	/* The same without clearing: has one run since ran() was asked? */
+	bool (*ran_since)(struct space *s);
 };
 
 /* Counters that only grow; read without order. */
@@ -65,11 +69,14 @@ struct space_stats {
 	a64 lookarounds_total; /* neighbourhoods swept because the evictor found a page young */
 	a64 lookaround_promoted_total;
 	a64 direct_reclaims_total;
-	a64 huge_faults_total; /* first touches of 512 pages at once */
-	a64 splits_total;      /* large leaves split into 512 */
+	a64 dirty_chunks_total; /* ... that had to pack every page they took */
+	a64 huge_faults_total;  /* first touches of 512 pages at once */
+	a64 splits_total;       /* large leaves split into 512 */
 	/* Walked passes in the mode POLICY_FLUSH_SAMPLED, by whether a flush came before; mm/age_flush.h */
 	a64 sampled_passes_flushed_total, sampled_young_flushed_total;
 	a64 sampled_passes_unflushed_total, sampled_young_unflushed_total;
+	a64 limit_reclaims_total; /* faults at the limit */
+	a64 over_limit_total;     /* ... that found nothing to give for it */
 	struct hist fault_ns;
 };
 
@@ -107,8 +114,11 @@ struct space {
 	a32 wants_huge;    /* 2 MiB mappings where memory is plenty; set by the creator */
 	a64 huge_mappings; /* large leaves now; kept by the MMU */
 	struct space_limits limits;
-	a32 dying; /* no new faults; reclaim leaves it alone */
-	a32 users; /* reclaimers at work in it: drain waits until there are none */
+	struct vmlru_node vmlru;
+	a64 ran_ns; /* when space_ran() last said yes, or it was created */
+	a32 barren; /* idle, and found to have nothing to give: not asked first until it ran */
+	a32 dying;  /* no new faults; reclaim leaves it alone */
+	a32 users;  /* reclaimers at work in it: drain waits until there are none */
 	struct space_stats stats;
 	struct epoch_node node; /* through which the space is freed */
 };
@@ -140,6 +150,11 @@ void space_drain(struct space *s);
 a64 *space_counter(struct space *s, u64 word);
 /* After space_drain() and the MMUs' teardown: frees slots and the space itself. */
 void space_destroy(struct space *s);
+
+/* ops->ran(), for the pass that is about to walk the space, and notes when. */
+bool space_ran(struct space *s);
+/* None of its vCPUs ran for SPACE_IDLE_NS, as far as passes noticed, nor since the last one. */
+bool space_idle(struct space *s);
 
 /* Space of an id, or NULL; inside an epoch section, or pinned by space_get(). */
 struct space *space_at(u16 id);

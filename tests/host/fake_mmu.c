@@ -175,8 +175,17 @@ static bool fake_ran(struct space *s)
 	return a32_xchg(&((struct fake_guest *)s->priv)->ran, 0);
 }
 
+static bool fake_ran_since(struct space *s)
+{
+	return a32_load(&((struct fake_guest *)s->priv)->ran);
+}
+
 static const struct space_ops fake_ops = {
-        .shootdown = fake_shootdown, .nudge = fake_nudge, .ran = fake_ran};
+        .shootdown = fake_shootdown,
+        .nudge = fake_nudge,
+        .ran = fake_ran,
+        .ran_since = fake_ran_since,
+};
 
 /* --- the guest ------------------------------------------------------------------------------------- */
 

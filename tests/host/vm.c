@@ -36,7 +36,16 @@ static bool host_ran(struct space *s)
 	return a32_xchg(&vm->ran, 0);
 }
 
-static const struct space_ops host_space_ops = {.shootdown = host_shootdown, .ran = host_ran};
+static bool host_ran_since(struct space *s)
+{
+	return a32_load(&((struct host_vm *)s->priv)->ran);
+}
+
+static const struct space_ops host_space_ops = {
+        .shootdown = host_shootdown,
+        .ran = host_ran,
+        .ran_since = host_ran_since,
+};
 
 void host_frames_create(u64 nframes)
 {
