@@ -240,6 +240,10 @@ void explorer_panic(const char *fmt, ...)
 	va_list args;
 
 	va_start(args, fmt);
+	if (!x.result) {
+		vfprintf(stderr, fmt, args);
+		abort();
+	}
 	vsnprintf(x.result->why, sizeof(x.result->why), fmt, args);
 	va_end(args);
 	x.result->failed = true;
