@@ -100,8 +100,14 @@ static bool make_memory(struct vm *vm)
 		if (!gfnmap_add(vm->space, gpa_gfn(gpa(vm->ram[i].start)),
 		                (vm->ram[i].end - vm->ram[i].start) >> PAGE_SHIFT))
 			return false;
-	return tdp_create(&vm->tdp, vm->space,
-	                  spte_format_of(vendor_caps.ept, vm_uses_ad(vm->config)));
+	if (!tdp_create(&vm->tdp, vm->space,
+	                spte_format_of(vendor_caps.ept, vm_uses_ad(vm->config))))
+		return false;
+	if (vm->config->null_mmu) {
+		null_create(&vm->null, vm->space);
+		vm->tdp.device = &vm->null;
+	}
+	return true;
 }
 
 static bool make_vcpus(struct vm *vm)

@@ -8,6 +8,7 @@
 
 #include "hv/cpuid.h"
 #include "hv/elf.h"
+#include "hv/mmu/null.h"
 #include "hv/mmu/tdp.h"
 #include "hv/scenario.h"
 #include "hv/vcpu.h"
@@ -49,7 +50,8 @@ struct vm {
 	const struct boot_module *image;
 	struct space *space; /* NULL once taken down; the monitor thread's from the start on */
 	struct tdp tdp;
-	u64 bytes; /* what the scenario says; the hole below 1 MiB is part of it */
+	struct null_mmu null; /* behind it, if the scenario says so */
+	u64 bytes;            /* what the scenario says; the hole below 1 MiB is part of it */
 	unsigned nr_ram;
 	struct vm_ram ram[VM_MAX_RAM];
 	struct elf_image elf;

@@ -21,6 +21,7 @@ enum lock_class {
 	LOCK_TDP_HUGE = 35,
 	LOCK_SHADOW_HASH = 40,
 	LOCK_RMAP = 50,
+	LOCK_NULL = 55, /* the software device's translations */
 	LOCK_LRUVEC = 60,
 	LOCK_VM_LRU = 70,
 	LOCK_STORE = 80,

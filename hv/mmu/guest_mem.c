@@ -6,6 +6,8 @@
  * gfn still has that frame. From then on it stays (eviction and draining leave pinned frames alone)
  * until the pin is dropped.
  *
+ * A VM with a null MMU (scenario: null = yes) has its accesses go through that instead, which needs no pin.
+ *
  * A write happens behind the MMU's back: no Dirty bit tells of it later. So the kept copy is
  * dropped while the pin is held; done before, the page could have been evicted and brought back in
  * between, clean again, with a copy that would be taken for valid.
@@ -13,6 +15,7 @@
 #include "hv/mmu/tdp.h"
 
 #include "arch/hal.h"
+#include "hv/mmu/null.h"
 #include "lib/string.h"
 #include "mm/epoch.h"
 #include "mm/frame.h"
@@ -102,6 +105,8 @@ u64 tdp_read_guest(struct tdp *t, gpa_t from, void *to, u64 bytes)
 {
 	u64 done = 0;
 
+	if (t->device)
+		return null_read(t->device, from, to, bytes);
 	while (done < bytes) {
 		gpa_t at = gpa(from.v + done);
 		u64 piece = piece_of(at, bytes - done);
@@ -120,6 +125,8 @@ u64 tdp_write_guest(struct tdp *t, gpa_t to, const void *from, u64 bytes)
 {
 	u64 done = 0;
 
+	if (t->device)
+		return null_write(t->device, to, from, bytes);
 	while (done < bytes) {
 		gpa_t at = gpa(to.v + done);
 		u64 piece = piece_of(at, bytes - done);

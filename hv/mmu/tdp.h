@@ -16,6 +16,8 @@
 
 struct tdp_spare;
 
+struct null_mmu;
+
 struct tdp {
 	struct notifier notifier; /* registered with the space */
 	const struct spte_format *format;
@@ -25,7 +27,8 @@ struct tdp {
 	struct spinlock huge_lock; /* LOCK_TDP_HUGE: large leaves come and go, with their spares */
 	struct tdp_spare *spare;   /* pages, as many as large leaves */
 	a64 fixed_fast_total; /* faults answered without the MMU lock (access-track restore, spurious) */
-	struct epoch_node dead; /* defers the freeing of all tables */
+	struct null_mmu *device; /* through which the hypervisor's own accesses go; NULL: none */
+	struct epoch_node dead;  /* defers the freeing of all tables */
 };
 
 /* An access that missed, as the hardware reported it. */
