@@ -132,12 +132,6 @@ static bool take_weight(struct slice value, struct command *c)
 	return set_number(value, 1, SPACE_WEIGHT_MAX, c);
 }
 
-static bool take_target(struct slice value, struct command *c)
-{
-	c->set = true;
-	return value_target(value, SCENARIO_MAX_MEMORY_BYTES, &c->target);
-}
-
 static bool take_gfn(struct slice value, struct command *c)
 {
 	return value_number(value, 0, MAX_GFN, &c->value);
@@ -186,7 +180,6 @@ static const struct arg batch = {"1|64|512", "1, 64 or 512", .take = take_batch}
 static const struct arg swappiness = {"N", "a number from 0 to 200", .take = take_swappiness};
 static const struct arg ms = {"MS", "a number of milliseconds from 0 to 86400000", .take = take_ms};
 static const struct arg weight = {"N", "a number from 1 to 1000", .take = take_weight};
-static const struct arg target = {"TARGET", ALLOWED_TARGET, .take = take_target, .rest = true};
 static const struct arg page = {"GFN", "the number of a guest page below 2^40, decimal or 0x",
                                 .take = take_gfn};
 static const struct arg chaos = {"N", "a number from 0 (off) to 1000000", .take = take_chaos};
@@ -237,8 +230,6 @@ static const struct command_form forms[] = {
          .arg = {&vm_name, &weight}, .required = 1},
         {"min_ttl", COMMAND_MIN_TTL, "min_ttl [VM] [MS]", "pages younger than this stay",
          .arg = {&vm_name, &ms}, .host_too = true},
-        {"target", COMMAND_TARGET, "target [VM] [none|free SIZE|refaults P%/min]",
-         "what is reclaimed ahead of need", .arg = {&vm_name, &target}, .host_too = true},
         {"caps", COMMAND_CAPS, "caps [MASK]",
          "capabilities: 1 core, 2 walk, 4 non-leaf bits, 8 secondary MMUs", .arg = {&caps}},
         {"locked", COMMAND_LOCKED, "locked [yes|no]", "aging under the MMU lock, for comparison",
@@ -293,23 +284,12 @@ static bool printf_like(2, 3) refuse(struct command_error *error, const char *fm
 	return false;
 }
 
-/* The next word of *t, which moves behind it and its blanks. */
-static struct slice word_take(struct slice *t)
-{
-	struct slice word = {t->p, 0};
-
-	while (word.n < t->n && !text_is_blank(t->p[word.n]))
-		word.n++;
-	*t = slice_trim(slice_skip(*t, word.n));
-	return word;
-}
-
 static struct slice value_take(const struct arg *arg, struct slice *t)
 {
 	struct slice all = *t;
 
 	if (!arg->rest)
-		return word_take(t);
+		return slice_word(t);
 	*t = slice_skip(*t, t->n);
 	return all;
 }
@@ -354,7 +334,7 @@ bool command_parse(struct slice line, struct command *out, struct command_error 
 	error->text[0] = '\0';
 	if (!t.n || t.p[0] == '#')
 		return true;
-	word = word_take(&t);
+	word = slice_word(&t);
 	for (unsigned i = 0; i < ARRAY_SIZE(forms); i++) {
 		if (!slice_is(word, forms[i].word))
 			continue;

@@ -39,7 +39,6 @@ enum command_kind {
 	COMMAND_LOW,
 	COMMAND_MIN,
 	COMMAND_WEIGHT,
-	COMMAND_TARGET,
 	COMMAND_WSS,
 	COMMAND_PAGE,
 	COMMAND_AGES,
@@ -68,7 +67,6 @@ struct command {
 	u32 swappiness; /* COMMAND_AGE, COMMAND_EVICT */
 	bool force;     /* COMMAND_AGE */
 	u64 nr;         /* COMMAND_EVICT: frames; ~0: as many as there are */
-	struct target target;
 };
 
 #define COMMAND_ERROR_MAX 256u

@@ -1,7 +1,11 @@
 #include "hv/monitor.h"
 
 #include "arch/hal.h"
+#include "arch/x86/console.h"
 #include "hv/chaos.h"
+#include "hv/monitor_command.h"
+#include "hv/monitor_input.h"
+#include "hv/monitor_say.h"
 #include "hv/reclaimer.h"
 #include "hv/scenario.h"
 #include "hv/stats.h"
@@ -32,7 +36,9 @@ static struct {
 	u64 saved_pages;            /* most pages beyond the frames in use, seen at a time */
 	struct store_stats fullest; /* the store when it held most */
 	bool down[VM_MAX];          /* dealt with */
-	bool late[VM_MAX];          /* was running when time was over */
+	bool quit;                  /* somebody said so */
+	u64 started_ns;
+	struct timeline_run timeline; /* ns from started_ns */
 } run;
 
 /* Frames that guests' pages and the pool have now. */
@@ -62,13 +68,13 @@ static void show_all(u64 now)
 	for (unsigned i = 0; i < vm_count; i++) {
 		stats_take(&vms[i], now, &s);
 		table_row(&s);
-		stats_vm(&s);
+		stats_vm(&s, stats_write);
 	}
-	stats_host(now);
+	stats_host(now, stats_write);
 	stats_trace();
 }
 
-static void audit(const char *when)
+static u64 audit(const char *when)
 {
 	u64 start = hal_time_ns(), stopped, frames = 0, faults;
 
@@ -84,6 +90,19 @@ static void audit(const char *when)
 	        (ull)(stopped - start) / 1000, (ull)(hal_time_ns() - stopped) / 1000);
 	if (faults)
 		hal_log(HAL_ERROR, "audit %s: %llu faults", when, (ull)faults);
+	return faults;
+}
+
+void monitor_audit(void)
+{
+	u64 before = run.frames_checked, faults = audit("on request");
+
+	say("audit: %llu faults in %llu frames", (ull)faults, (ull)(run.frames_checked - before));
+}
+
+void monitor_quit(void)
+{
+	run.quit = true;
 }
 
 static unsigned still_running(void)
@@ -130,33 +149,58 @@ static void collect_ended(void)
 			vm_is_over(i);
 }
 
-static void time_is_over(void)
+/* Ends those that run. Not to have been told is a failure; to be stopped is one unless it is expected. */
+static void stop_all(void)
 {
 	for (unsigned i = 0; i < vm_count; i++)
-		vm_stop(&vms[i], VM_FAILED, "it neither passed nor failed in the scenario's time");
+		if (run.quit)
+			vm_stop(&vms[i], VM_STOPPED, "the monitor was told to quit");
+		else
+			vm_stop(&vms[i], VM_FAILED,
+			        "it neither passed nor failed in the scenario's time");
 	while (still_running()) {
 		thread_block();
 		collect_ended();
 	}
 }
 
-/* The rings of the trace are emptied before they are written over, if they are not filled too fast. */
+/* One command at a time: between two of them those who wait are served. */
+static void take_from_timeline(u64 now)
+{
+	const struct timeline_entry *e = timeline_take(&run.timeline, now - run.started_ns);
+
+	if (e)
+		monitor_at(e->text, &e->command);
+}
+
+/*
+ * When there is something to do at the latest. Somebody may type at any time; the rings of the trace are
+ * emptied before they are written over, if they are not filled too fast.
+ */
 static u64 next_look(u64 now, u64 next)
 {
+	u64 due = timeline_due(&run.timeline);
+
+	if (due != TIMELINE_NEVER)
+		next = min_of(next, run.started_ns + due);
+	next = min_of(next, now + MONITOR_INPUT_NS);
 	return trace_on() ? min_of(next, now + TRACE_PERIOD_NS) : next;
 }
 
 static void watch(void)
 {
-	u64 end = hal_time_ns() + scenario->time_ns;
-	u64 next = hal_time_ns() + scenario->stats_ns;
+	u64 end, next;
 
+	run.started_ns = hal_time_ns();
+	end = run.started_ns + scenario->time_ns;
+	next = run.started_ns + scenario->stats_ns;
+	timeline_start(&run.timeline, &scenario->timeline);
 	while (still_running()) {
 		u64 now = hal_time_ns();
 
 		collect_ended();
-		if (now >= end) {
-			time_is_over();
+		if (now >= end || run.quit) {
+			stop_all();
 			break;
 		}
 		if (now >= next) {
@@ -166,7 +210,9 @@ static void watch(void)
 		}
 		if (trace_on())
 			stats_trace();
-		if (still_running())
+		take_from_timeline(now);
+		monitor_input_poll();
+		if (still_running() && !run.quit)
 			thread_sleep_until(next_look(now, min_of(next, end)));
 	}
 }

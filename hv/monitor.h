@@ -14,3 +14,7 @@ bool monitor_create(const struct scenario *scenario) must_check;
 void monitor_start(void);
 /* A VM has ended: look. Any CPU. */
 void monitor_wake(void);
+/* Stops the world and looks at everything; what it finds fails the scenario. Monitor thread. */
+void monitor_audit(void);
+/* The scenario ends: what still runs is stopped, which is a failure unless the VM's expect is stop. Monitor thread. */
+void monitor_quit(void);

@@ -19,6 +19,7 @@ struct parser {
 	u32 line;               /* 0: in an override */
 	struct slice override;
 	bool in_section, seen_host;
+	bool in_timeline, seen_timeline;
 	u32 seen; /* keys of this section, by their place in its table */
 };
 
@@ -129,6 +130,7 @@ static bool section_begin(struct parser *p, struct slice t)
 	struct value_quote q;
 
 	p->in_section = true;
+	p->in_timeline = false;
 	p->seen = 0;
 	p->vm = NULL;
 	if (slice_is(t, "host")) {
@@ -137,9 +139,14 @@ static bool section_begin(struct parser *p, struct slice t)
 		p->seen_host = true;
 		return true;
 	}
+	if (slice_is(t, "timeline")) {
+		if (p->seen_timeline)
+			return error_set(p, "[timeline]: the section stands here twice");
+		return p->in_timeline = p->seen_timeline = true;
+	}
 	if (slice_begins(t, "vm") && (t.n == 2 || text_is_blank(t.p[2])))
 		return vm_begin(p, slice_trim(slice_skip(t, 2)));
-	return error_set(p, "[%s]: no such section, allowed are [host] and [vm NAME]",
+	return error_set(p, "[%s]: no such section, allowed are [host], [vm NAME] and [timeline]",
 	                 value_quote(t, &q));
 }
 
@@ -193,6 +200,15 @@ static bool line_key(struct parser *p, struct slice t)
 	return key_set(p, key, (struct slice){value.p, end});
 }
 
+/* Which VMs there are is known behind the last line: check_timeline(). */
+static bool line_timeline(struct parser *p, struct slice t)
+{
+	struct command_error why;
+
+	return timeline_add(&p->s->timeline, p->line, comment_cut(t), &why) ||
+	       error_set(p, "%s", why.text);
+}
+
 static bool line_parse(struct parser *p, struct slice t)
 {
 	struct value_quote q;
@@ -202,7 +218,7 @@ static bool line_parse(struct parser *p, struct slice t)
 	if (is_rest_empty(t))
 		return true;
 	if (t.p[0] != '[')
-		return line_key(p, t);
+		return p->in_timeline ? line_timeline(p, t) : line_key(p, t);
 	end = slice_find(t, ']');
 	if (end == t.n || !is_rest_empty(slice_skip(t, end + 1)))
 		return error_set(p, "%s: allowed are [host] and [vm NAME]", value_quote(t, &q));
@@ -347,7 +363,20 @@ static bool check_vms(const struct scenario *s, struct scenario_error *error, u6
 	return true;
 }
 
-static bool check_whole(const struct scenario *s, struct scenario_error *error)
+static bool check_timeline(struct scenario *s, struct scenario_error *error)
+{
+	for (u32 i = 0; i < s->timeline.nr; i++) {
+		const struct timeline_entry *e = &s->timeline.entry[i];
+		const char *name = e->command.vm;
+
+		if (name[0] && !vm_find(s, (struct slice){name, strlen(name)}))
+			return error_whole(error, "line %u: %s: the scenario has no VM %s", e->line,
+			                   e->text, name);
+	}
+	return true;
+}
+
+static bool check_whole(struct scenario *s, struct scenario_error *error)
 {
 	u64 sum;
 
@@ -355,7 +384,7 @@ static bool check_whole(const struct scenario *s, struct scenario_error *error)
 		return error_whole(error, "[host] has no memory = SIZE");
 	if (!s->nr_vms)
 		return error_whole(error, "the scenario has no [vm NAME]");
-	if (!check_vms(s, error, &sum))
+	if (!check_vms(s, error, &sum) || !check_timeline(s, error))
 		return false;
 	if (sum > s->memory_bytes && !s->overcommit)
 		return error_whole(
@@ -388,6 +417,7 @@ static void set_defaults(struct scenario *s)
 	s->aging_ns = 1000000000;
 	s->stats_ns = 1000000000;
 	s->nr_vms = 0;
+	s->timeline.nr = 0;
 }
 
 bool scenario_load(struct scenario *out, const char *text, size_t bytes, const char *cmdline,

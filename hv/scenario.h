@@ -1,11 +1,13 @@
 /*
- * The scenario: what `[host]` and the `[vm NAME]` sections of the first boot module say, with the
- * overrides of the command line. Pure functions over text, no allocation; any context.
+ * The scenario: what `[host]`, the `[vm NAME]` sections and `[timeline]` of the first boot module say, with
+ * the overrides of the command line. Pure functions over text, no allocation; any context.
  *
  *   [host]                  # or ; begins a comment, at the start of a line or behind a blank
  *   memory = 64M            sizes: K, M, G        times: ms, s        numbers: decimal or 0x
  *   [vm kv]                 names: a-z 0-9 _ -
  *   args = "a # b"          a value in double quotes is taken as it stands
+ *   [timeline]
+ *   at 5s limit kv 32M      a command of the monitor: hv/timeline.h
  *
  * On the command line: `host.memory=32M vm.kv.vcpus=2 vm.kv.args="keys=10 seconds=2"`. Double quotes
  * keep blanks in a word, wherever they stand in it; \" and \\ stand for themselves. An override replaces
@@ -17,6 +19,7 @@
 #pragma once
 
 #include "hv/bootinfo.h"
+#include "hv/timeline.h"
 #include "hv/value.h"
 #include "lib/types.h"
 #include "lib/util.h"
@@ -76,9 +79,10 @@ struct scenario {
 	u64 stats_ns; /* between two tables */
 	u32 nr_vms;
 	struct scenario_vm vm[SCENARIO_MAX_VMS]; /* in the order of the file */
+	struct timeline timeline;
 };
 
-#define SCENARIO_ERROR_MAX 320u
+#define SCENARIO_ERROR_MAX 384u
 struct scenario_error {
 	char text[SCENARIO_ERROR_MAX]; /* one sentence without newline; empty if there is none */
 };

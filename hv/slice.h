@@ -60,6 +60,17 @@ static inline size_t slice_find(struct slice t, char c)
 	return i;
 }
 
+/* The next word of *t, which moves behind it and its blanks. */
+static inline struct slice slice_word(struct slice *t)
+{
+	struct slice word = {t->p, 0};
+
+	while (word.n < t->n && !text_is_blank(t->p[word.n]))
+		word.n++;
+	*t = slice_trim(slice_skip(*t, word.n));
+	return word;
+}
+
 static inline bool slice_copy(struct slice t, char *out, size_t size)
 {
 	if (t.n >= size)

@@ -4,6 +4,7 @@
 #include "arch/x86/console.h"
 #include "arch/x86/vendor.h"
 #include "hv/scenario.h"
+#include "hv/stats_line.h"
 #include "hv/vm.h"
 #include "lib/fmt.h"
 #include "lib/hist.h"
@@ -14,48 +15,6 @@
 #define FORMAT_VERSION 1
 
 typedef unsigned long long ull;
-
-/* One line that grows; what does not fit is lost, and the lines are far from that. */
-struct line {
-	size_t len;
-	char text[2048];
-};
-
-static void printf_like(2, 3) add(struct line *l, const char *fmt, ...)
-{
-	size_t room = sizeof(l->text) - l->len;
-	va_list args;
-	int n;
-
-	va_start(args, fmt);
-	n = fmt_vsnprintf(l->text + l->len, room, fmt, args);
-	va_end(args);
-	l->len += min_of((size_t)n, room - 1);
-}
-
-/* A JSON string; control characters and what is not ASCII do not come this far but are cheap to stop. */
-static void add_string(struct line *l, const char *s)
-{
-	add(l, "\"");
-	for (; *s; s++) {
-		if (*s == '"' || *s == '\\')
-			add(l, "\\%c", *s);
-		else
-			add(l, "%c", *s >= ' ' && *s < 0x7f ? *s : ' ');
-	}
-	add(l, "\"");
-}
-
-static void add_count(struct line *l, const char *name, u64 value)
-{
-	add(l, ",\"%s\":%llu", name, (ull)value);
-}
-
-static void send(struct line *l)
-{
-	add(l, "}\n");
-	stats_write(l->text, l->len);
-}
 
 void stats_take(struct vm *vm, u64 now_ns, struct stats_vm *out)
 {
@@ -73,11 +32,8 @@ void stats_take(struct vm *vm, u64 now_ns, struct stats_vm *out)
 		out->huge = a64_load(&s->huge_mappings);
 		out->none = s->pages > away ? s->pages - away : 0;
 	}
-	out->huge_faults = a64_load(&st->huge_faults_total);
-	out->splits = a64_load(&st->splits_total);
 	out->evictions = a64_load(&st->evictions_total);
 	out->refaults = a64_load(&st->refaults_total);
-	out->rescues = a64_load(&st->rescues_total);
 	out->passes = a64_load(&st->passes_total);
 	out->visited = a64_load(&st->visited_total);
 	out->aging_ns = a64_load(&st->aging_ns_total);
@@ -89,84 +45,101 @@ void stats_take(struct vm *vm, u64 now_ns, struct stats_vm *out)
 
 void stats_boot(const struct scenario *scenario)
 {
-	struct line l = {0};
+	struct stats_line l = {0};
 
-	add(&l, "{\"type\":\"boot\",\"version\":%d,\"t_ns\":%llu,\"machine\":\"%s\",\"caps\":{",
-	    FORMAT_VERSION, (ull)hal_time_ns(), vendor->name);
+	line_add(&l,
+	         "{\"type\":\"boot\",\"version\":%d,\"t_ns\":%llu,\"machine\":\"%s\",\"caps\":{",
+	         FORMAT_VERSION, (ull)hal_time_ns(), vendor->name);
 	for (u32 i = 0; i < vendor_caps.nr_caps; i++)
-		add(&l, "%s\"%s\":%d", i ? "," : "", vendor_caps.cap[i].name,
-		    vendor_caps.cap[i].have);
-	add(&l, "},\"cpus\":%u,\"host_frames\":%llu,\"vms\":[", hal_cpu_count(),
-	    (ull)frame_total());
+		line_add(&l, "%s\"%s\":%d", i ? "," : "", vendor_caps.cap[i].name,
+		         vendor_caps.cap[i].have);
+	line_add(&l, "},\"cpus\":%u,\"host_frames\":%llu,\"vms\":[", hal_cpu_count(),
+	         (ull)frame_total());
 	for (u32 i = 0; i < scenario->nr_vms; i++) {
-		add(&l, "%s{\"vm\":", i ? "," : "");
-		add_string(&l, vms[i].name);
-		add(&l, ",\"frames\":%llu,\"vcpus\":%u,\"space\":%u}",
-		    (ull)(vms[i].bytes >> PAGE_SHIFT), vms[i].nr_vcpus,
-		    vms[i].space ? vms[i].space->id : 0u);
+		line_add(&l, "%s{\"vm\":", i ? "," : "");
+		line_string(&l, vms[i].name);
+		line_add(&l, ",\"frames\":%llu,\"vcpus\":%u,\"space\":%u}",
+		         (ull)(vms[i].bytes >> PAGE_SHIFT), vms[i].nr_vcpus,
+		         vms[i].space ? vms[i].space->id : 0u);
 	}
-	add(&l, "]");
-	send(&l);
+	line_add(&l, "]");
+	line_send(&l, stats_write);
 }
 
-static void begin(struct line *l, const char *type, u64 t_ns)
+/* In pages, as the limits are kept. */
+static void add_limits(struct stats_line *l, const struct space_limits *limits)
 {
-	add(l, "{\"type\":\"%s\",\"t_ns\":%llu", type, (ull)t_ns);
+	line_count(l, "min", a64_load(&limits->min));
+	line_count(l, "low", a64_load(&limits->low));
+	line_count(l, "limit", a64_load(&limits->limit));
+	line_count(l, "min_ttl_ns", a64_load(&limits->min_ttl_ns));
+	line_count(l, "weight", a32_load(&limits->weight));
 }
 
-static void add_vm(struct line *l, const struct vm *vm)
+void stats_vm(const struct stats_vm *s, stats_sink sink)
 {
-	add(l, ",\"vm\":");
-	add_string(l, vm->name);
-}
+	const struct space_stats *st = vm_stats(s->vm);
+	struct stats_line l = {0};
 
-void stats_vm(const struct stats_vm *s)
-{
-	struct line l = {0};
-
-	begin(&l, "vm", s->t_ns);
-	add_vm(&l, s->vm);
-	add(&l, ",\"state\":\"%s\",\"gens\":[", vm_state_name(s->vm));
+	line_begin(&l, "vm", s->t_ns);
+	line_vm(&l, s->vm);
+	line_add(&l, ",\"state\":\"%s\",\"gens\":[", vm_state_name(s->vm));
 	for (unsigned i = 0; i < s->nr_gens; i++)
-		add(&l, "%s{\"seq\":%llu,\"age_ms\":%llu,\"clean\":%llu,\"dirty\":%llu}",
-		    i ? "," : "", (ull)s->gen[i].seq, (ull)s->gen[i].age_ns / 1000000,
-		    (ull)s->gen[i].frames[GEN_CLEAN], (ull)s->gen[i].frames[GEN_DIRTY]);
-	add(&l, "]");
-	add_count(&l, "none", s->none);
-	add_count(&l, "resident", s->resident);
-	add_count(&l, "zero", s->zero);
-	add_count(&l, "pooled", s->pooled);
-	add_count(&l, "evictions_total", s->evictions);
-	add_count(&l, "refaults_total", s->refaults);
-	add_count(&l, "rescues_total", s->rescues);
-	add_count(&l, "passes_total", s->passes);
-	add_count(&l, "visited_total", s->visited);
-	add_count(&l, "aging_ns_total", s->aging_ns);
-	add_count(&l, "faults_total", s->faults);
-	add_count(&l, "fault_p50_ns", s->fault_p50_ns);
-	add_count(&l, "fault_p99_ns", s->fault_p99_ns);
-	add_count(&l, "fault_max_ns", s->fault_max_ns);
-	add_count(&l, "huge", s->huge);
-	add_count(&l, "huge_faults_total", s->huge_faults);
-	add_count(&l, "splits_total", s->splits);
-	send(&l);
+		line_add(&l, "%s{\"seq\":%llu,\"age_ms\":%llu,\"clean\":%llu,\"dirty\":%llu}",
+		         i ? "," : "", (ull)s->gen[i].seq, (ull)s->gen[i].age_ns / 1000000,
+		         (ull)s->gen[i].frames[GEN_CLEAN], (ull)s->gen[i].frames[GEN_DIRTY]);
+	line_add(&l, "]");
+	line_count(&l, "none", s->none);
+	line_count(&l, "resident", s->resident);
+	line_count(&l, "zero", s->zero);
+	line_count(&l, "pooled", s->pooled);
+	for (const struct stats_counter *c = stats_counters; c->name; c++)
+		line_count(&l, c->name, stats_counter_of(st, c));
+	line_count(&l, "fault_p50_ns", s->fault_p50_ns);
+	line_count(&l, "fault_p99_ns", s->fault_p99_ns);
+	line_count(&l, "fault_max_ns", s->fault_max_ns);
+	line_count(&l, "huge", s->huge);
+	if (s->vm->space)
+		add_limits(&l, &s->vm->space->limits);
+	line_send(&l, sink);
 }
 
-void stats_host(u64 now_ns)
+void stats_host(u64 now_ns, stats_sink sink)
 {
 	struct store_stats st;
-	struct line l = {0};
+	struct stats_line l = {0};
 
 	store_snapshot(&st);
-	begin(&l, "host", now_ns);
-	add_count(&l, "frames", frame_total());
-	add_count(&l, "free", frame_free_count());
-	add_count(&l, "pool_frames", st.pool_frames);
-	add_count(&l, "pool_bytes", st.compressed_bytes);
-	add_count(&l, "pool_objects", st.objects);
-	add_count(&l, "pool_meta_bytes", st.meta_bytes);
-	add_count(&l, "hv_bytes", hal_pages_used() << PAGE_SHIFT);
-	send(&l);
+	line_begin(&l, "host", now_ns);
+	line_count(&l, "frames", frame_total());
+	line_count(&l, "free", frame_free_count());
+	line_count(&l, "pool_frames", st.pool_frames);
+	line_count(&l, "pool_bytes", st.compressed_bytes);
+	line_count(&l, "pool_objects", st.objects);
+	line_count(&l, "pool_meta_bytes", st.meta_bytes);
+	line_count(&l, "hv_bytes", hal_pages_used() << PAGE_SHIFT);
+	line_send(&l, sink);
+}
+
+void stats_all(u64 now_ns, stats_sink sink)
+{
+	struct stats_vm s;
+
+	for (unsigned i = 0; i < vm_count; i++) {
+		stats_take(&vms[i], now_ns, &s);
+		stats_vm(&s, sink);
+	}
+	stats_host(now_ns, sink);
+}
+
+void stats_command(const char *text, bool typed)
+{
+	struct stats_line l = {0};
+
+	line_begin(&l, "command", hal_time_ns());
+	line_add(&l, ",\"from\":\"%s\",\"text\":", typed ? "console" : "timeline");
+	line_string(&l, text);
+	line_send(&l, stats_write);
 }
 
 /* The bytes of the records as they lie in memory: 64 hexadecimal digits each. */
@@ -175,18 +148,18 @@ static void trace_line(void *arg, unsigned cpu, u64 lost, const struct trace_rec
 {
 	static const char digits[] = "0123456789abcdef";
 	const u8 *bytes = (const u8 *)record;
-	struct line l = {0};
+	struct stats_line l = {0};
 
 	static_assert(2 * TRACE_BATCH * sizeof(*record) + 128 < sizeof(l.text), "a line has room");
 	(void)arg;
-	add(&l, "{\"type\":\"trace\",\"version\":%d,\"cpu\":%u,\"lost\":%llu,\"records\":\"",
-	    TRACE_VERSION, cpu, (ull)lost);
+	line_add(&l, "{\"type\":\"trace\",\"version\":%d,\"cpu\":%u,\"lost\":%llu,\"records\":\"",
+	         TRACE_VERSION, cpu, (ull)lost);
 	for (size_t i = 0; i < n * sizeof(*record); i++) {
 		l.text[l.len++] = digits[bytes[i] >> 4];
 		l.text[l.len++] = digits[bytes[i] & 15];
 	}
-	add(&l, "\"");
-	send(&l);
+	line_add(&l, "\"");
+	line_send(&l, stats_write);
 }
 
 void stats_trace(void)
@@ -196,35 +169,35 @@ void stats_trace(void)
 
 void stats_bench(const struct vm *vm, const char *text)
 {
-	struct line l = {0};
+	struct stats_line l = {0};
 
-	begin(&l, "bench", hal_time_ns());
-	add_vm(&l, vm);
-	add(&l, ",\"line\":");
-	add_string(&l, text);
-	send(&l);
+	line_begin(&l, "bench", hal_time_ns());
+	line_vm(&l, vm);
+	line_add(&l, ",\"line\":");
+	line_string(&l, text);
+	line_send(&l, stats_write);
 }
 
 void stats_result(const struct vm *vm, bool pass, const char *why)
 {
-	struct line l = {0};
+	struct stats_line l = {0};
 
-	begin(&l, "result", hal_time_ns());
-	add_vm(&l, vm);
-	add(&l, ",\"verdict\":\"%s\",\"why\":", pass ? "PASS" : "FAIL");
-	add_string(&l, why);
-	send(&l);
+	line_begin(&l, "result", hal_time_ns());
+	line_vm(&l, vm);
+	line_add(&l, ",\"verdict\":\"%s\",\"why\":", pass ? "PASS" : "FAIL");
+	line_string(&l, why);
+	line_send(&l, stats_write);
 }
 
 void stats_verdict(const struct stats_end *end)
 {
-	struct line l = {0};
+	struct stats_line l = {0};
 
-	begin(&l, "verdict", hal_time_ns());
-	add(&l, ",\"verdict\":\"%s\",\"why\":", end->pass ? "PASS" : "FAIL");
-	add_string(&l, end->why);
-	add_count(&l, "saved_bytes", end->saved_bytes);
-	add_count(&l, "pool_ratio_pct", end->pool_ratio_pct);
-	add_count(&l, "worst_fault_ns", end->worst_fault_ns);
-	send(&l);
+	line_begin(&l, "verdict", hal_time_ns());
+	line_add(&l, ",\"verdict\":\"%s\",\"why\":", end->pass ? "PASS" : "FAIL");
+	line_string(&l, end->why);
+	line_count(&l, "saved_bytes", end->saved_bytes);
+	line_count(&l, "pool_ratio_pct", end->pool_ratio_pct);
+	line_count(&l, "worst_fault_ns", end->worst_fault_ns);
+	line_send(&l, stats_write);
 }

@@ -6,6 +6,7 @@
 
 static noreturn_fn void end(const char *text, size_t len, bool pass)
 {
+	console_typed_end();
 	console_write(text, len);
 	machine_exit(pass);
 }

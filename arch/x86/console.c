@@ -17,6 +17,8 @@ static struct spinlock lock = SPINLOCK_INIT(LOCK_CONSOLE, "console");
 static enum console_sink sink = CONSOLE_COM1;
 static enum hal_log max_level = HAL_INFO;
 static a32 panicking;
+static char typed[CONSOLE_TYPED_MAX]; /* console lock, like the next one */
+static bool typed_shown;              /* `typed` is the last line */
 
 void console_init(void)
 {
@@ -45,6 +47,10 @@ void console_panic_mode(void)
 	a32_store(&panicking, 1);
 	for (u32 i = 0; i < PANIC_SPIN && a32_load(&lock.next) != a32_load(&lock.owner); i++)
 		cpu_pause();
+	/* Whatever was being typed: the report's last line is to be the last. */
+	if (typed_shown)
+		uart_write(&com1, "\r\n", 2);
+	typed_shown = false;
 }
 
 static bool enter(void)
@@ -61,6 +67,11 @@ static void leave(bool locked)
 		spin_unlock(&lock);
 }
 
+static void uart_text(const char *text)
+{
+	uart_write(&com1, text, strlen(text));
+}
+
 static void put_locked(const char *text, size_t len)
 {
 	size_t start = 0;
@@ -68,8 +79,10 @@ static void put_locked(const char *text, size_t len)
 	if (sink & CONSOLE_E9)
 		for (size_t i = 0; i < len; i++)
 			out8(PORT_E9, (u8)text[i]);
-	if (sink == CONSOLE_NONE)
+	if (sink == CONSOLE_NONE || !len)
 		return;
+	if (typed_shown)
+		uart_text("\r\n");
 	for (size_t i = 0; i < len; i++) {
 		if (text[i] != '\n')
 			continue;
@@ -78,6 +91,54 @@ static void put_locked(const char *text, size_t len)
 		start = i + 1;
 	}
 	uart_write(&com1, text + start, len - start);
+	typed_shown = typed_shown && start == len;
+	if (typed_shown)
+		uart_text(typed);
+}
+
+int console_read(void)
+{
+	bool locked = enter();
+	int c = sink == CONSOLE_NONE ? -1 : uart_read(&com1);
+
+	leave(locked);
+	return c;
+}
+
+/* From what is shown to `to`: the end that differs is taken back, the new one written. */
+static void typed_change_locked(const char *to)
+{
+	size_t same = 0, have = typed_shown ? strlen(typed) : 0;
+
+	while (same < have && typed[same] == to[same])
+		same++;
+	for (size_t i = same; i < have; i++)
+		uart_text("\b \b");
+	uart_text(to + same);
+	fmt_snprintf(typed, sizeof(typed), "%s", to);
+	typed_shown = to[0] != '\0';
+}
+
+void console_typed(const char *text)
+{
+	char line[CONSOLE_TYPED_MAX] = "";
+	bool locked = enter();
+
+	if (text[0])
+		fmt_snprintf(line, sizeof(line), "> %s", text);
+	if (sink != CONSOLE_NONE)
+		typed_change_locked(line);
+	leave(locked);
+}
+
+void console_typed_end(void)
+{
+	bool locked = enter();
+
+	if (typed_shown)
+		uart_text("\r\n");
+	typed_shown = false;
+	leave(locked);
 }
 
 void console_write(const char *text, size_t len)

@@ -23,6 +23,17 @@ enum hal_log console_level(void);
 void console_write(const char *text, size_t len);
 /* To COM2, as it is. */
 void stats_write(const char *text, size_t len);
+/*
+ * What somebody is typing at COM1. It stays on the last line: before anything else is written, that line is
+ * ended, and behind it it is written again, so that every other line stays whole. One typist.
+ */
+#define CONSOLE_TYPED_MAX 160u
+/* A byte that came in, or -1. */
+int console_read(void);
+/* This is the text now; empty: none. What is beyond CONSOLE_TYPED_MAX is not shown. */
+void console_typed(const char *text);
+/* The line is done with: ended if it was shown, and not written again. Any context but NMI. */
+void console_typed_end(void);
 /* hal_log() with its arguments in hand. */
 void console_log(enum hal_log level, const char *fmt, va_list args)
         __attribute__((format(printf, 2, 0)));

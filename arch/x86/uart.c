@@ -56,6 +56,17 @@ void uart_init(struct uart *u, u16 port)
 	u->present = true;
 }
 
+int uart_read(struct uart *u)
+{
+	u8 status;
+
+	if (!u->present)
+		return -1;
+	status = reg_read(u, REG_LSR);
+	/* An absent port reads as ones. */
+	return status != 0xff && (status & LSR_DATA) ? reg_read(u, REG_DATA) : -1;
+}
+
 void uart_write(struct uart *u, const char *text, size_t len)
 {
 	size_t i = 0;

@@ -15,6 +15,8 @@ struct uart {
 
 /* 115200 8N1, FIFO on, interrupts off. */
 void uart_init(struct uart *u, u16 port);
+/* A byte that came in, or -1. */
+int uart_read(struct uart *u);
 void uart_write(struct uart *u, const char *text, size_t len);
 /* Waits until everything is on the wire, bounded. */
 void uart_drain(struct uart *u);

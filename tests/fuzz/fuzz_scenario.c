@@ -74,6 +74,21 @@ static void check_limits(const struct scenario_vm *vm)
 	check_target(&vm->target);
 }
 
+static void check_timeline(const struct timeline *t)
+{
+	check(t->nr <= TIMELINE_MAX);
+	for (u32 i = 0; i < t->nr; i++) {
+		const struct timeline_entry *e = &t->entry[i];
+
+		check_ttl(e->at_ns);
+		check_ttl(e->every_ns);
+		check(memchr(e->text, 0, sizeof(e->text)) && e->text[0] && e->line);
+		check(e->command.kind > COMMAND_NOTHING && e->command.kind <= COMMAND_QUIT);
+		check(!e->every_ns || e->every_ns >= TIMELINE_MIN_PERIOD_NS);
+		check(!i || e[-1].at_ns <= e->at_ns);
+	}
+}
+
 static void check_bounds(const struct scenario *s)
 {
 	u64 sum = 0, promised = 0;
@@ -83,6 +98,7 @@ static void check_bounds(const struct scenario *s)
 	check_period(s->aging_ns);
 	check_period(s->stats_ns);
 	check_policy(s);
+	check_timeline(&s->timeline);
 	check(s->nr_vms >= 1 && s->nr_vms <= SCENARIO_MAX_VMS);
 	for (u32 i = 0; i < s->nr_vms; i++) {
 		const struct scenario_vm *vm = &s->vm[i];
@@ -163,6 +179,17 @@ static void put_limits(struct out *o, const struct scenario_vm *vm)
 	put_target(o, &vm->target);
 }
 
+static void put_timeline(struct out *o, const struct timeline *t)
+{
+	put(o, "[timeline]\n");
+	for (u32 i = 0; i < t->nr; i++) {
+		const struct timeline_entry *e = &t->entry[i];
+
+		put(o, "%s %llums %s\n", e->every_ns ? "every" : "at", ull(e->at_ns / 1000000),
+		    e->text);
+	}
+}
+
 /* False when a value cannot be written in quotes. */
 static bool write_out(const struct scenario *s, char *out, size_t size)
 {
@@ -185,6 +212,7 @@ static bool write_out(const struct scenario *s, char *out, size_t size)
 		put(&o, "ad=%s\nexpect=%s\n", vm->ad_off ? "off" : "hw", expect[vm->expect]);
 		put_limits(&o, vm);
 	}
+	put_timeline(&o, &s->timeline);
 	return true;
 }
 
@@ -212,11 +240,23 @@ static void check_same_limits(const struct scenario_vm *x, const struct scenario
 	check_same_target(&x->target, &y->target);
 }
 
+static void check_same_timeline(const struct timeline *a, const struct timeline *b)
+{
+	check(a->nr == b->nr);
+	for (u32 i = 0; i < a->nr; i++) {
+		const struct timeline_entry *x = &a->entry[i], *y = &b->entry[i];
+
+		check(x->at_ns == y->at_ns && x->every_ns == y->every_ns);
+		check(!strcmp(x->text, y->text) && x->command.kind == y->command.kind);
+	}
+}
+
 static void check_same(const struct scenario *a, const struct scenario *b)
 {
 	check(a->memory_bytes == b->memory_bytes && a->overcommit == b->overcommit);
 	check(a->cpus == b->cpus && a->time_ns == b->time_ns);
 	check_same_policy(a, b);
+	check_same_timeline(&a->timeline, &b->timeline);
 	check(a->aging_ns == b->aging_ns && a->stats_ns == b->stats_ns && a->nr_vms == b->nr_vms);
 	for (u32 i = 0; i < a->nr_vms; i++) {
 		const struct scenario_vm *x = &a->vm[i], *y = &b->vm[i];

@@ -327,6 +327,94 @@ static void test_scenario_longest_values(void **state)
 	assert_int_equal(strlen(s.vm[0].args), 511);
 }
 
+static void test_scenario_timeline(void **state)
+{
+	(void)state;
+	assert_loads(SMALL, NULL);
+	assert_int_equal(s.timeline.nr, 0);
+	assert_loads("[timeline]\nat 5s limit a 8M # less\nevery 2s + a max\n  at 0ms\tgens ; all\n"
+	             "at 2000ms vms\n" SMALL,
+	             "host.time=10s");
+	assert_int_equal(s.timeline.nr, 4);
+	assert_int_equal(s.timeline.entry[0].at_ns, 0);
+	assert_int_equal(s.timeline.entry[0].every_ns, 0);
+	assert_int_equal(s.timeline.entry[0].command.kind, COMMAND_GENS);
+	assert_string_equal(s.timeline.entry[0].text, "gens");
+	assert_int_equal(s.timeline.entry[1].at_ns, 2000000000ull);
+	assert_int_equal(s.timeline.entry[1].every_ns, 2000000000ull);
+	assert_string_equal(s.timeline.entry[1].text, "+ a max");
+	assert_int_equal(s.timeline.entry[2].command.kind, COMMAND_VMS);
+	assert_int_equal(s.timeline.entry[3].command.kind, COMMAND_LIMIT);
+	assert_int_equal(s.timeline.entry[3].command.value, 8 * MIB);
+	assert_string_equal(s.timeline.entry[3].text, "limit a 8M");
+	assert_int_equal(s.timeline.entry[3].line, 2);
+}
+
+static void timeline_refused(const char *line, const char *words)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text), SMALL "[timeline]\n%s\n", line);
+	assert_refused(text, NULL, words);
+}
+
+static void test_scenario_timeline_refused(void **state)
+{
+	char text[4096], line[200];
+	int n;
+
+	(void)state;
+	timeline_refused("limit a 8M", "line 7|limit|at TIME COMMAND|every TIME COMMAND");
+	timeline_refused("memory = 8M", "line 7|memory|at TIME COMMAND");
+	timeline_refused("at 5 vms", "line 7|at 5|0ms to 86400s");
+	timeline_refused("at", "line 7|at :|0ms");
+	timeline_refused("every 9ms vms", "line 7|every 9ms|10ms to 86400s");
+	timeline_refused("at 1s", "line 7|the command is missing");
+	timeline_refused("at 1s frobnicate", "line 7|frobnicate: no such command");
+	timeline_refused("at 1s limit a 5", "line 7|limit|SIZE 5|multiple of 4K");
+	timeline_refused("at 1s limit b 8M", "line 7|limit b 8M|no VM b");
+	timeline_refused("at 1s vms\n[timeline]", "line 8|[timeline]|twice");
+	snprintf(line, sizeof(line), "at 1s limit %0150d", 1);
+	timeline_refused(line, "line 7|at most 127");
+	n = snprintf(text, sizeof(text), SMALL "[timeline]\n");
+	for (unsigned i = 0; i < TIMELINE_MAX; i++)
+		n += snprintf(text + n, sizeof(text) - (size_t)n, "at %us vms\n", i % 7);
+	assert_loads(text, NULL);
+	for (unsigned i = 1; i < TIMELINE_MAX; i++) {
+		const struct timeline_entry *e = &s.timeline.entry[i];
+
+		assert_true(e[-1].at_ns < e->at_ns ||
+		            (e[-1].at_ns == e->at_ns && e[-1].line < e->line));
+	}
+	snprintf(text + n, sizeof(text) - (size_t)n, "at 1s vms\n");
+	assert_refused(text, NULL, "line 71|at most 64");
+}
+
+static void test_scenario_timeline_runs(void **state)
+{
+	struct timeline_run run;
+
+	(void)state;
+	assert_loads(SMALL "[timeline]\nevery 2s gens\nat 3s vms\nat 0ms audit\n", NULL);
+	timeline_start(&run, &s.timeline);
+	assert_int_equal(timeline_due(&run), 0);
+	assert_int_equal(timeline_take(&run, 0)->command.kind, COMMAND_AUDIT);
+	assert_null(timeline_take(&run, 1999999999));
+	assert_int_equal(timeline_due(&run), 2000000000);
+	assert_int_equal(timeline_take(&run, 2000000000)->command.kind, COMMAND_GENS);
+	assert_int_equal(timeline_due(&run), 3000000000);
+	/* Late: the one that is due longest first, and a period that was missed is left out. */
+	assert_int_equal(timeline_take(&run, 9000000000)->command.kind, COMMAND_VMS);
+	assert_int_equal(timeline_take(&run, 9000000000)->command.kind, COMMAND_GENS);
+	assert_null(timeline_take(&run, 9000000000));
+	assert_int_equal(timeline_due(&run), 10000000000);
+	assert_loads(SMALL "[timeline]\nat 3s vms\n", NULL);
+	timeline_start(&run, &s.timeline);
+	assert_non_null(timeline_take(&run, 3000000000));
+	assert_true(timeline_due(&run) == TIMELINE_NEVER);
+	assert_null(timeline_take(&run, TIMELINE_NEVER));
+}
+
 static void test_scenario_structure_refused(void **state)
 {
 	(void)state;
@@ -339,11 +427,11 @@ static void test_scenario_structure_refused(void **state)
 	vm_refused("args = \"a", "line 4|args|closing quote");
 	vm_refused("args = \"a\" b", "line 4|args|closing quote");
 	vm_refused("[host]", "line 4|[host]|twice");
-	vm_refused("[disk x]", "line 4|[disk x]|[host] and [vm NAME]");
+	vm_refused("[disk x]", "line 4|[disk x]|[host], [vm NAME] and [timeline]");
 	vm_refused("[vmx]", "line 4|[vmx]");
 	vm_refused("[vm", "line 4|[vm");
 	vm_refused("[vm b] x", "line 4");
-	vm_refused("[]", "line 4|[host] and [vm NAME]");
+	vm_refused("[]", "line 4|[host], [vm NAME] and [timeline]");
 	vm_refused("[vm]", "line 4|1 to 31");
 	vm_refused("[vm a.b]", "line 4|a.b|1 to 31");
 	vm_refused("[vm A]", "line 4|[vm A]");
@@ -469,6 +557,9 @@ int main(void)
 	        cmocka_unit_test(test_scenario_promises_refused),
 	        cmocka_unit_test(test_scenario_vm_values_refused),
 	        cmocka_unit_test(test_scenario_longest_values),
+	        cmocka_unit_test(test_scenario_timeline),
+	        cmocka_unit_test(test_scenario_timeline_refused),
+	        cmocka_unit_test(test_scenario_timeline_runs),
 	        cmocka_unit_test(test_scenario_structure_refused),
 	        cmocka_unit_test(test_scenario_whole_refused),
 	        cmocka_unit_test(test_scenario_bytes_that_are_no_text),

@@ -1,0 +1,209 @@
+#include "hv/monitor_view.h"
+
+#include "arch/hal.h"
+#include "hv/monitor_say.h"
+#include "hv/vm.h"
+#include "lib/fmt.h"
+#include "mm/epoch.h"
+#include "mm/frame.h"
+#include "mm/gen_view.h"
+#include "mm/gfnmap.h"
+#include "mm/space.h"
+
+#define MS_NS 1000000u
+
+typedef unsigned long long ull;
+
+/* --- VMs and promises ------------------------------------------------------------------------- */
+
+/* "none", "8M", "340K". */
+struct size_text {
+	char text[24];
+};
+
+static const char *size_text(u64 pages, struct size_text *t)
+{
+	u64 kib = pages << (PAGE_SHIFT - 10);
+
+	if (!pages)
+		return "none";
+	if (kib % 1024)
+		fmt_snprintf(t->text, sizeof(t->text), "%lluK", (ull)kib);
+	else
+		fmt_snprintf(t->text, sizeof(t->text), "%lluM", (ull)(kib / 1024));
+	return t->text;
+}
+
+static const char *promise_text(const a64 *pages, struct size_text *t)
+{
+	return size_text(a64_load(pages), t);
+}
+
+void view_promises(struct space *s)
+{
+	const struct space_limits *l = &s->limits;
+	struct size_text min, low, limit;
+
+	say("vm %s: min %s, low %s, limit %s, min_ttl %llu ms, weight %u; resident %llu pages",
+	    s->name, promise_text(&l->min, &min), promise_text(&l->low, &low),
+	    promise_text(&l->limit, &limit), (ull)a64_load(&l->min_ttl_ns) / MS_NS,
+	    a32_load(&l->weight), (ull)a64_load(&s->resident));
+}
+
+static void view_vm(struct vm *vm)
+{
+	struct space *s = vm->space;
+	struct size_text memory;
+
+	say("%-9s %-7s %7s %5u %9llu %8llu %8llu", vm->name, vm_state_name(vm),
+	    size_text(vm->bytes >> PAGE_SHIFT, &memory), vm->nr_vcpus,
+	    s ? (ull)a64_load(&s->resident) : 0,
+	    s ? (ull)(a64_load(&s->zero) + a64_load(&s->filled)) : 0,
+	    s ? (ull)a64_load(&s->pooled) : 0);
+}
+
+void view_vms(void)
+{
+	say("%-9s %-7s %7s %5s %9s %8s %8s", "vm", "state", "memory", "vcpus", "resident", "zero",
+	    "pooled");
+	for (unsigned i = 0; i < vm_count; i++)
+		view_vm(&vms[i]);
+	for (unsigned i = 0; i < vm_count; i++)
+		if (vms[i].space)
+			view_promises(vms[i].space);
+	say("host: %llu frames, %llu free, %llu of the pool", (ull)frame_total(),
+	    (ull)frame_free_count(), (ull)frame_pool_count());
+}
+
+/* --- generations ------------------------------------------------------------------------------ */
+
+static void gen_lines(struct space *s)
+{
+	struct gen_view gen[GEN_MAX];
+	unsigned n = gen_snapshot(&s->lru, gen);
+
+	say("vm %s: %12s %10s %9s %9s", s->name, "seq", "age_ms", "clean", "dirty");
+	for (unsigned i = 0; i < n; i++)
+		say("    %12llu %10llu %9llu %9llu", (ull)gen[i].seq, (ull)gen[i].age_ns / MS_NS,
+		    (ull)gen[i].frames[GEN_CLEAN], (ull)gen[i].frames[GEN_DIRTY]);
+}
+
+void view_gens(struct vm *vm)
+{
+	gen_lines(vm->space);
+}
+
+static void tier_lines(const struct gen_tiers_view *v, enum gen_type type)
+{
+	say("    %s: evicting from %llu, tiers above %u stay",
+	    type == GEN_CLEAN ? "clean" : "dirty", (ull)v->min_seq[type], v->limit[type]);
+	for (unsigned i = 0; i < GEN_TIERS; i++) {
+		const struct gen_tier_view *t = &v->tier[type][i];
+
+		say("      tier %u: %9llu R %9llu T %9llu r %9llu e %9llu p", i,
+		    (ull)t->avg_refaulted, (ull)t->avg_total, (ull)t->refaulted, (ull)t->evicted,
+		    (ull)t->protected_);
+	}
+}
+
+void view_full(struct vm *vm)
+{
+	struct gen_tiers_view v;
+	const struct space_stats *st = &vm->space->stats;
+
+	gen_lines(vm->space);
+	gen_tier_snapshot(&vm->space->lru, &v);
+	for (unsigned type = 0; type < GEN_TYPES; type++)
+		tier_lines(&v, type);
+	say("    walks: %llu entries %llu young; tables %llu visited %llu skipped",
+	    (ull)a64_load(&st->visited_total), (ull)a64_load(&st->young_total),
+	    (ull)a64_load(&st->tables_visited_total),
+	    (ull)a64_load(&st->tables_skipped_nonleaf_total));
+}
+
+void view_working_set(struct space *s, u64 within_ns)
+{
+	struct gen_view gen[GEN_MAX];
+	unsigned n = gen_snapshot(&s->lru, gen);
+	u64 least = 0, most = 0;
+
+	/* A page of a generation was seen between its birth and the birth of the next one. */
+	for (unsigned i = 0; i < n; i++) {
+		u64 frames = gen[i].frames[GEN_CLEAN] + gen[i].frames[GEN_DIRTY];
+
+		if (gen[i].age_ns <= within_ns)
+			least += frames;
+		if (i + 1 == n || gen[i + 1].age_ns < within_ns)
+			most += frames;
+	}
+	say("wss %s %llu ms: at least %llu, at most %llu pages", s->name, (ull)within_ns / MS_NS,
+	    (ull)least, (ull)most);
+}
+
+/* --- one page --------------------------------------------------------------------------------- */
+
+static const char *tag_name(u64 word)
+{
+	static const char *const names[] = {"never touched", "resident",   "evicting", "zero",
+	                                    "filled",        "compressed", "on disk"};
+
+	return gfn_word_tag(word) < ARRAY_SIZE(names) ? names[gfn_word_tag(word)] : "broken";
+}
+
+static void view_frame(u32 frame, const struct gen_frame_view *v, bool copy)
+{
+	const char *type = v->type == GEN_CLEAN ? "clean" : "dirty";
+
+	if (v->listed)
+		say("  frame %u: generation %llu (%llu younger), %llu ms, %s, tier %u%s", frame,
+		    (ull)v->seq, (ull)v->steps, (ull)v->age_ns / MS_NS, type, v->tier,
+		    v->evictable ? ", next to go" : "");
+	else
+		say("  frame %u: in no generation%s, %s, tier %u", frame,
+		    v->isolated ? ", in an evictor's hands" : "", type, v->tier);
+	say("  flags:%s%s%s%s%s%s%s", v->state & FRAME_REFERENCED ? " referenced" : "",
+	    v->state & FRAME_WORKINGSET ? " workingset" : "",
+	    v->state & FRAME_PINS ? " pinned" : "", v->state & FRAME_HUGE ? " huge" : "",
+	    v->state & FRAME_UNPACKABLE ? " unpackable" : "", v->state & FRAME_SEEN ? " seen" : "",
+	    copy ? " copy" : "");
+}
+
+/* What the word of a page that is away remembers. */
+static void view_shadow(u64 word)
+{
+	say("  it went as %s, tier %llu%s, when generation %llu (of 4096) was the oldest",
+	    word & GFN_CLEAN ? "clean" : "dirty", (ull)(word & GFN_TIER) >> GFN_TIER_SHIFT,
+	    word & GFN_WORKINGSET ? ", of the working set" : "",
+	    (ull)(word & GFN_SEQ) >> GFN_SEQ_SHIFT);
+}
+
+void view_page(struct space *s, gfn_t g)
+{
+	struct gen_frame_view view = {0};
+	bool copy = false, here = false;
+	u64 word = 0;
+	a64 *where;
+
+	epoch_enter();
+	where = gfnmap_word(s, g);
+	if (where) {
+		/* ord M5: the frame's owner stands before the word names it; pairs with ord M4 */
+		word = a64_load_acquire(where);
+		here = gfn_word_tag(word) == GFN_RESIDENT || gfn_word_tag(word) == GFN_EVICTING;
+	}
+	if (here) {
+		gen_frame_snapshot(&s->lru, gfn_word_frame(word), &view);
+		copy = a64_load(&frame_at(gfn_word_frame(word))->copy) != 0;
+	}
+	epoch_exit();
+	if (!where) {
+		say("page %s 0x%llx: the VM has no memory there", s->name, (ull)g.v);
+		return;
+	}
+	say("page %s 0x%llx: %s%s", s->name, (ull)g.v, tag_name(word),
+	    word & GFN_BUSY ? ", being changed" : "");
+	if (here)
+		view_frame(gfn_word_frame(word), &view, copy);
+	else if (gfn_word_away(word))
+		view_shadow(word);
+}

@@ -1,0 +1,15 @@
+/* What the monitor shows on request. Monitor thread, no lock held; a space here has its memory still. */
+#pragma once
+
+#include "lib/types.h"
+
+struct space;
+struct vm;
+
+void view_vms(void);
+void view_gens(struct vm *vm);
+void view_full(struct vm *vm);
+void view_promises(struct space *s);
+/* Pages touched within the last `within_ns`: at least and at most, as far as generations tell. */
+void view_working_set(struct space *s, u64 within_ns);
+void view_page(struct space *s, gfn_t g);

@@ -1,0 +1,184 @@
+/*
+ * The figures in Prometheus' text format: per metric a HELP and a TYPE line, then a sample for each VM, so
+ * the metrics are gone through outside and the VMs inside.
+ */
+#include "hv/stats.h"
+
+#include "arch/hal.h"
+#include "hv/stats_line.h"
+#include "hv/vm.h"
+#include "mm/frame.h"
+#include "mm/pool.h"
+
+typedef unsigned long long ull;
+
+#define COUNTER(field, help)                                      \
+	{                                                         \
+#field, help, offsetof(struct space_stats, field) \
+	}
+
+const struct stats_counter stats_counters[] = {
+        COUNTER(faults_total, "Second-level faults resolved."),
+        COUNTER(first_touch_total, "Pages touched for the first time."),
+        COUNTER(evictions_total, "Pages that left their frame."),
+        COUNTER(clean_evictions_total, "Evictions that found a valid copy."),
+        COUNTER(refaults_total, "Pages brought back."),
+        COUNTER(refaults_recent_total, "Pages brought back within the window of generations."),
+        COUNTER(rescues_total, "Pages touched while they were being evicted."),
+        COUNTER(rejected_total, "Pages that the evictor found young."),
+        COUNTER(store_full_total, "Pages that no store took."),
+        COUNTER(scanned_total, "Frames that evictors looked at."),
+        COUNTER(sorted_total, "Frames that had been promoted since they were listed."),
+        COUNTER(protected_total, "Frames of a tier that comes back too often."),
+        COUNTER(rotated_total, "Frames that were pinned, or that a store had declined."),
+        COUNTER(passes_total, "Aging passes."),
+        COUNTER(visited_total, "Second-level entries read by aging."),
+        COUNTER(young_total, "Entries that aging found accessed."),
+        COUNTER(promoted_total, "Frames promoted by aging."),
+        COUNTER(aging_ns_total, "Time spent aging, in ns."),
+        COUNTER(tables_visited_total, "Tables that aging read."),
+        COUNTER(tables_skipped_nonleaf_total, "Tables skipped by the entry above them."),
+        COUNTER(tables_skipped_bloom_total, "Tables skipped because the last walk found little."),
+        COUNTER(walks_given_up_total, "Passes made without a walk, which did not pay."),
+        COUNTER(lookarounds_total, "Neighbourhoods of young pages swept by the evictor."),
+        COUNTER(lookaround_promoted_total, "Frames promoted by that."),
+        COUNTER(direct_reclaims_total, "Times a faulting vCPU had to reclaim by itself."),
+        COUNTER(huge_faults_total, "First touches of 512 pages at once."),
+        COUNTER(splits_total, "Large leaves split into 512."),
+        {0},
+};
+
+static void metric(stats_sink sink, const char *name, const char *type, const char *help)
+{
+	struct stats_line l = {0};
+
+	line_add(&l, "# HELP varve_%s %s\n# TYPE varve_%s %s\n", name, help, name, type);
+	sink(l.text, l.len);
+}
+
+static void sample(stats_sink sink, const char *name, const struct vm *vm, u64 value)
+{
+	struct stats_line l = {0};
+
+	line_add(&l, "varve_%s{vm=\"%s\"} %llu\n", name, vm->name, (ull)value);
+	sink(l.text, l.len);
+}
+
+static void counters(stats_sink sink)
+{
+	for (const struct stats_counter *c = stats_counters; c->name; c++) {
+		metric(sink, c->name, "counter", c->help);
+		for (unsigned i = 0; i < vm_count; i++)
+			sample(sink, c->name, &vms[i], stats_counter_of(vm_stats(&vms[i]), c));
+	}
+}
+
+/* Of VMs that have their memory still. */
+static void gauge(stats_sink sink, const char *name, const char *help,
+                  u64 (*value)(const struct space *s))
+{
+	metric(sink, name, "gauge", help);
+	for (unsigned i = 0; i < vm_count; i++)
+		if (vms[i].space)
+			sample(sink, name, &vms[i], value(vms[i].space));
+}
+
+static u64 resident(const struct space *s)
+{
+	return a64_load(&s->resident);
+}
+
+static u64 zero(const struct space *s)
+{
+	return a64_load(&s->zero) + a64_load(&s->filled);
+}
+
+static u64 pooled(const struct space *s)
+{
+	return a64_load(&s->pooled);
+}
+
+static u64 huge(const struct space *s)
+{
+	return a64_load(&s->huge_mappings);
+}
+
+static u64 max_seq(const struct space *s)
+{
+	return a64_load(&s->lru.max_seq);
+}
+
+static u64 limit(const struct space *s)
+{
+	return a64_load(&s->limits.limit);
+}
+
+static void generation(stats_sink sink, const struct vm *vm, const struct gen_view *gen)
+{
+	static const char *const type[] = {"clean", "dirty"};
+	struct stats_line l = {0};
+
+	for (unsigned i = 0; i < GEN_TYPES; i++)
+		line_add(&l, "varve_generation_pages{vm=\"%s\",seq=\"%llu\",type=\"%s\"} %llu\n",
+		         vm->name, (ull)gen->seq, type[i], (ull)gen->frames[i]);
+	sink(l.text, l.len);
+}
+
+static void generations(stats_sink sink)
+{
+	struct gen_view gen[GEN_MAX];
+
+	metric(sink, "generation_pages", "gauge", "Resident pages of a generation.");
+	for (unsigned i = 0; i < vm_count; i++) {
+		unsigned n = vms[i].space ? gen_snapshot(&vms[i].space->lru, gen) : 0;
+
+		for (unsigned k = 0; k < n; k++)
+			generation(sink, &vms[i], &gen[k]);
+	}
+}
+
+static void latency(stats_sink sink)
+{
+	metric(sink, "fault_ns", "summary", "Time to resolve a fault, in ns.");
+	for (unsigned i = 0; i < vm_count; i++) {
+		const struct hist *h = &vm_stats(&vms[i])->fault_ns;
+		struct stats_line l = {0};
+
+		line_add(&l, "varve_fault_ns{vm=\"%s\",quantile=\"0.5\"} %llu\n", vms[i].name,
+		         (ull)hist_percentile(h, 500));
+		line_add(&l, "varve_fault_ns{vm=\"%s\",quantile=\"0.99\"} %llu\n", vms[i].name,
+		         (ull)hist_percentile(h, 990));
+		sink(l.text, l.len);
+	}
+}
+
+static void host_gauge(stats_sink sink, const char *name, const char *help, u64 value)
+{
+	struct stats_line l = {0};
+
+	metric(sink, name, "gauge", help);
+	line_add(&l, "varve_%s %llu\n", name, (ull)value);
+	sink(l.text, l.len);
+}
+
+void stats_prom(stats_sink sink)
+{
+	struct store_stats st;
+
+	store_snapshot(&st);
+	counters(sink);
+	gauge(sink, "resident_pages", "Pages in frames.", resident);
+	gauge(sink, "zero_pages", "Pages kept as a pattern.", zero);
+	gauge(sink, "pooled_pages", "Pages kept compressed.", pooled);
+	gauge(sink, "huge_mappings", "Large leaves.", huge);
+	gauge(sink, "limit_pages", "Pages that may be in frames; 0: no limit.", limit);
+	gauge(sink, "max_seq", "Number of the youngest generation.", max_seq);
+	generations(sink);
+	latency(sink);
+	host_gauge(sink, "frames", "Frames of guests and pool.", frame_total());
+	host_gauge(sink, "frames_free", "Frames nobody has.", frame_free_count());
+	host_gauge(sink, "pool_frames", "Frames of the pool.", st.pool_frames);
+	host_gauge(sink, "pool_bytes", "What is in the pool.", st.compressed_bytes);
+	host_gauge(sink, "hypervisor_bytes", "Memory of the hypervisor itself.",
+	           hal_pages_used() << PAGE_SHIFT);
+}
