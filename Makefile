@@ -115,7 +115,7 @@ FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/host/fuzz/%)
 
 # --- targets ---------------------------------------------------------------------------------------
 
-.PHONY: all hv guests host-tests fuzzers benchmarks run test bench results iso check unit mutants fuzz gdb plot clean help FORCE
+.PHONY: all hv guests host-tests fuzzers benchmarks run test bench results soak iso check unit mutants fuzz gdb plot clean help FORCE
 
 all: hv guests ## build the hypervisor and the guests
 
@@ -140,6 +140,12 @@ bench: ## the figures, several runs each: out/bench/report.md
 
 results: ## write the figures of the last `make bench` to docs/results.md
 	$(Q)tools/bench --results docs/results.md --out out/bench
+
+soak: ## twenty minutes of two guests with chaos and a controller, audited
+	$(Q)tools/setup run
+	$(Q)$(again) all
+	$(Q)tools/run --build $(O) --machine $(MACHINE) --scenario tools/scenarios/soak.cfg --timeout 2400 --out out/soak --append \
+	'host.time=2100s vm.kv.args="value=2048 zipf=0.99 seconds=1200" vm.touch.args="seconds=1200 noise=20"'
 
 iso: ## a GRUB image of the demo for BIOS and UEFI: build/varve.iso
 	$(Q)tools/setup iso
