@@ -179,28 +179,12 @@ bool spte_change_valid(const struct spte_format *f, unsigned level, u64 from, u6
 	return spte_is_empty(to) || leaf_change_valid(f, from, to);
 }
 
-bool spte_replace(const struct spte_format *f, unsigned level, a64 *entry, u64 *seen, u64 want)
-{
-	DEBUG_ASSERT(spte_change_valid(f, level, *seen, want));
-	/*
-	 * ord T1: a table's empty entries, and ord T2: a page's contents, are written before the
-	 * entry that leads to them (release half of the exchange). Aging and restoring need no
-	 * order at all: the entry is all there is to know.
-	 */
-	return a64_cas(entry, seen, want);
-}
-
 bool spte_resize(const struct spte_format *f, unsigned level, a64 *entry, u64 *seen, u64 want)
 {
 	DEBUG_ASSERT(level == 2 && spte_valid(f, level, *seen) && spte_valid(f, level, want));
 	DEBUG_ASSERT(spte_is_leaf(f, level, *seen) && spte_is_table(f, level, want));
 	/* ord T1: the table's leaves are written before the entry that leads to them. */
 	return a64_cas(entry, seen, want);
-}
-
-void spte_age(const struct spte_format *f, unsigned level, a64 *entry, u64 seen)
-{
-	(void)!spte_replace(f, level, entry, &seen, spte_make_old(f, seen));
 }
 
 u64 spte_zap(const struct spte_format *f, unsigned level, a64 *entry)

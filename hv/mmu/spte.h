@@ -42,6 +42,7 @@
  */
 #pragma once
 
+#include "arch/hal.h"
 #include "lib/atomic.h"
 #include "lib/types.h"
 #include "lib/util.h"
@@ -139,14 +140,28 @@ u64 spte_make_old(const struct spte_format *f, u64 leaf);
 /* The leaf that a fault leaves: young, with its rights back and `more` rights granted. */
 u64 spte_make_young(const struct spte_format *f, unsigned level, u64 leaf, u64 more, bool dirty);
 
+/* Is the value one of the encodings above? For assertions, the audit and tests. */
+bool spte_valid(const struct spte_format *f, unsigned level, u64 spte);
+/* Is the change one of the arrows above? */
+bool spte_change_valid(const struct spte_format *f, unsigned level, u64 from, u64 to);
+
 /* --- changing entries: nothing else writes to one --- */
 
 /*
  * Replaces *seen by `want`; false and *seen updated if the entry was another. Lockless, any
  * context; full barrier.
  */
-bool spte_replace(const struct spte_format *f, unsigned level, a64 *entry, u64 *seen,
-                  u64 want) must_check;
+static inline must_check bool spte_replace(const struct spte_format *f, unsigned level, a64 *entry,
+                                           u64 *seen, u64 want)
+{
+	DEBUG_ASSERT(spte_change_valid(f, level, *seen, want));
+	/*
+	 * ord T1: a table's empty entries, and ord T2: a page's contents, are written before the
+	 * entry that leads to them (release half of the exchange). Aging and restoring need no
+	 * order at all: the entry is all there is to know.
+	 */
+	return a64_cas(entry, seen, want);
+}
 /*
  * The same for a level-2 leaf that becomes the table `want`, whose entries are the leaf's parts: the one
  * change of what an entry is while it translates.
@@ -157,11 +172,11 @@ bool spte_resize(const struct spte_format *f, unsigned level, a64 *entry, u64 *s
  * Ages the young leaf that was read as `seen`: one compare-exchange whose outcome does not matter
  * (see the top). Lockless, any context.
  */
-void spte_age(const struct spte_format *f, unsigned level, a64 *entry, u64 seen);
+static inline void spte_age(const struct spte_format *f, unsigned level, a64 *entry, u64 seen)
+{
+	u64 old = likely(spte_has_dirty(f)) ? seen & ~f->accessed : spte_make_old(f, seen);
+
+	(void)!spte_replace(f, level, entry, &seen, old);
+}
 /* Empties the entry of a leaf; returns what it was, with all that hardware had set by then. */
 u64 spte_zap(const struct spte_format *f, unsigned level, a64 *entry);
-
-/* Is the value one of the encodings above? For assertions, the audit and tests. */
-bool spte_valid(const struct spte_format *f, unsigned level, u64 spte);
-/* Is the change one of the arrows above? */
-bool spte_change_valid(const struct spte_format *f, unsigned level, u64 from, u64 to);
