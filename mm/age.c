@@ -13,6 +13,7 @@
 #include "mm/notifier.h"
 #include "mm/policy.h"
 #include "mm/space.h"
+#include "mm/trace.h"
 #include "mm/walk.h"
 
 /* Promotes the pages that have their bits set; returns how many those are. Inside an epoch section. */
@@ -93,6 +94,7 @@ void age_look_around(struct space *s, gfn_t g, unsigned young)
 	if (age_dense(age_block(s, first, npages, &batch, &visited), npages))
 		(void)bloom_add(&s->bloom, a64_load(&s->lru.max_seq), first.v / TABLE_PAGES);
 	a64_count(&s->stats.lookarounds_total, 1);
+	trace_event(TRACE_LOOKAROUND, s->id, g, npages, batch.promoted);
 	if (!batch.promoted)
 		return;
 	a64_count(&s->stats.promoted_total, batch.promoted);
@@ -132,7 +134,10 @@ struct age_result age_space(struct space *s, u64 max_seq, bool force)
 		a64_store(&s->walk_seq, max_seq);
 	result.ns = hal_time_ns() - start;
 	age_count(s, &result);
-	if (result.produced)
-		age_flush_after(s);
+	if (!result.produced)
+		return result;
+	trace_event(TRACE_PASS, s->id, gfn(0), max_seq + 1,
+	            (u32)result.young | result.visited << TRACE_PASS_VISITED);
+	age_flush_after(s);
 	return result;
 }

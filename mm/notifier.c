@@ -14,6 +14,7 @@
 #include "mm/epoch.h"
 #include "mm/policy.h"
 #include "mm/space.h"
+#include "mm/trace.h"
 
 static u64 words_for(unsigned npages)
 {
@@ -69,10 +70,24 @@ static bool is_asked(struct notifier *n, u32 i, unsigned flags)
 	return n->ops->populated(n);
 }
 
+/* `young`: the bitmap of the pages that were. */
+static void trace_age(const struct space *s, gfn_t first, unsigned npages, unsigned flags,
+                      unsigned result, const u64 *young, u64 visited)
+{
+	u64 n = 0;
+
+	for (unsigned w = 0; w < words_for(npages); w++)
+		for (u64 left = young[w]; left; left &= left - 1)
+			n++;
+	trace_event(TRACE_AGE, s->id, first,
+	            npages | (u64)flags << TRACE_AGE_FLAGS | (u64)result << TRACE_AGE_RESULT,
+	            n | visited << TRACE_AGE_VISITED);
+}
+
 unsigned notifier_age(struct space *s, gfn_t first, unsigned npages, u64 *bitmap, unsigned flags,
                       u64 *visited)
 {
-	u64 young[NOTIFIER_WORDS] = {0};
+	u64 young[NOTIFIER_WORDS] = {0}, before = *visited;
 	unsigned result = 0;
 
 	DEBUG_ASSERT(npages && npages <= NOTIFIER_MAX_PAGES);
@@ -88,6 +103,8 @@ unsigned notifier_age(struct space *s, gfn_t first, unsigned npages, u64 *bitmap
 			break;
 	}
 	epoch_exit();
+	if (trace_on())
+		trace_age(s, first, npages, flags, result, young, *visited - before);
 	memcpy(bitmap, young, words_for(npages) * sizeof(u64));
 	return result;
 }
@@ -227,6 +244,7 @@ void flush_wait(struct space *s, u64 gen)
 	/* ord N4: every vCPU has let go before the generation counts as done; pairs with ord N5 */
 	while (done < gen && !a64_cas(&s->flush.done, &done, gen))
 		;
+	trace_event(TRACE_FLUSH, s->id, gfn(0), gen, 0);
 }
 
 bool flush_is_done(const struct space *s, u64 gen)

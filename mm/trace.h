@@ -47,6 +47,12 @@ enum trace_event_type {
 	TRACE_COMMAND = 12,
 };
 
+/* Shifts. */
+#define TRACE_AGE_FLAGS    16
+#define TRACE_AGE_RESULT   24
+#define TRACE_AGE_VISITED  32
+#define TRACE_PASS_VISITED 32
+
 #define TRACE_EVICT_REUSED     BIT(4)
 #define TRACE_REFAULT_RECENT   BIT(4)
 #define TRACE_REFAULT_WRITE    BIT(20)

@@ -336,7 +336,7 @@ static void test_gfnmap_pick_resident_finds_each_of_them(void **state)
 
 /* --- the trace ------------------------------------------------------------------------------------- */
 
-static struct trace_record record[64];
+static struct trace_record record[256];
 static unsigned nr_records;
 
 static void keep_records(void *arg, unsigned cpu, u64 lost, const struct trace_record *r,
@@ -416,6 +416,45 @@ static void test_trace_old_refault_is_not_recent(void **state)
 	assert_true(record[2].a & TRACE_REFAULT_WRITE);
 }
 
+/* What the question about a page answered, fast or not; the pass; the flush. */
+static void test_trace_age_pass_flush(void **state)
+{
+	unsigned n = 0, seen = 0;
+
+	(void)state;
+	start(false);
+	write_pages(64);
+	flush_wait(guest.space, flush_request(guest.space));
+	assert_true(trace_switch(true));
+	assert_true(notifier_age_one(guest.space, gfn(BASE + 3), NOTIFIER_CLEAR) & NOTIFIER_YOUNG);
+	assert_false(notifier_age_one(guest.space, gfn(BASE + 3), NOTIFIER_TEST));
+	assert_int_equal(history(3), 2);
+	assert_record(0, TRACE_AGE);
+	assert_int_equal(record[0].a, 1 | NOTIFIER_CLEAR << TRACE_AGE_FLAGS |
+	                                      (NOTIFIER_YOUNG | NOTIFIER_WAS_FAST)
+	                                              << TRACE_AGE_RESULT);
+	assert_int_equal(record[0].b, 1 | BIT(TRACE_AGE_VISITED));
+	assert_int_equal(record[1].a, 1 | NOTIFIER_TEST << TRACE_AGE_FLAGS);
+	assert_int_equal(record[1].b, BIT(TRACE_AGE_VISITED));
+
+	assert_true(age_space(guest.space, a64_load(&guest.space->lru.max_seq), true).produced);
+	flush_wait(guest.space, flush_request(guest.space));
+	nr_records = 0;
+	trace_drain(keep_records, NULL, ARRAY_SIZE(record));
+	for (n = 0; n < nr_records; n++) {
+		unsigned event = record[n].what & 0xff;
+
+		seen |= 1u << event;
+		if (event == TRACE_PASS) {
+			assert_int_equal(record[n].a, a64_load(&guest.space->lru.max_seq));
+			assert_int_equal(record[n].b & 0xffffffff, 63);
+		}
+		if (event == TRACE_FLUSH)
+			assert_int_equal(record[n].a, a64_load(&guest.space->flush.done));
+	}
+	assert_int_equal(seen, 1u << TRACE_AGE | 1u << TRACE_PASS | 1u << TRACE_FLUSH);
+}
+
 static void test_trace_rejected_and_rescued(void **state)
 {
 	(void)state;
@@ -426,10 +465,12 @@ static void test_trace_rejected_and_rescued(void **state)
 	flush_wait(guest.space, flush_request(guest.space));
 	(void)fake_read(&guest, 0, 7, 0);
 	assert_int_equal(evict_space(guest.space, evict_any(64)).rejected, 1);
-	assert_int_equal(history(7), 1);
-	assert_record(0, TRACE_REJECT);
-	assert_true(record[0].a & NOTIFIER_YOUNG);
-	assert_int_equal(record[0].b, gfn_word_frame(fake_word(&guest, 7)));
+	assert_int_equal(history(7), 3);
+	assert_record(0, TRACE_AGE);
+	assert_record(1, TRACE_LOOKAROUND);
+	assert_record(2, TRACE_REJECT);
+	assert_true(record[2].a & NOTIFIER_YOUNG);
+	assert_int_equal(record[2].b, gfn_word_frame(fake_word(&guest, 7)));
 	rescue_writes = false;
 	fake_store.on_put = rescue;
 	assert_int_equal(evict(7), EVICT_PAGE_RESCUED);
@@ -455,6 +496,7 @@ int main(void)
 	        T(test_gfnmap_pick_resident_finds_each_of_them),
 	        T(test_trace_life_of_a_page),
 	        T(test_trace_old_refault_is_not_recent),
+	        T(test_trace_age_pass_flush),
 	        T(test_trace_rejected_and_rescued),
 	};
 

@@ -8,6 +8,8 @@
 
 #include "mm/epoch.h"
 #include "mm/frame.h"
+#include "mm/gen.h"
+#include "mm/refault.h"
 #include "mm/store.h"
 #include "tests/host/hal.h"
 #include "tests/host/vm.h"
@@ -124,14 +126,71 @@ static void test_guest_mem_short_at_the_end_of_memory(void **state)
 	stop();
 }
 
-static void test_guest_mem_counts_as_an_access(void **state)
+static u32 frame_number_of(u64 g)
 {
-	u8 byte;
+	u64 word;
+
+	epoch_enter();
+	word = a64_load(gfnmap_word(vm.space, gfn(g)));
+	epoch_exit();
+	return gfn_word_frame(word);
+}
+
+static void access_from_outside(u64 g, bool write)
+{
+	u8 byte = 1;
+
+	if (write)
+		assert_int_equal(tdp_write_guest(&vm.tdp, gpa(g * PAGE_SIZE), &byte, 1), 1);
+	else
+		assert_int_equal(tdp_read_guest(&vm.tdp, gpa(g * PAGE_SIZE), &byte, 1), 1);
+}
+
+/*
+ * The page is there, aged, and its Accessed bit is none of our business: an access of the hypervisor marks it
+ * referenced, and each further one lifts its tier, up to the last that accesses alone can reach. Neighbours
+ * of the bytes are left alone.
+ */
+static void test_guest_mem_dma_ref_feeds_the_tier(void **state)
+{
+	(void)state;
+	for_each_machine(m)
+	{
+		for (unsigned write = 0; write < 2; write++) {
+			start(m);
+			for (u64 g = 4; g < 8; g++) {
+				guest_writes(g * PAGE_SIZE, g);
+				frame_state_change(frame_number_of(g),
+				                   FRAME_REFERENCED | FRAME_REFS, 0);
+			}
+			for (unsigned n = 0; n < 6; n++) {
+				access_from_outside(5, write);
+				assert_true(frame_state(5) & FRAME_REFERENCED);
+				assert_int_equal(refault_tier(frame_state(5)),
+				                 min_of(n, GEN_TIERS - 2));
+			}
+			assert_false(frame_state(4) & (FRAME_REFERENCED | FRAME_REFS));
+			assert_false(frame_state(6) & (FRAME_REFERENCED | FRAME_REFS));
+			stop();
+		}
+	}
+}
+
+/* A copy over a border is an access to both pages. */
+static void test_guest_mem_dma_ref_of_every_page_of_a_copy(void **state)
+{
+	u8 bytes[2 * PAGE_SIZE] = {0};
 
 	(void)state;
 	start(&host_machines[0]);
-	assert_int_equal(tdp_read_guest(&vm.tdp, gpa(0x5000), &byte, 1), 1);
-	assert_true(frame_state(5) & FRAME_REFERENCED);
+	for (u64 g = 0; g < 5; g++) {
+		guest_writes(g * PAGE_SIZE, g);
+		frame_state_change(frame_number_of(g), FRAME_REFERENCED, 0);
+	}
+	assert_int_equal(tdp_read_guest(&vm.tdp, gpa(2 * PAGE_SIZE - 1), bytes, PAGE_SIZE + 2),
+	                 PAGE_SIZE + 2);
+	for (u64 g = 0; g < 5; g++)
+		assert_int_equal(!!(frame_state(g) & FRAME_REFERENCED), g >= 1 && g <= 3);
 	stop();
 }
 
@@ -241,7 +300,8 @@ int main(void)
 	        cmocka_unit_test(test_guest_mem_both_see_the_same),
 	        cmocka_unit_test(test_guest_mem_across_pages),
 	        cmocka_unit_test(test_guest_mem_short_at_the_end_of_memory),
-	        cmocka_unit_test(test_guest_mem_counts_as_an_access),
+	        cmocka_unit_test(test_guest_mem_dma_ref_feeds_the_tier),
+	        cmocka_unit_test(test_guest_mem_dma_ref_of_every_page_of_a_copy),
 	        cmocka_unit_test(test_guest_mem_brings_evicted_pages_in),
 	        cmocka_unit_test(test_guest_mem_write_to_clean_page_is_not_lost),
 	        cmocka_unit_test(test_guest_mem_of_a_dying_space),

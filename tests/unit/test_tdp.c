@@ -8,6 +8,7 @@
 
 #include "hv/mmu/tdp_iter.h"
 #include "mm/epoch.h"
+#include "mm/evict.h"
 #include "mm/frame.h"
 #include "mm/store.h"
 #include "tests/host/hal.h"
@@ -92,6 +93,45 @@ static void test_tdp_first_touch(void **state)
 }
 
 /* With a Dirty bit a read maps writable at once; without, the first write faults, once. */
+static u64 state_of(u64 g)
+{
+	return a64_load(&frame_at(gfn_word_frame(word_of(g)))->state);
+}
+
+/*
+ * A fault counts as a use, whatever it had to do: first touch, a refault, a missing entry of a resident page,
+ * one that was access-tracked. The entry is young, and what came in by it is referenced.
+ */
+static void test_tdp_fault_ref(void **state)
+{
+	(void)state;
+	for_each_machine(m)
+	{
+		for (unsigned write = 0; write < 2; write++) {
+			u64 value;
+
+			start(m);
+			for (unsigned how = 0; how < 4; how++) {
+				if (how == 1)
+					assert_int_equal(evict_page(vm.space, gfn(5)),
+					                 EVICT_PAGE_DONE);
+				if (how == 2)
+					assert_true(zap(5).mapped);
+				if (how == 3)
+					assert_true(
+					        notifier_age_one(vm.space, gfn(5), NOTIFIER_CLEAR));
+				flush_wait(vm.space, flush_request(vm.space));
+				assert_int_equal(write ? host_vm_write(&vm, 0, page(5), 1)
+				                       : host_vm_read(&vm, 0, page(5), &value),
+				                 FAULT_FIXED);
+				assert_true(spte_young(m->format, host_vm_spte(&vm, gfn(5))));
+				assert_true(state_of(5) & FRAME_REFERENCED);
+			}
+			stop();
+		}
+	}
+}
+
 static void test_tdp_write_after_read(void **state)
 {
 	(void)state;
@@ -483,6 +523,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_tdp_first_touch),
+	        cmocka_unit_test(test_tdp_fault_ref),
 	        cmocka_unit_test(test_tdp_write_after_read),
 	        cmocka_unit_test(test_tdp_write_first_is_dirty_and_has_no_copy),
 	        cmocka_unit_test(test_tdp_fetch),
