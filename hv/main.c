@@ -108,6 +108,7 @@ static void set_policy(void)
 	a32_store(&policy.swappiness, scenario.swappiness);
 	a32_store(&policy.locked, scenario.locked);
 	a64_store(&policy.min_ttl_ns, scenario.min_ttl_ns);
+	reclaimer_set_target(NULL, &scenario.target);
 }
 
 static void carve_memory(void)

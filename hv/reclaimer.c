@@ -3,9 +3,11 @@
 #include "arch/hal.h"
 #include "hv/sched.h"
 #include "hv/thread.h"
+#include "hv/value.h"
 #include "hv/vm.h"
 #include "hv/world.h"
 #include "mm/age_flush.h"
+#include "mm/controller.h"
 #include "mm/epoch.h"
 #include "mm/reclaim.h"
 #include "mm/space.h"
@@ -52,8 +54,10 @@ static void reclaimer(void *arg)
 		world_enter();
 		if (reclaim_needed())
 			again = reclaim_background();
+		reclaim_limits();
 		if (now >= next) {
 			reclaim_age_periodic(now, period_ns);
+			controller_run(hal_time_ns());
 			next = now + period_ns;
 		}
 		kick = age_flush_poll(hal_time_ns());
@@ -69,6 +73,23 @@ bool reclaimer_create(u64 aging_ns)
 	reclaim_init(&ops);
 	thread = thread_create("reclaimer", THREAD_ANY_CPU, NULL, true, reclaimer, NULL);
 	return thread != NULL;
+}
+
+void reclaimer_set_target(struct space *s, const struct target *target)
+{
+	struct controller_target t = {CONTROLLER_INHERIT, 0};
+
+	switch (target->kind) {
+	case TARGET_NONE:
+		break;
+	case TARGET_FREE:
+		t = (struct controller_target){CONTROLLER_FREE, target->free_bytes >> PAGE_SHIFT};
+		break;
+	case TARGET_REFAULTS:
+		t = (struct controller_target){CONTROLLER_REFAULTS, target->refaults_ppm};
+		break;
+	}
+	controller_set(s, t);
 }
 
 void reclaimer_start(void)

@@ -7,3 +7,8 @@
 /* Gives mm its operations and makes the thread (blocked). False: no memory. */
 bool reclaimer_create(u64 aging_ns) must_check;
 void reclaimer_start(void);
+
+struct space;
+struct target;
+/* What a space's controller keeps to, or, with NULL, that of all without one of their own. Any time. */
+void reclaimer_set_target(struct space *s, const struct target *target);

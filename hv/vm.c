@@ -8,6 +8,7 @@
 #include "arch/x86/vendor.h"
 #include "hv/loader.h"
 #include "hv/monitor.h"
+#include "hv/reclaimer.h"
 #include "hv/run.h"
 #include "hv/stats.h"
 #include "hv/thread.h"
@@ -87,6 +88,7 @@ static void set_limits(struct space *s, const struct scenario_vm *config)
 	a64_store(&s->limits.limit, config->limit_bytes >> PAGE_SHIFT);
 	a64_store(&s->limits.min_ttl_ns, config->min_ttl_ns);
 	a32_store(&s->limits.weight, config->weight);
+	reclaimer_set_target(s, &config->target);
 }
 
 static bool make_memory(struct vm *vm)

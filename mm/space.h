@@ -9,6 +9,7 @@
 #include "lib/lock.h"
 #include "mm/bloom.h"
 #include "mm/age_flush.h"
+#include "mm/controller.h"
 #include "mm/epoch.h"
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
@@ -76,6 +77,7 @@ struct space_stats {
 	a64 sampled_passes_flushed_total, sampled_young_flushed_total;
 	a64 sampled_passes_unflushed_total, sampled_young_unflushed_total;
 	a64 limit_reclaims_total; /* faults at the limit */
+	a64 given_total;          /* frames that the controller took */
 	a64 over_limit_total;     /* ... that found nothing to give for it */
 	struct hist fault_ns;
 };
@@ -115,7 +117,9 @@ struct space {
 	a64 huge_mappings; /* large leaves now; kept by the MMU */
 	struct space_limits limits;
 	struct vmlru_node vmlru;
-	a64 ran_ns; /* when space_ran() last said yes, or it was created */
+	a64 target;                   /* controller_set() */
+	struct controller controller; /* the background thread's */
+	a64 ran_ns;                   /* when space_ran() last said yes, or it was created */
 	a32 barren; /* idle, and found to have nothing to give: not asked first until it ran */
 	a32 dying;  /* no new faults; reclaim leaves it alone */
 	a32 users;  /* reclaimers at work in it: drain waits until there are none */
