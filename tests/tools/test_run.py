@@ -100,6 +100,25 @@ class ConsoleTest(unittest.TestCase):
         self.assertEqual(c.last_line, b"two")
         self.assertEqual(self.feed(b"VARVE: PASS")[0].verdict, ("PASS", ""))
 
+    def test_typist_waits_for_its_echo(self):
+        c = console.Console(io.BytesIO(), False)
+        t = console.Typist(" vms;; limit touch 8M ;gens")
+        self.assertEqual(t.keys(c), b"")
+        c.feed(b"[kv] hi\r\n")
+        self.assertEqual(t.keys(c), b"vms")
+        self.assertEqual(t.keys(c), b"")
+        c.feed(b"> vm")
+        self.assertEqual(t.keys(c), b"")
+        c.feed(b"s\r\n  1s kv\r\n> vms")  # something else was written meanwhile
+        self.assertEqual(t.keys(c), b"\rlimit to")
+        c.feed(b"\r\nvm kv\r\n> limit to")
+        self.assertEqual(t.keys(c), b"uch 8M")
+        c.feed(b"uch 8M")
+        self.assertEqual(t.keys(c), b"\rgens")
+        c.feed(b"\r\n> gens")
+        self.assertEqual(t.keys(c), b"\r")
+        self.assertEqual(t.lines, [])
+
     def test_first_guest_line_is_timed(self):
         c, _ = self.feed(b"varve 1\n[kv] hi\n[kv] ho\n")
         self.assertGreaterEqual(c.first_guest_s, 0)

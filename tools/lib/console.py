@@ -1,6 +1,7 @@
 """The console of a running machine: shown live, kept in a file, and read for the verdict."""
 
 import os
+import pty
 import re
 import select
 import signal
@@ -63,6 +64,58 @@ class Tail:
         return self.file.read()
 
 
+class Wire:
+    """A serial line to an emulator that wants a terminal: what it writes is read as from a Tail."""
+
+    def __init__(self):
+        self.master, self.slave = pty.openpty()  # both stay open until we end
+        tty.setraw(self.slave)
+        os.set_blocking(self.master, False)
+        self.name = os.ttyname(self.slave)
+
+    def read(self):
+        try:
+            return os.read(self.master, 65536)
+        except BlockingIOError:
+            return b""
+
+    def write(self, data):
+        os.write(self.master, data)
+
+
+class Typist:
+    """Types commands, separated by semicolons, once a guest has written a line.
+
+    A UART has room for 16 bytes, and nobody says when they are taken: a piece of a line is typed when the monitor
+    has shown the piece before it.
+    """
+
+    PIECE = 8
+
+    def __init__(self, lines):
+        self.lines = [line.strip().encode() for line in lines.split(";") if line.strip()]
+        self.at = 0  # how much of the first line is typed
+
+    def keys(self, console):
+        """What is to be typed now."""
+        if not self.lines or console.first_guest_s is None:
+            return b""
+        line = self.lines[0]
+        if self.at and console.partial != b"> " + line[:self.at]:
+            return b""
+        if self.at == len(line):
+            self.lines.pop(0)
+            self.at = 0
+            return b"\r" + self._piece()
+        return self._piece()
+
+    def _piece(self):
+        if not self.lines:
+            return b""
+        start, self.at = self.at, min(self.at + self.PIECE, len(self.lines[0]))
+        return self.lines[0][start:self.at]
+
+
 class RawTerminal:
     """Passes keys to the guest as they are typed, without an echo of ours; Ctrl-C still ends us."""
 
@@ -100,8 +153,16 @@ def deadline_of(console, deadline, verdict_seen_at):
     return deadline
 
 
-def follow_pipe(process, console, timeout_s, interactive):
-    """Streams until the emulator ends. True if it was stopped because its time was up."""
+def type_keys(fd, keys):
+    """True if the emulator is still there to take them."""
+    try:
+        return not keys or os.write(fd, keys) > 0
+    except BrokenPipeError:
+        return False
+
+
+def follow_pipe(process, console, timeout_s, interactive, typist):
+    """Streams until the emulator ends; True if it was stopped because its time was up."""
     deadline, seen_at = time.monotonic() + timeout_s, None
     out = process.stdout.fileno()
     sources = [out] + ([sys.stdin.fileno()] if interactive else [])
@@ -118,20 +179,17 @@ def follow_pipe(process, console, timeout_s, interactive):
                 console.feed(data)
                 if console.verdict and not seen_at:
                     seen_at = time.monotonic()
+                if typist.lines:
+                    type_keys(process.stdin.fileno(), typist.keys(console))
             if interactive and sys.stdin.fileno() in ready:
                 keys = os.read(sys.stdin.fileno(), 256)
-                try:
-                    os.write(process.stdin.fileno(), keys)
-                except BrokenPipeError:
-                    sources = [out]
-                if not keys:
+                if not keys or not type_keys(process.stdin.fileno(), keys):
                     sources = [out]
 
 
-def follow_file(process, console, timeout_s, path):
-    """The same for an emulator that writes its serial port to a file."""
+def follow_file(process, console, timeout_s, tail, typist):
+    """The same for an emulator that writes its serial port to a file (a Tail), or is on a Wire."""
     deadline, seen_at = time.monotonic() + timeout_s, None
-    tail = Tail(path)
     while True:
         ended = process.poll() is not None
         data = tail.read()
@@ -139,6 +197,8 @@ def follow_file(process, console, timeout_s, path):
             console.feed(data)
             if console.verdict and not seen_at:
                 seen_at = time.monotonic()
+        if typist.lines:
+            tail.write(typist.keys(console))
         if ended and not data:
             return False
         if time.monotonic() > deadline_of(console, deadline, seen_at):

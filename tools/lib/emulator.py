@@ -24,7 +24,7 @@ pci: enabled=1, chipset=i440fx
 ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
 ata0-master: type=cdrom, path={iso}, status=inserted
 boot: cdrom
-com1: enabled=1, mode=file, dev={com1}
+com1: enabled=1, mode={com1_mode}, dev={com1}
 com2: enabled=1, mode=file, dev={com2}
 port_e9_hack: enabled=1
 magic_break: enabled=1
@@ -72,10 +72,11 @@ def qemu_command(machine, options, out, boot):
     return command
 
 
-def bochs_command(machine, options, out, iso):
-    """Writes Bochs's files into `out`; the command line. Debian's build starts in its debugger."""
+def bochs_command(machine, options, out, iso, wire=None):
+    """Writes Bochs's files into `out`; the command line. COM1 is the wire, if there is one, else a file. Debian's build starts in its debugger."""
     rc = BOCHSRC.format(mem=options.mem, model=machine.cpu, cpus=options.cpus, iso=iso,
-                        com1=os.path.join(out, "com1.txt"), com2=os.path.join(out, "stats.jsonl"),
+                        com1_mode="term" if wire else "file", com1=wire.name if wire else os.path.join(out, "com1.txt"),
+                        com2=os.path.join(out, "stats.jsonl"),
                         log=os.path.join(out, "bochs.log"))
     with open(os.path.join(out, "bochsrc"), "w", encoding="utf-8") as f:
         f.write(rc)
