@@ -10,9 +10,9 @@
 #include "hv/vm.h"
 #include "hv/world.h"
 #include "lib/string.h"
+#include "mm/limits.h"
 #include "mm/policy.h"
 #include "mm/proactive.h"
-#include "mm/reclaim.h"
 #include "mm/space.h"
 #include "mm/trace.h"
 
@@ -146,31 +146,28 @@ static bool promise_fits(const struct command *c, const struct space_limits *l)
 	return true;
 }
 
+static void set_promise(const struct command *c, struct space *s)
+{
+	u64 frames = c->value >> PAGE_SHIFT;
+
+	if (c->kind == COMMAND_MIN)
+		limits_set_min(s, frames);
+	else if (c->kind == COMMAND_LOW)
+		limits_set_low(s, frames);
+	else if (c->kind == COMMAND_LIMIT)
+		limits_set_limit(s, frames);
+	else
+		limits_set_weight(s, (u32)c->value);
+}
+
 static void promise(const struct command *c)
 {
 	struct space *s = space_named(c->vm);
-	a64 *which;
 
 	if (!s)
 		return;
-	which = c->kind == COMMAND_MIN   ? &s->limits.min
-	        : c->kind == COMMAND_LOW ? &s->limits.low
-	                                 : &s->limits.limit;
-	if (c->set && promise_fits(c, &s->limits)) {
-		a64_store(which, c->value >> PAGE_SHIFT);
-		reclaim_wake();
-	}
-	view_promises(s);
-}
-
-static void weight(const struct command *c)
-{
-	struct space *s = space_named(c->vm);
-
-	if (!s)
-		return;
-	if (c->set)
-		a32_store(&s->limits.weight, (u32)c->value);
+	if (c->set && promise_fits(c, &s->limits))
+		set_promise(c, s);
 	view_promises(s);
 }
 
@@ -180,8 +177,10 @@ static void min_ttl(const struct command *c)
 
 	if (c->vm[0] && !s)
 		return;
-	if (c->set)
-		a64_store(s ? &s->limits.min_ttl_ns : &policy.min_ttl_ns, c->value);
+	if (c->set && s)
+		limits_set_min_ttl(s, c->value);
+	else if (c->set)
+		a64_store(&policy.min_ttl_ns, c->value);
 	if (s)
 		view_promises(s);
 	else
@@ -285,10 +284,8 @@ static bool execute_setting(const struct command *c)
 	case COMMAND_MIN:
 	case COMMAND_LOW:
 	case COMMAND_LIMIT:
-		promise(c);
-		return true;
 	case COMMAND_WEIGHT:
-		weight(c);
+		promise(c);
 		return true;
 	default:
 		return false;

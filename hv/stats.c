@@ -8,6 +8,7 @@
 #include "hv/vm.h"
 #include "lib/fmt.h"
 #include "lib/hist.h"
+#include "mm/age_flush.h"
 #include "mm/frame.h"
 #include "mm/pool.h"
 #include "mm/trace.h"
@@ -95,6 +96,11 @@ void stats_vm(const struct stats_vm *s, stats_sink sink)
 	line_count(&l, "pooled", s->pooled);
 	for (const struct stats_counter *c = stats_counters; c->name; c++)
 		line_count(&l, c->name, stats_counter_of(st, c));
+	line_add(&l, ",\"refault_distance\":[");
+	for (unsigned i = 0; i < SPACE_DISTANCES; i++)
+		line_add(&l, "%s%llu", i ? "," : "", (ull)a64_load(&st->refault_distance_total[i]));
+	line_add(&l, "]");
+	line_count(&l, "false_old_permille", age_false_old_permille(st));
 	line_count(&l, "fault_p50_ns", s->fault_p50_ns);
 	line_count(&l, "fault_p99_ns", s->fault_p99_ns);
 	line_count(&l, "fault_max_ns", s->fault_max_ns);

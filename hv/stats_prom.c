@@ -7,6 +7,7 @@
 #include "arch/hal.h"
 #include "hv/stats_line.h"
 #include "hv/vm.h"
+#include "mm/age_flush.h"
 #include "mm/frame.h"
 #include "mm/pool.h"
 
@@ -43,6 +44,13 @@ const struct stats_counter stats_counters[] = {
         COUNTER(lookarounds_total, "Neighbourhoods of young pages swept by the evictor."),
         COUNTER(lookaround_promoted_total, "Frames promoted by that."),
         COUNTER(direct_reclaims_total, "Times a faulting vCPU had to reclaim by itself."),
+        COUNTER(dirty_chunks_total, "Chunks that had to be packed to the last page."),
+        COUNTER(limit_reclaims_total, "Faults at the limit."),
+        COUNTER(over_limit_total, "Faults at the limit that found nothing to give for it."),
+        COUNTER(sampled_passes_flushed_total, "Sampled passes behind a flush."),
+        COUNTER(sampled_young_flushed_total, "Young pages that they found."),
+        COUNTER(sampled_passes_unflushed_total, "Sampled passes without a flush before."),
+        COUNTER(sampled_young_unflushed_total, "Young pages that those found."),
         COUNTER(huge_faults_total, "First touches of 512 pages at once."),
         COUNTER(splits_total, "Large leaves split into 512."),
         {0},
@@ -152,6 +160,30 @@ static void latency(stats_sink sink)
 	}
 }
 
+static void distances(stats_sink sink)
+{
+	metric(sink, "refault_distance_total", "counter", "Refaults by generations since.");
+	for (unsigned i = 0; i < vm_count; i++) {
+		const struct space_stats *st = vm_stats(&vms[i]);
+		struct stats_line l = {0};
+
+		for (unsigned d = 0; d < SPACE_DISTANCES; d++)
+			line_add(&l,
+			         "varve_refault_distance_total{vm=\"%s\",distance=\"%u\"} %llu\n",
+			         vms[i].name, d, (ull)a64_load(&st->refault_distance_total[d]));
+		sink(l.text, l.len);
+	}
+}
+
+static void false_old(stats_sink sink)
+{
+	metric(sink, "false_old_permille", "gauge",
+	       "Of a thousand touched pages, so many are missed without a flush.");
+	for (unsigned i = 0; i < vm_count; i++)
+		sample(sink, "false_old_permille", &vms[i],
+		       age_false_old_permille(vm_stats(&vms[i])));
+}
+
 static void host_gauge(stats_sink sink, const char *name, const char *help, u64 value)
 {
 	struct stats_line l = {0};
@@ -175,6 +207,8 @@ void stats_prom(stats_sink sink)
 	gauge(sink, "max_seq", "Number of the youngest generation.", max_seq);
 	generations(sink);
 	latency(sink);
+	distances(sink);
+	false_old(sink);
 	host_gauge(sink, "frames", "Frames of guests and pool.", frame_total());
 	host_gauge(sink, "frames_free", "Frames nobody has.", frame_free_count());
 	host_gauge(sink, "pool_frames", "Frames of the pool.", st.pool_frames);
