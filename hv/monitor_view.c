@@ -115,10 +115,11 @@ void view_full(struct vm *vm)
 	gen_tier_snapshot(&vm->space->lru, &v);
 	for (unsigned type = 0; type < GEN_TYPES; type++)
 		tier_lines(&v, type);
-	say("    walks: %llu entries %llu young; tables %llu visited %llu skipped",
+	say("    walks: %llu entries, %llu young; tables: %llu read, %llu untouched, %llu sparse",
 	    (ull)a64_load(&st->visited_total), (ull)a64_load(&st->young_total),
 	    (ull)a64_load(&st->tables_visited_total),
-	    (ull)a64_load(&st->tables_skipped_nonleaf_total));
+	    (ull)a64_load(&st->tables_skipped_nonleaf_total),
+	    (ull)a64_load(&st->tables_skipped_bloom_total));
 }
 
 void view_working_set(struct space *s, u64 within_ns)
