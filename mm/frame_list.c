@@ -52,3 +52,21 @@ void frame_list_remove(struct frame_list *list, u32 frame)
 	f->next = FRAME_NONE;
 	f->prev = FRAME_NONE;
 }
+
+void frame_list_splice_tail(struct frame_list *to, struct frame_list *from, u32 last)
+{
+	u32 first = from->head, rest = frame_at(last)->next;
+
+	from->head = rest;
+	if (rest == FRAME_NONE)
+		from->tail = FRAME_NONE;
+	else
+		frame_at(rest)->prev = FRAME_NONE;
+	frame_at(last)->next = FRAME_NONE;
+	frame_at(first)->prev = to->tail;
+	if (to->tail == FRAME_NONE)
+		to->head = first;
+	else
+		frame_at(to->tail)->next = first;
+	to->tail = last;
+}

@@ -371,24 +371,16 @@ void gen_trim_locked(struct lruvec *l, enum gen_type type)
 		advance_min_locked(l, type);
 }
 
-/* Why a frame of the oldest generation goes to the next one. */
-enum move {
-	MOVE_ROTATE,  /* cannot be evicted now: at the young end */
-	MOVE_PROTECT, /* its tier comes back too often: the same */
-	MOVE_MERGE, /* the window moves on: at the old end, where it stays colder than what is there */
-};
-
 /*
- * Takes a frame of the generation `seq` to the next one; false if it was promoted meanwhile, then it goes to
- * the list of its own.
+ * Takes a frame of the generation `seq` to the young end of the next one; false if it was promoted meanwhile,
+ * then it goes to the list of its own.
  *
- * Protection is bought with software accesses: they are spent here, or what was accessed a lot once would be
- * protected for ever. The workingset flag stays. A generation that is merged was not up for eviction: its
- * frames keep what they have.
+ * `protect`: its tier comes back too often. Protection is bought with software accesses: they are spent here,
+ * or what was accessed a lot once would be protected for ever. The workingset flag stays.
  */
-static bool move_on_locked(struct lruvec *l, u32 frame, enum gen_type type, u64 seq, enum move how)
+static bool move_on_locked(struct lruvec *l, u32 frame, enum gen_type type, u64 seq, bool protect)
 {
-	u64 spent = how == MOVE_PROTECT ? FRAME_REFS | FRAME_REFERENCED : 0;
+	u64 spent = protect ? FRAME_REFS | FRAME_REFERENCED : 0;
 	struct frame *f = frame_at(frame);
 	unsigned from = gen_index(seq), to = gen_index(seq + 1);
 	u64 state = a64_load(&f->state);
@@ -401,31 +393,52 @@ static bool move_on_locked(struct lruvec *l, u32 frame, enum gen_type type, u64 
 		frame_list_push_head(&l->list[state_index(state)][type], frame);
 		return false;
 	}
-	if (how == MOVE_PROTECT)
+	if (protect)
 		l->protected_[type][refault_tier(state)]++;
 	size_add(l, from, type, -1);
 	size_add(l, to, type, 1);
-	if (how == MOVE_MERGE)
-		frame_list_push_tail(&l->list[to][type], frame);
-	else
-		frame_list_push_head(&l->list[to][type], frame);
+	frame_list_push_head(&l->list[to][type], frame);
 	return true;
 }
 
-/* Makes room for one more generation of a type; false when the budget ran out before. */
+/* Makes a frame of generation index `from` one of the next; false if it is in another, promoted meanwhile. */
+static inline bool merge_locked(struct frame *f, unsigned from)
+{
+	const u64 add = FRAME_STAMP_ONE | ((from + 1) % GEN_MAX + 1);
+	u64 state = a64_load(&f->state);
+
+	while ((state & FRAME_GEN) == from + 1)
+		if (a64_cas(&f->state, &state, (state & ~FRAME_GEN) + add))
+			return true;
+	return false;
+}
+
+/*
+ * Makes room for one more generation of a type; false when the budget ran out before. The list of the oldest
+ * goes to the far end of the next one as it is, so that the order of eviction stays. Frames that were promoted
+ * stay among the others, for the evictor to sort: only what is evicted from needs to be sorted.
+ */
 static bool make_room_locked(struct lruvec *l, enum gen_type type, unsigned *budget)
 {
 	u64 min = l->min_seq[type];
-	struct frame_list *list = &l->list[gen_index(min)][type];
+	unsigned index = gen_index(min), next = gen_index(min + 1), left = *budget;
+	struct frame_list *list = &l->list[index][type];
+	struct frame *frames = frame_at(0);
+	u32 frame = list->head;
+	s64 merged = 0;
 
 	if (max_locked(l) - min + 1 < GEN_MAX)
 		return true;
-	/* From the young end to the far end: the order of eviction stays. */
-	for (; list->head != FRAME_NONE; (*budget)--) {
-		if (!*budget)
-			return false;
-		(void)move_on_locked(l, list->head, type, min, MOVE_MERGE);
-	}
+	for (; frame != FRAME_NONE && left; left--, frame = frames[frame].next)
+		merged += merge_locked(&frames[frame], index);
+	size_add(l, index, type, -merged);
+	size_add(l, next, type, merged);
+	if (left != *budget)
+		frame_list_splice_tail(&l->list[next][type], list,
+		                       frame == FRAME_NONE ? list->tail : frames[frame].prev);
+	*budget = left;
+	if (frame != FRAME_NONE)
+		return false;
 	advance_min_locked(l, type);
 	return true;
 }
@@ -464,15 +477,14 @@ static bool unpackable_rests_locked(struct lruvec *l, u64 state)
 	return state & FRAME_UNPACKABLE && ++l->unpackable_met % UNPACKABLE_RETRY;
 }
 
-/* May a frame in this state not be evicted now, and what becomes of it? */
-static bool stays_locked(struct lruvec *l, u64 state, unsigned tier_limit, enum move *how)
+/* May a frame in this state not be evicted now, and is that because of its tier? */
+static bool stays_locked(struct lruvec *l, u64 state, unsigned tier_limit, bool *protect)
 {
-	if (state & FRAME_PINS || unpackable_rests_locked(l, state)) {
-		*how = MOVE_ROTATE;
+	*protect = false;
+	if (state & FRAME_PINS || unpackable_rests_locked(l, state))
 		return true;
-	}
-	*how = MOVE_PROTECT;
-	return refault_tier(state) > tier_limit;
+	*protect = refault_tier(state) > tier_limit;
+	return *protect;
 }
 
 static void isolate_one_locked(struct lruvec *l, u32 frame, unsigned tier_limit,
@@ -481,15 +493,15 @@ static void isolate_one_locked(struct lruvec *l, u32 frame, unsigned tier_limit,
 	struct frame *f = frame_at(frame);
 	unsigned index = gen_index(out->seq);
 	u64 state = a64_load(&f->state);
-	enum move how = MOVE_ROTATE;
+	bool protect = false;
 
 	do {
-		if (state_index(state) != index || stays_locked(l, state, tier_limit, &how)) {
-			bool moved = move_on_locked(l, frame, out->type, out->seq, how);
+		if (state_index(state) != index || stays_locked(l, state, tier_limit, &protect)) {
+			bool moved = move_on_locked(l, frame, out->type, out->seq, protect);
 
 			out->sorted += !moved;
-			out->protected_ += moved && how == MOVE_PROTECT;
-			out->rotated += moved && how == MOVE_ROTATE;
+			out->protected_ += moved && protect;
+			out->rotated += moved && !protect;
 			return;
 		}
 		/* ord L1: who pinned it and let go has used it before (ord FR2); no pin from here on (ord FR1) */

@@ -58,6 +58,8 @@ static bool by_block; /* which of the two promotions */
 
 struct frame *frame_at(u32 frame)
 {
+	if (frame >= NFRAMES)
+		explorer_panic("there is no frame %u", frame);
 	return &world.frame[frame];
 }
 void frame_count_unpackable(u64 from, u64 to)
@@ -211,6 +213,10 @@ static bool mutable_cas(a64 *a, u64 *expected, u64 desired)
 		a64_store(a, desired);
 		return true;
 	}
+	if (mutant == EARLY_PUBLISH && explorer_self() == AGER && !world.early) {
+		world.early = true;
+		a64_store(&world.l.max_seq, world.l.max_seq.raw + 1);
+	}
 	if (mutant == NO_STAMP && !((a64_load(a) ^ *expected) & ~FRAME_STAMP))
 		*expected = a->raw;
 	done = a64_cas(a, expected, desired);
@@ -221,22 +227,11 @@ static bool mutable_cas(a64 *a, u64 *expected, u64 desired)
 
 #include "mm/frame_list.c"
 
-static void list_remove(struct frame_list *list, u32 frame)
-{
-	if (mutant == EARLY_PUBLISH && explorer_self() == AGER && !world.early) {
-		world.early = true;
-		a64_store(&world.l.max_seq, world.l.max_seq.raw + 1);
-	}
-	frame_list_remove(list, frame);
-}
-
-#define a64_load_acquire  mutable_load_acquire
-#define a64_cas           mutable_cas
-#define frame_list_remove list_remove
+#define a64_load_acquire mutable_load_acquire
+#define a64_cas          mutable_cas
 #include "mm/gen.c"
 #undef a64_load_acquire
 #undef a64_cas
-#undef frame_list_remove
 
 /* --- the actors --- */
 
