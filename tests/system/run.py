@@ -29,6 +29,8 @@ SCENARIO_PLACES = ("tools/scenarios", "tests/system", "tests/system/bad")
 trace = load_tool("trace")
 SLOTS = 2  # emulator threads that run at a time
 MULTI_TRIES = 3
+CHECK = "check="
+CHECK_S = 60
 
 
 @dataclass
@@ -41,6 +43,7 @@ class Test:
     verdict: str  # pass or fail
     pattern: str = ""
     options: list = field(default_factory=list)
+    check: list = field(default_factory=list)  # a program of tools/ with arguments, to be asked about the boot's folder
 
     @property
     def multi(self):
@@ -64,7 +67,9 @@ def parse_line(line):
     if verdict not in ("pass", "fail"):
         raise ValueError(f"expectation '{verdict}' is neither pass nor fail")
     re.compile(pattern)
-    return Test(words[0], words[1], int(words[2]), int(words[3]), words[4], verdict, pattern, words[6:])
+    checks = [w[len(CHECK):].split() for w in words[6:] if w.startswith(CHECK)]
+    options = [w for w in words[6:] if not w.startswith(CHECK)]
+    return Test(words[0], words[1], int(words[2]), int(words[3]), words[4], verdict, pattern, options, sum(checks, []))
 
 
 def read_list(*paths):
@@ -136,13 +141,23 @@ def judge(test, status, output, out):
     return stats_problem(os.path.join(out, "stats.jsonl"), test.verdict)
 
 
+def check(test, out):
+    """What the row's own program does not like about the boot, or None."""
+    if not test.check:
+        return None
+    program, *arguments = test.check
+    status, output, _ = run([sys.executable, "-B", os.path.join(ROOT, "tools", program), *arguments, out], CHECK_S, cwd=ROOT)
+    said = output.strip().splitlines()
+    return None if status == 0 else said[-1] if said else f"{program} ends with {status}"
+
+
 def boot(test, command, out):
     """(why the boot is not what was expected, or None; seconds it took)."""
     status, output, seconds = run(command, test.timeout_s + 30, cwd=ROOT)
     with open(os.path.join(out, "run.log"), "w", encoding="utf-8") as f:
         f.write(f"{shlex.join(command)}\n{output}")
     output = "\n".join(line for line in output.splitlines() if not line.startswith("run: warning:"))
-    return judge(test, status, output, out), seconds
+    return judge(test, status, output, out) or check(test, out), seconds
 
 
 def run_one(report, build, test):

@@ -25,7 +25,9 @@ def interval(number, start, end, pages, late=0):
 
 
 def dump(t, ages):
-    return {"type": "ages", "t_ns": t, "vm": "oracle", "first": 0, "ages": ages}
+    """Two lines, for a dump is longer than a line."""
+    return [{"type": "ages", "t_ns": t + i, "vm": "oracle", "max_seq": 9, "gfn": i, "ages": part}
+            for i, part in ((0, ages[:3]), (3, ages[3:]))]
 
 
 class OracleTest(unittest.TestCase):
@@ -36,7 +38,7 @@ class OracleTest(unittest.TestCase):
         found = [guest_line(3 * S, f"pages={self.PAGES} first=0 bits={bits(range(self.PAGES))}")]
         for i, text in enumerate(ages):
             found += interval(i, 2 * i * S + S // 2, 2 * i * S + 3 * S // 2, touched, late=i)
-            found.append(dump(3 * S + 2 * (i + 1) * S, text))
+            found += dump(3 * S + 2 * (i + 1) * S, text)
         return found + interval(99, 2 * len(ages) * S + S // 2, 2 * len(ages) * S + S, touched)
 
     def score(self, ages, touched):
@@ -66,7 +68,7 @@ class OracleTest(unittest.TestCase):
         self.assertEqual((score.hot, score.cold_declared), (0, 8 + 7 + 7))
 
     def test_what_comes_after_the_last_interval_is_not_judged(self):
-        records = self.records(["22222222"] * 5, set()) + [dump(99 * S, "22222222")]
+        records = self.records(["22222222"] * 5, set()) + dump(99 * S, "22222222")
         self.assertEqual(oracle.judge(oracle.observe(records)).dumps, 2)
 
     def test_too_little_is_no_score(self):
