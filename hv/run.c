@@ -117,7 +117,8 @@ const struct space_ops run_space_ops = {
 /* Mode is IN_GUEST: honour the flush generation that is wanted now. */
 static void flush_if_behind(struct vcpu *v, s32 cpu)
 {
-	u64 wanted = a64_load(&v->vm->space->flush.wanted); /* ord F1: after mode */
+	/* ord F1: after mode. Acquire: who sees the generation walks tables without the entries (ord N3). */
+	u64 wanted = a64_load_acquire(&v->vm->space->flush.wanted);
 
 	if (likely(a64_load(&v->flushed_gen) == wanted && v->last_cpu == cpu))
 		return;

@@ -266,15 +266,21 @@ static bool slot_bounds(struct space *s, u32 i, gfn_t *base, u64 *npages)
 	return found;
 }
 
+/* Nobody gets in any more, and who was in has left. */
+static void space_close(struct space *s)
+{
+	/* ord SP1: nobody comes in after this who is not counted; pairs with ord SP2 */
+	a32_xchg(&s->dying, 1);
+	while (a32_load_acquire(&s->users)) /* ord SP5 */
+		hal_pause();
+}
+
 void space_drain(struct space *s)
 {
 	gfn_t base;
 	u64 npages;
 
-	/* ord SP1: nobody comes in after this who is not counted; pairs with ord SP2 */
-	a32_xchg(&s->dying, 1);
-	while (a32_load_acquire(&s->users)) /* ord SP5 */
-		hal_pause();
+	space_close(s);
 	for (u32 i = 0; slot_bounds(s, i, &base, &npages); i++)
 		space_drop_range(s, base, npages);
 	vmlru_remove(s);
