@@ -11,7 +11,7 @@ sys.path[0] = ROOT
 sys.dont_write_bytecode = True
 
 from tests.lib.report import Report  # noqa: E402
-from tests.lint import compilers, docs, layers, text  # noqa: E402
+from tests.lint import compilers, docs, layers, semantic, text  # noqa: E402
 
 
 @dataclass
@@ -32,6 +32,7 @@ CHECKS = {
     "features": lambda s: docs.check_features(),
     "format": compilers.check_format,
     "headers": compilers.check_headers,
+    "semantic": lambda s: semantic.check(),
     "sparse": compilers.check_sparse,
     "gcc": lambda s: compilers.check_build(s, ["CC=gcc"], "gcc"),
     "gcc-release": lambda s: compilers.check_build(s, ["CC=gcc", "DEBUG=0"], "release"),

@@ -1,0 +1,30 @@
+// A frame that had an owner goes through frame_retire() (I7). Who frees one at once has just allocated it, or
+// is an epoch callback.
+@own@
+expression F, I;
+position p;
+identifier alloc =~ "frame";
+@@
+  F = alloc(...)
+  ... when any
+(
+  frame_free@p(F)
+|
+  frame_free@p(F + I)
+)
+
+@callback@
+identifier f, node;
+position p;
+@@
+  f(struct epoch_node *node, ...)
+  {
+  ... when any
+  frame_free@p(...)
+  ... when any
+  }
+
+@@
+position p != {own.p, callback.p};
+@@
+* frame_free@p(...)
