@@ -132,6 +132,12 @@ static bool take_weight(struct slice value, struct command *c)
 	return set_number(value, 1, SPACE_WEIGHT_MAX, c);
 }
 
+static bool take_target(struct slice value, struct command *c)
+{
+	c->set = true;
+	return value_target(value, SCENARIO_MAX_MEMORY_BYTES, &c->target);
+}
+
 static bool take_gfn(struct slice value, struct command *c)
 {
 	return value_number(value, 0, MAX_GFN, &c->value);
@@ -180,6 +186,7 @@ static const struct arg batch = {"1|64|512", "1, 64 or 512", .take = take_batch}
 static const struct arg swappiness = {"N", "a number from 0 to 200", .take = take_swappiness};
 static const struct arg ms = {"MS", "a number of milliseconds from 0 to 86400000", .take = take_ms};
 static const struct arg weight = {"N", "a number from 1 to 1000", .take = take_weight};
+static const struct arg target = {"TARGET", ALLOWED_TARGET, .take = take_target, .rest = true};
 static const struct arg page = {"GFN", "the number of a guest page below 2^40, decimal or 0x",
                                 .take = take_gfn};
 static const struct arg chaos = {"N", "a number from 0 (off) to 1000000", .take = take_chaos};
@@ -230,6 +237,8 @@ static const struct command_form forms[] = {
          .arg = {&vm_name, &weight}, .required = 1},
         {"min_ttl", COMMAND_MIN_TTL, "min_ttl [VM] [MS]", "pages younger than this stay",
          .arg = {&vm_name, &ms}, .host_too = true},
+        {"target", COMMAND_TARGET, "target [VM] [none|free SIZE|refaults P%/min]",
+         "what is reclaimed ahead of need", .arg = {&vm_name, &target}, .host_too = true},
         {"caps", COMMAND_CAPS, "caps [MASK]",
          "capabilities: 1 core, 2 walk, 4 non-leaf bits, 8 secondary MMUs", .arg = {&caps}},
         {"locked", COMMAND_LOCKED, "locked [yes|no]", "aging under the MMU lock, for comparison",

@@ -39,6 +39,7 @@ enum command_kind {
 	COMMAND_LOW,
 	COMMAND_MIN,
 	COMMAND_WEIGHT,
+	COMMAND_TARGET,
 	COMMAND_WSS,
 	COMMAND_PAGE,
 	COMMAND_AGES,
@@ -67,6 +68,7 @@ struct command {
 	u32 swappiness; /* COMMAND_AGE, COMMAND_EVICT */
 	bool force;     /* COMMAND_AGE */
 	u64 nr;         /* COMMAND_EVICT: frames; ~0: as many as there are */
+	struct target target;
 };
 
 #define COMMAND_ERROR_MAX 256u

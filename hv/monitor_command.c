@@ -6,10 +6,12 @@
 #include "hv/monitor.h"
 #include "hv/monitor_say.h"
 #include "hv/monitor_view.h"
+#include "hv/reclaimer.h"
 #include "hv/stats.h"
 #include "hv/vm.h"
 #include "hv/world.h"
 #include "lib/string.h"
+#include "mm/controller.h"
 #include "mm/limits.h"
 #include "mm/policy.h"
 #include "mm/proactive.h"
@@ -187,6 +189,34 @@ static void min_ttl(const struct command *c)
 		say("min_ttl %llu ms", (ull)a64_load(&policy.min_ttl_ns) / MS_NS);
 }
 
+static void view_target(const char *name, struct controller_target t)
+{
+	switch (t.kind) {
+	case CONTROLLER_FREE:
+		say("target %s: free %llu pages", name, (ull)t.value);
+		break;
+	case CONTROLLER_REFAULTS:
+		say("target %s: refaults %llu.%04llu%%/min", name, (ull)t.value / 10000,
+		    (ull)t.value % 10000);
+		break;
+	default:
+		say("target %s: none", name);
+		break;
+	}
+}
+
+/* What a VM keeps to is shown as it counts: without a target of its own, the host's. */
+static void target(const struct command *c)
+{
+	struct space *s = c->vm[0] ? space_named(c->vm) : NULL;
+
+	if (c->vm[0] && !s)
+		return;
+	if (c->set)
+		reclaimer_set_target(s, &c->target);
+	view_target(s ? s->name : "of the host", controller_get(s));
+}
+
 /* --- settings of the policy ------------------------------------------------------------------- */
 
 static void set(const struct command *c, a32 *where)
@@ -286,6 +316,9 @@ static bool execute_setting(const struct command *c)
 	case COMMAND_LIMIT:
 	case COMMAND_WEIGHT:
 		promise(c);
+		return true;
+	case COMMAND_TARGET:
+		target(c);
 		return true;
 	default:
 		return false;

@@ -24,6 +24,14 @@ static bool size_ok(u64 bytes)
 	return bytes <= SCENARIO_MAX_MEMORY_BYTES && bytes % PAGE_SIZE == 0;
 }
 
+static void check_target(const struct target *t)
+{
+	check(t->kind == TARGET_NONE || t->kind == TARGET_FREE || t->kind == TARGET_REFAULTS);
+	check((t->kind == TARGET_FREE) == (t->free_bytes != 0) && size_ok(t->free_bytes));
+	check((t->kind == TARGET_REFAULTS) == (t->refaults_ppm != 0));
+	check(t->refaults_ppm <= TARGET_MAX_PPM);
+}
+
 /* The largest value of a setting. */
 static u64 value_max(enum command_kind kind)
 {
@@ -70,6 +78,7 @@ static void check_command(const struct command *c)
 	check(memchr(c->vm, 0, sizeof(c->vm)) != NULL);
 	check(c->swappiness <= POLICY_SWAPPINESS_MAX || c->swappiness == COMMAND_SWAPPINESS_RULE);
 	check(c->nr && (c->nr == ~0ull || c->nr <= 0xffffffff));
+	check_target(&c->target);
 	if (c->kind == COMMAND_MIN || c->kind == COMMAND_LOW || c->kind == COMMAND_LIMIT)
 		check(c->vm[0] && size_ok(c->value));
 	if (c->kind == COMMAND_RECLAIM)

@@ -212,6 +212,19 @@ static void test_command_of_host_or_vm(void **state)
 	assert_string_equal(c.vm, "7");
 	assert_int_equal(c.value, 1500000000ull);
 	refuses("min_ttl kv 1s", "MS 1s|milliseconds");
+	takes("target free 8M", COMMAND_TARGET);
+	assert_string_equal(c.vm, "");
+	assert_int_equal(c.target.kind, TARGET_FREE);
+	assert_int_equal(c.target.free_bytes, 8 * MIB);
+	takes("target free none", COMMAND_TARGET);
+	assert_string_equal(c.vm, "free");
+	assert_int_equal(c.target.kind, TARGET_NONE);
+	takes("target kv refaults  0.2%/min", COMMAND_TARGET);
+	assert_string_equal(c.vm, "kv");
+	assert_int_equal(c.target.refaults_ppm, 2000);
+	takes("target kv", COMMAND_TARGET);
+	assert_false(c.set);
+	refuses("target kv 5", "TARGET 5|refaults P%/min");
 }
 
 static void test_command_questions(void **state)
