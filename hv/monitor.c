@@ -242,8 +242,13 @@ static void show_huge(const struct vm *vm)
 	const struct space_stats *st = vm_stats(vm);
 
 	if (vm->config->huge)
-		hal_log(HAL_INFO, "vm %s: 2 MiB leaves: %llu by first touch, %llu split", vm->name,
-		        (ull)a64_load(&st->huge_faults_total), (ull)a64_load(&st->splits_total));
+		hal_log(HAL_INFO,
+		        "vm %s: 2 MiB leaves: %llu by first touch, %llu split, %llu collapsed; "
+		        "%llu times too cold, %llu times pinned",
+		        vm->name, (ull)a64_load(&st->huge_faults_total),
+		        (ull)a64_load(&st->splits_total), (ull)a64_load(&st->collapses_total),
+		        (ull)a64_load(&st->collapses_cold_total),
+		        (ull)a64_load(&st->collapses_pinned_total));
 }
 
 static void show_results(void)

@@ -7,6 +7,7 @@
 #include "hv/vm.h"
 #include "hv/world.h"
 #include "mm/age_flush.h"
+#include "mm/collapse.h"
 #include "mm/controller.h"
 #include "mm/epoch.h"
 #include "mm/reclaim.h"
@@ -56,6 +57,7 @@ static void reclaimer(void *arg)
 			again = reclaim_background();
 		reclaim_limits();
 		if (now >= next) {
+			collapse_scan(); /* what it asks for, the passes clear */
 			reclaim_age_periodic(now, period_ns);
 			controller_run(hal_time_ns());
 			next = now + period_ns;

@@ -53,6 +53,9 @@ const struct stats_counter stats_counters[] = {
         COUNTER(sampled_young_unflushed_total, "Young pages that those found."),
         COUNTER(huge_faults_total, "First touches of 512 pages at once."),
         COUNTER(splits_total, "Large leaves split into 512."),
+        COUNTER(collapses_total, "Sets of 512 leaves made one large leaf again."),
+        COUNTER(collapses_cold_total, "Ranges not collapsed: too few of the 512 pages were young."),
+        COUNTER(collapses_pinned_total, "Ranges not collapsed: a page was in somebody's hands."),
         {0},
 };
 

@@ -20,8 +20,7 @@
 #include "mm/notifier.h"
 #include "mm/space.h"
 
-/* The words of a 2 MiB range that lies in one slot, or NULL. Inside the epoch. */
-static a64 *huge_words(struct space *s, gfn_t first)
+a64 *huge_words(struct space *s, gfn_t first)
 {
 	const struct slot *slot = gfnmap_slot(s, first);
 

@@ -11,9 +11,12 @@
  * does so by itself).
  *
  *   none x 512 --first touch, memory is plenty--> one large leaf --zap of one; sampled--> 512 leaves
+ *                                                              ^                             |
+ *                                                              +---- collapse.h: enough hot -+
  */
 #pragma once
 
+#include "lib/atomic.h"
 #include "lib/types.h"
 #include "lib/util.h"
 
@@ -34,6 +37,9 @@ static inline gfn_t huge_first(gfn_t g)
  * an invalidate_seq() from before, and looks at all 512.
  */
 u32 huge_bring_in(struct space *s, gfn_t first, bool dirty) must_check;
+
+/* The words of 512 pages that lie in one slot, or NULL. Inside an epoch section. */
+a64 *huge_words(struct space *s, gfn_t first);
 
 /*
  * For an evictor that isolated a frame of a large leaf, before it asks about the frame: harvests the leaf's

@@ -180,6 +180,27 @@ void notifier_split(struct space *s, gfn_t g)
 			s->notifier[i]->ops->split(s->notifier[i], g);
 }
 
+bool notifier_map_huge(struct space *s, gfn_t first, pfn_t head, void **table)
+{
+	struct notifier *n = s->notifier[0];
+
+	return space_notifiers(s) == 1 && n->ops->map_huge &&
+	       n->ops->map_huge(n, first, head, table);
+}
+
+void notifier_free_table(struct space *s, void *table)
+{
+	s->notifier[0]->ops->free_table(s->notifier[0], table);
+}
+
+bool notifiers_know_dirty(const struct space *s)
+{
+	for (u32 i = 0; i < space_notifiers(s); i++)
+		if (!s->notifier[i]->knows_dirty)
+			return false;
+	return true;
+}
+
 void invalidate_begin(struct space *s, gfn_t first, gfn_t last)
 {
 	struct invalidate *inv = &s->inv;

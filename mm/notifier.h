@@ -80,6 +80,16 @@ struct notifier_ops {
 	 * the same by itself. No flush is needed: nothing translates differently.
 	 */
 	void (*split)(struct notifier *n, gfn_t g);
+	/*
+	 * Maps the TABLE_PAGES pages from `first`, a multiple, by one translation to the frames from `head`
+	 * on. The caller has taken their translations away and keeps faults out (invalidate_begin) and
+	 * evictors (isolated frames); without Dirty bits, all of them count as dirty. False: no memory, or
+	 * something is mapped there. *table: not NULL if a table was replaced; to be given to free_table
+	 * after a flush. NULL: the MMU has no larger translations. Takes the MMU lock's write side.
+	 */
+	bool (*map_huge)(struct notifier *n, gfn_t first, pfn_t head, void **table);
+	/* Frees such a table after the grace period, for which it waits. No lock held. */
+	void (*free_table)(struct notifier *n, void *table);
 	/* Is anything mapped at all? A racy no is fine. */
 	bool (*populated)(struct notifier *n);
 	/* One audit line per fault found: present leaf that disagrees with the gfn map, I6. Space stopped. */
@@ -89,6 +99,7 @@ struct notifier_ops {
 struct notifier {
 	const struct notifier_ops *ops;
 	struct space *space;
+	bool knows_dirty; /* zap can tell a page that was only read, though it may be written */
 };
 
 /*
@@ -111,6 +122,10 @@ bool notifier_any_fast(const struct space *s);
 bool notifier_all_fast(const struct space *s);
 void notifier_zap(struct space *s, gfn_t g, struct notifier_zap *result);
 void notifier_split(struct space *s, gfn_t g);
+/* By the first MMU, if it is the only one: others would have to agree. */
+bool notifier_map_huge(struct space *s, gfn_t first, pfn_t head, void **table) must_check;
+void notifier_free_table(struct space *s, void *table);
+bool notifiers_know_dirty(const struct space *s);
 
 /*
  * The invalidate protocol (kept in the space, under its MMU lock):

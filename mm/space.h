@@ -70,9 +70,12 @@ struct space_stats {
 	a64 lookarounds_total; /* neighbourhoods swept because the evictor found a page young */
 	a64 lookaround_promoted_total;
 	a64 direct_reclaims_total;
-	a64 dirty_chunks_total; /* ... that had to pack every page they took */
-	a64 huge_faults_total;  /* first touches of 512 pages at once */
-	a64 splits_total;       /* large leaves split into 512 */
+	a64 dirty_chunks_total;     /* ... that had to pack every page they took */
+	a64 huge_faults_total;      /* first touches of 512 pages at once */
+	a64 splits_total;           /* large leaves split into 512 */
+	a64 collapses_total;        /* 512 leaves made one again */
+	a64 collapses_cold_total;   /* ... not done: too few of them young */
+	a64 collapses_pinned_total; /* ... or one of them in somebody's hands */
 	/* Walked passes in the mode POLICY_FLUSH_SAMPLED, by whether a flush came before; mm/age_flush.h */
 	a64 sampled_passes_flushed_total, sampled_young_flushed_total;
 	a64 sampled_passes_unflushed_total, sampled_young_unflushed_total;
@@ -114,6 +117,7 @@ struct space {
 	a64 resident, zero, filled, pooled;
 	u64 pages;         /* sum of the slots */
 	a32 wants_huge;    /* 2 MiB mappings where memory is plenty; set by the creator */
+	u64 collapse_next; /* range that the scan looks at next; the background thread's */
 	a64 huge_mappings; /* large leaves now; kept by the MMU */
 	struct space_limits limits;
 	struct vmlru_node vmlru;

@@ -182,8 +182,9 @@ bool spte_change_valid(const struct spte_format *f, unsigned level, u64 from, u6
 bool spte_resize(const struct spte_format *f, unsigned level, a64 *entry, u64 *seen, u64 want)
 {
 	DEBUG_ASSERT(level == 2 && spte_valid(f, level, *seen) && spte_valid(f, level, want));
-	DEBUG_ASSERT(spte_is_leaf(f, level, *seen) && spte_is_table(f, level, want));
-	/* ord T1: the table's leaves are written before the entry that leads to them. */
+	DEBUG_ASSERT(!spte_is_empty(*seen) && !spte_is_empty(want));
+	DEBUG_ASSERT(spte_is_table(f, level, *seen) != spte_is_table(f, level, want));
+	/* ord T1, ord T2: what the new entry leads to is written before it. */
 	return a64_cas(entry, seen, want);
 }
 

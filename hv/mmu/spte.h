@@ -163,8 +163,8 @@ static inline must_check bool spte_replace(const struct spte_format *f, unsigned
 	return a64_cas(entry, seen, want);
 }
 /*
- * The same for a level-2 leaf that becomes the table `want`, whose entries are the leaf's parts: the one
- * change of what an entry is while it translates.
+ * The same for a level-2 leaf that becomes the table `want`, whose entries are the leaf's parts, or for a
+ * table, all of whose entries are empty, that becomes a leaf: the one change between the two.
  */
 bool spte_resize(const struct spte_format *f, unsigned level, a64 *entry, u64 *seen,
                  u64 want) must_check;

@@ -18,6 +18,8 @@ static const struct notifier_ops tdp_notifier_ops = {
         .range_young = tdp_range_young,
         .zap = tdp_zap,
         .split = tdp_split,
+        .map_huge = tdp_map_huge,
+        .free_table = tdp_free_table,
         .populated = tdp_populated,
         .audit = tdp_audit,
 };
@@ -29,7 +31,9 @@ bool tdp_create(struct tdp *t, struct space *s, const struct spte_format *format
 	if (!root)
 		return false;
 	*t = (struct tdp){
-	        .notifier = {.ops = &tdp_notifier_ops, .space = s},
+	        .notifier = {.ops = &tdp_notifier_ops,
+	                     .space = s,
+	                     .knows_dirty = spte_has_dirty(format)},
 	        .format = format,
 	        .root = pfn_hpa(hal_ptr_pfn(root)),
 	        .tables = {1},

@@ -6,6 +6,7 @@
  *   EMPTY --fault--> TABLE                 tdp_build(), compare-exchange
  *   EMPTY --first touch of all 512--> LARGE
  *   LARGE --split--> TABLE of 512 leaves
+ *   TABLE, all empty --collapse--> LARGE
  *
  * and never EMPTY again while the MMU lives. A LARGE entry has all rights, so that no fault wants to change
  * them; in formats without Dirty its pages therefore count as written from the start.
@@ -25,6 +26,16 @@
  *
  * Read side of the MMU lock: a split neither makes nor removes a translation, so it excludes nobody.
  * Against an install of the same leaf and a second split there is huge_lock.
+ *
+ * Collapsing takes a table away, the only thing that does while the MMU lives. Who may still be in it:
+ *
+ *   - a fault or a zap that found it under the MMU lock: the exchange is done under the write side;
+ *   - an ager, or a fault on its fast path, in an epoch section: the table is freed after a grace period.
+ *     Until then all its entries are empty, for the caller zapped them and keeps faults, the only ones who
+ *     fill entries, out of the range until the leaf is in place; then they find the leaf;
+ *   - tdp_build_to(), in an epoch section as well: it only finds out that nothing is missing;
+ *   - hardware, through a paging-structure cache: it finds nothing there and faults; the table is freed after
+ *     a flush that follows the exchange.
  *
  * Memory. A split must not fail: a page that is dropped has to go. So each large leaf comes with the page
  * for its table, `spare`; there are as many of those as large leaves whenever huge_lock is free. It costs
@@ -141,6 +152,15 @@ static bool prepare(struct tdp *t, gfn_t first)
 	return vacant;
 }
 
+/* A large leaf is in place; huge_lock held. */
+static void large_added_locked(struct tdp *t, u32 head, void *spare)
+{
+	spare_put_locked(t, spare);
+	frame_state_change(head, 0, FRAME_HUGE);
+	a64_count(&t->leaves, 1);
+	a64_count(&t->notifier.space->huge_mappings, 1);
+}
+
 /* MMU lock held, nothing of the range invalidated since its pages were brought in. */
 static bool install_locked(struct tdp *t, gfn_t first, u32 head, bool dirty, void *spare)
 {
@@ -154,13 +174,8 @@ static bool install_locked(struct tdp *t, gfn_t first, u32 head, bool dirty, voi
 		done = spte_replace(
 		        f, 2, e.at, &e.seen,
 		        spte_make_leaf(f, 2, frame_pfn(head), SPTE_R | SPTE_W | SPTE_X, dirty));
-	if (done) {
-		spare_put_locked(t, spare);
-		frame_state_change(head, 0, FRAME_HUGE);
-		a64_count(&t->leaves, 1);
-		a64_count(&t->notifier.space->huge_mappings, 1);
-		a64_count(&t->notifier.space->stats.huge_faults_total, 1);
-	}
+	if (done)
+		large_added_locked(t, head, spare);
 	spin_unlock(&t->huge_lock);
 	return done;
 }
@@ -174,6 +189,7 @@ static bool install(struct tdp *t, gfn_t first, u64 seq, u32 head, bool dirty, v
 	if (!invalidate_retry_range(s, seq, first, gfn_add(first, TABLE_PAGES - 1)))
 		done = install_locked(t, first, head, dirty, spare);
 	read_unlock(&s->mmu_lock);
+	a64_count(&s->stats.huge_faults_total, done);
 	return done;
 }
 
@@ -198,4 +214,74 @@ bool tdp_fault_huge(struct tdp *t, const struct tdp_access *a)
 	if (!done)
 		hal_pages_free(spare, 1);
 	return done;
+}
+
+/* --- collapse -------------------------------------------------------------------------------------- */
+
+static bool all_empty(const a64 *table)
+{
+	for (unsigned i = 0; i < TABLE_PAGES; i++)
+		if (a64_load(&table[i]))
+			return false;
+	return true;
+}
+
+/*
+ * MMU lock held for writing. The entry is a table or empty; false if it is not or is put to use. Hardware
+ * and agers change a table's Accessed, hence the loop.
+ */
+static bool map_huge_locked(struct tdp *t, gfn_t first, u64 leaf, void **table)
+{
+	const struct spte_format *f = t->format;
+	struct tdp_entry e = tdp_find_level(t, first, 2);
+	a64 *below;
+
+	if (e.level != 2 || spte_is_leaf(f, 2, e.seen))
+		return false;
+	if (spte_is_empty(e.seen))
+		return spte_replace(f, 2, e.at, &e.seen, leaf);
+	below = hal_frame_ptr(spte_pfn(f, e.seen));
+	if (!all_empty(below))
+		return false;
+	while (!spte_resize(f, 2, e.at, &e.seen, leaf))
+		;
+	*table = below;
+	return true;
+}
+
+bool tdp_map_huge(struct notifier *n, gfn_t first, pfn_t head, void **table)
+{
+	struct tdp *t = tdp_of(n);
+	u64 leaf = spte_make_leaf(t->format, 2, head, SPTE_R | SPTE_W | SPTE_X,
+	                          !spte_has_dirty(t->format));
+	void *spare = hal_pages_alloc(1);
+	bool done;
+
+	if (!spare)
+		return false;
+	write_lock(&n->space->mmu_lock);
+	spin_lock(&t->huge_lock);
+	done = map_huge_locked(t, first, leaf, table);
+	if (done)
+		large_added_locked(t, frame_of_pfn(head), spare);
+	spin_unlock(&t->huge_lock);
+	write_unlock(&n->space->mmu_lock);
+	if (!done)
+		hal_pages_free(spare, 1);
+	return done;
+}
+
+static void grace_is_over(struct epoch_node *node)
+{
+	(void)node;
+}
+
+void tdp_free_table(struct notifier *n, void *table)
+{
+	struct epoch_node node;
+
+	epoch_defer(&node, grace_is_over);
+	epoch_barrier();
+	a64_count(&tdp_of(n)->tables, -1ull);
+	hal_pages_free(table, 1);
 }

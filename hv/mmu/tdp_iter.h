@@ -4,8 +4,9 @@
  *   gfn   35        27 26        18 17         9 8          0
  *        | level 4    | level 3    | level 2    | level 1    |    512 entries each
  *
- * Tables are added by compare-exchange at any time and taken away only with the whole MMU, so a
- * table that was found stays valid until the caller leaves its epoch section (or the MMU lock).
+ * Tables are added by compare-exchange at any time. A level-1 table is taken away by a collapse, under the
+ * write side of the MMU lock, and freed after a grace period (tdp_huge.c); the others only with the whole
+ * MMU. So a table that was found stays valid until the caller leaves its epoch section, or the MMU lock.
  * Entries are read once: `seen` is the value to judge and to expect in an exchange.
  */
 #pragma once

@@ -16,4 +16,6 @@ unsigned tdp_age(struct notifier *n, gfn_t first, unsigned npages, u64 *bitmap, 
 bool tdp_range_young(struct notifier *n, gfn_t first, u64 npages, bool clear);
 void tdp_zap(struct notifier *n, gfn_t g, struct notifier_zap *result);
 void tdp_split(struct notifier *n, gfn_t g);
+bool tdp_map_huge(struct notifier *n, gfn_t first, pfn_t head, void **table);
+void tdp_free_table(struct notifier *n, void *table);
 u64 tdp_audit(struct notifier *n);
