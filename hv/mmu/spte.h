@@ -4,18 +4,28 @@
  *
  * What a level's entry can be, and who may turn it into what:
  *
- *                 build (compare-exchange)
- *        EMPTY ------------------------------> TABLE            never taken away while the MMU
- * lives |   ^ fault |   | zap (exchange) v   |              age (one compare-exchange, never
- * retried) LEAF --------------------------------> LEAF, Accessed clear          formats with A/D
- * bits LEAF --------------------------------> TRACKED                       formats without TRACKED
- * -- fault, compare-exchange --> LEAF, Accessed set
+ *                   build (compare-exchange)
+ *          EMPTY ------------------------------> TABLE
+ *          |   ^                                 |  ^
+ *    fault |   | zap (exchange)         collapse |  | split           level 2 only, compare-exchange:
+ *          v   |                                 v  |                 hv/mmu/tdp_huge.c
+ *          LEAF <------------------------------- LEAF, large
+ *            zap: of its parts, after a split
+ *
+ *    age (one compare-exchange, never retried)
+ *      LEAF ------------> LEAF, Accessed clear                        formats with A/D bits
+ *      LEAF ------------> TRACKED                                     formats without
+ *    fault (compare-exchange)
+ *      TRACKED ---------> LEAF, Accessed set
+ *
+ * Tables above level 1 live as long as the MMU.
  *
  * Hardware changes a LEAF as well: it sets Accessed and Dirty with a locked operation, and only in
  * an entry that it finds present then (SDM 3A 4.8 and 3C 28.3.5; APM 2 5.4.2).
  *
  * It sets Accessed in every TABLE that it walks through, too. There the bit says that something below
- * was walked to; it is cleared like a leaf's, and nothing else ever changes in such an entry.
+ * was walked to; it is cleared like a leaf's, and a collapse apart nothing else ever changes in such an
+ * entry.
  *
  * Why a compare-exchange is enough, and one is (no loop):
  *   - it replaces exactly the entry that was judged. If it fails, somebody changed the entry

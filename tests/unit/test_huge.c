@@ -396,17 +396,6 @@ static void test_huge_split_needs_no_memory(void **state)
 	}
 }
 
-static void test_huge_drop_of_one_page(void **state)
-{
-	(void)state;
-	start(&host_machines[0]);
-	write_to(4, 9);
-	space_drop_range(vm.space, gfn(3), 1);
-	read_is(3, 0);
-	read_is(4, 9);
-	stop();
-}
-
 /* --- aging and eviction --- */
 
 static void test_huge_one_bit_is_512_young_pages(void **state)
@@ -591,7 +580,6 @@ int main(void)
 	        cmocka_unit_test(test_huge_split_of_an_aged_leaf),
 	        cmocka_unit_test(test_huge_write_through_a_stale_large_translation),
 	        cmocka_unit_test(test_huge_split_needs_no_memory),
-	        cmocka_unit_test(test_huge_drop_of_one_page),
 	        cmocka_unit_test(test_huge_one_bit_is_512_young_pages),
 	        cmocka_unit_test(test_huge_cold_is_evicted_and_comes_back),
 	        cmocka_unit_test(test_huge_young_stays_whole),
