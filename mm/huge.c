@@ -19,6 +19,7 @@
 #include "mm/gfnmap.h"
 #include "mm/notifier.h"
 #include "mm/space.h"
+#include "mm/trace.h"
 
 a64 *huge_words(struct space *s, gfn_t first)
 {
@@ -105,8 +106,10 @@ u32 huge_bring_in(struct space *s, gfn_t first, bool dirty)
 		return FRAME_NONE;
 	for (u32 i = 0; i < TABLE_PAGES; i++)
 		memset(frame_ptr(head + i), 0, PAGE_SIZE);
-	if (bring_in(s, first, head, dirty))
+	if (bring_in(s, first, head, dirty)) {
+		trace_event(TRACE_FAULT, s->id, first, TRACE_FAULT_HUGE | dirty, head);
 		return head;
+	}
 	for (u32 i = 0; i < TABLE_PAGES; i++)
 		frame_free(head + i);
 	return FRAME_NONE;

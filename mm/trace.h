@@ -27,15 +27,16 @@ enum trace_event_type {
 	TRACE_EVICT = 2,
 	/* chosen by the evictor, found young. a  NOTIFIER_* result, 0: harvested before    b  frame */
 	TRACE_REJECT = 3,
-	/* first touch. a  0 write    b  frame */
+	/* first touch. a  0 write, 1 of all 512 pages from gfn on    b  frame */
 	TRACE_FAULT = 4,
 	/* a  19:0 as in the gfn word that was found, but 4: recent    20 write
 	   63:32 distance: generations made since, modulo 4096    b  frame */
 	TRACE_REFAULT = 5,
 	/* touched while evicting. b  frame */
 	TRACE_RESCUE = 6,
-	/* gfn: first of the 2 MiB. a  young pages    b  frame */
+	/* gfn: first of the 2 MiB. a  0 young    b  frame */
 	TRACE_SPLIT = 7,
+	/* gfn: first of the 2 MiB. a  young pages    b  frame */
 	TRACE_COLLAPSE = 8,
 	/* gfn: the page found young. a  pages swept    b  promoted */
 	TRACE_LOOKAROUND = 9,
@@ -53,6 +54,7 @@ enum trace_event_type {
 #define TRACE_AGE_VISITED  32
 #define TRACE_PASS_VISITED 32
 
+#define TRACE_FAULT_HUGE       BIT(1)
 #define TRACE_EVICT_REUSED     BIT(4)
 #define TRACE_REFAULT_RECENT   BIT(4)
 #define TRACE_REFAULT_WRITE    BIT(20)

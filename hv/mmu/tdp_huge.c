@@ -50,6 +50,7 @@
 #include "mm/frame.h"
 #include "mm/huge.h"
 #include "mm/space.h"
+#include "mm/trace.h"
 
 static_assert(TABLE_PAGES == 1u << 9, "one table's entries are one large leaf's pages");
 
@@ -112,6 +113,7 @@ static void split_locked(struct tdp *t, struct tdp_entry *e)
 	a64_count(&t->leaves, TABLE_PAGES - 1);
 	a64_count(&s->huge_mappings, -1ull);
 	a64_count(&s->stats.splits_total, 1);
+	trace_event(TRACE_SPLIT, s->id, frame_gfn(frame_at(head)), spte_young(f, e->seen), head);
 }
 
 void tdp_split_locked(struct tdp *t, gfn_t g)
