@@ -36,6 +36,22 @@ class BenchTest(unittest.TestCase):
         self.assertEqual(bench.read_bytes_per_frame(self.folder, ""), 50)
         self.assertAlmostEqual(bench.read_pool_overhead(self.folder, ""), 1.124)
 
+    def test_aging_by_page_and_pass(self):
+        def vm(passes, ns):
+            return {"type": "vm", "passes_total": passes, "aging_ns_total": ns, "resident": 100}
+
+        self.write([vm(1, 99000), vm(4, 100000), vm(6, 150000), {"type": "host"}, vm(9, 200000)])
+        self.assertEqual(bench.read_aging(self.folder, ""), 200)
+        self.write([vm(4, 100000), vm(6, 150000)])
+        with self.assertRaises(bench.Failed):
+            bench.read_aging(self.folder, "")
+
+    def test_accuracy_is_the_worst_of_all_evictions(self):
+        scenario = "at 1s + a max\nat 2s    - a max 60 100\nat 2500ms - a 3 60 10\n"
+        self.assertEqual(bench.accuracy(scenario, "x - a 3: 90 frames freed\n- a 3: 22 frames freed\n"), 12)
+        with self.assertRaises(bench.Failed):
+            bench.accuracy(scenario, "- a 3: 90 frames freed\n")
+
     def test_boot_without_a_guest_line_is_no_figure(self):
         self.write([], {"first_guest_s": None})
         with self.assertRaises(bench.Failed):
