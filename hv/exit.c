@@ -62,7 +62,7 @@ void exit_handle(struct vcpu *v)
 	v->exits_total++;
 	if (unlikely(v->arch.cr8 != v->cr8_seen))
 		cr8_changed(v);
-	if (unlikely(v->window)) /* the guest may be behind a STI now, where it cannot be asked for */
+	if (unlikely(v->window)) /* it may be behind a STI now, where none can be asked for */
 		a32_fetch_or(&v->requests, VCPU_REQ_EVENT);
 	switch (v->exit.kind) {
 	case VEXIT_HANDLED:

@@ -9,8 +9,10 @@
 #include "mm/gen_view.h"
 #include "mm/gfnmap.h"
 #include "mm/space.h"
+#include "mm/trace.h"
 
-#define MS_NS 1000000u
+#define MS_NS   1000000u
+#define HISTORY 16u /* records of a page that are shown */
 
 typedef unsigned long long ull;
 
@@ -178,6 +180,38 @@ static void view_shadow(u64 word)
 	    (ull)(word & GFN_SEQ) >> GFN_SEQ_SHIFT);
 }
 
+/* What happened to it, as far as the trace goes back. */
+static void view_event(const struct trace_record *r)
+{
+	static const char *const names[] = {
+	        [TRACE_EVICT] = "evicted",
+	        [TRACE_REJECT] = "chosen by the evictor, found young",
+	        [TRACE_FAULT] = "touched for the first time",
+	        [TRACE_REFAULT] = "brought back",
+	        [TRACE_RESCUE] = "touched while being evicted",
+	        [TRACE_SPLIT] = "its 2 MiB were split",
+	        [TRACE_COLLAPSE] = "its 2 MiB were collapsed",
+	        [TRACE_LOOKAROUND] = "found young, neighbours swept",
+	};
+	unsigned event = r->what & 0xff;
+	u64 us = r->time_ns / 1000;
+
+	if (event == TRACE_REFAULT)
+		say("  [%3llu.%06llu] brought back, %llu generations later", (ull)us / 1000000,
+		    (ull)us % 1000000, (ull)r->a >> TRACE_REFAULT_DISTANCE);
+	else
+		say("  [%3llu.%06llu] %s", (ull)us / 1000000, (ull)us % 1000000, names[event]);
+}
+
+static void view_history(const struct space *s, gfn_t g)
+{
+	struct trace_record record[HISTORY];
+	unsigned n = trace_page(s->id, g, record, HISTORY);
+
+	for (unsigned i = 0; i < n; i++)
+		view_event(&record[i]);
+}
+
 void view_page(struct space *s, gfn_t g)
 {
 	struct gen_frame_view view = {0};
@@ -207,4 +241,5 @@ void view_page(struct space *s, gfn_t g)
 		view_frame(gfn_word_frame(word), &view, copy);
 	else if (gfn_word_away(word))
 		view_shadow(word);
+	view_history(s, g);
 }

@@ -141,6 +141,68 @@ u64 trace_drain(trace_sink sink, void *arg, u64 max)
 	return done;
 }
 
+static bool is_of_page(const struct trace_record *r, u16 space_id, gfn_t g)
+{
+	u64 gfn = r->what >> 24;
+
+	if ((u16)(r->what >> 16 & 0xff) != space_id)
+		return false;
+	switch (r->what & 0xff) {
+	case TRACE_EVICT:
+	case TRACE_REJECT:
+	case TRACE_FAULT:
+	case TRACE_REFAULT:
+	case TRACE_RESCUE:
+	case TRACE_LOOKAROUND:
+		return gfn == g.v;
+	case TRACE_SPLIT:
+	case TRACE_COLLAPSE:
+		return g.v >= gfn && g.v - gfn < TABLE_PAGES;
+	default:
+		return false;
+	}
+}
+
+/* Into its place by time; of more than `max` the oldest goes. Returns how many there are now. */
+static unsigned insert(struct trace_record *out, unsigned n, unsigned max,
+                       const struct trace_record *r)
+{
+	unsigned at = n;
+
+	while (at && out[at - 1].time_ns > r->time_ns)
+		at--;
+	if (n < max) {
+		for (unsigned i = n; i > at; i--)
+			out[i] = out[i - 1];
+		out[at] = *r;
+		return n + 1;
+	}
+	if (!at)
+		return n;
+	for (unsigned i = 1; i < at; i++)
+		out[i - 1] = out[i];
+	out[at - 1] = *r;
+	return n;
+}
+
+unsigned trace_page(u16 space_id, gfn_t g, struct trace_record *out, unsigned max)
+{
+	struct trace_record r;
+	unsigned n = 0;
+
+	for (unsigned cpu = 0; cpu < hal_cpu_count() && max; cpu++) {
+		struct ring *ring = ring_of(cpu);
+		u64 head = ring ? a64_load_acquire(&ring->head) : 0; /* ord TR1 */
+
+		for (u64 i = oldest(head); i < head; i++) {
+			copy(ring, i, &r);
+			if (is_of_page(&r, space_id, g) && oldest(a64_load(&ring->head)) <= i)
+				n = insert(out, n, max, &r);
+		}
+	}
+	return n;
+}
+
 #ifdef VARVE_HOST
 void trace_exit(void)
 {

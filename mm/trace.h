@@ -102,6 +102,13 @@ typedef void (*trace_sink)(void *arg, unsigned cpu, u64 lost, const struct trace
                            unsigned n);
 u64 trace_drain(trace_sink sink, void *arg, u64 max);
 
+/*
+ * What the rings still have of one page, drained or not, oldest first: its faults, evictions, rejections,
+ * refaults, rescues and look-arounds, and the splits and collapses of its 2 MiB. The newest `max` of them; returns
+ * how many. Any context but an NMI handler; writers go on meanwhile.
+ */
+unsigned trace_page(u16 space_id, gfn_t g, struct trace_record *out, unsigned max);
+
 #ifdef VARVE_HOST
 /* Undoes all: each test starts from none. */
 void trace_exit(void);

@@ -63,6 +63,16 @@ static void counting_sink(void *arg, unsigned cpu, u64 lost, const struct trace_
 	got[cpu].lost += lost;
 }
 
+static void sink_nothing(void *arg, unsigned cpu, u64 lost, const struct trace_record *record,
+                         unsigned n)
+{
+	(void)arg;
+	(void)cpu;
+	(void)lost;
+	(void)record;
+	(void)n;
+}
+
 /* Records number from .. from + n - 1 on a CPU; the number is in `a`. */
 static void write_some(unsigned cpu, u64 from, u64 n)
 {
@@ -213,10 +223,49 @@ static void test_trace_late_cpu_records_nothing(void **state)
 	assert_int_equal(trace_drain(counting_sink, NULL, ~0ull), 0);
 }
 
+/* Of one page, over all CPUs by time, the newest; drained or not. */
+static void test_trace_page(void **state)
+{
+	struct trace_record r[4];
+
+	(void)state;
+	assert_int_equal(trace_page(1, gfn(7), r, 4), 0);
+	assert_true(trace_switch(true));
+	for (unsigned i = 0; i < 6; i++) {
+		host_cpu_set(i % CPUS);
+		host_time_set(10000 - 100 * (i % CPUS) + i);
+		trace_event(TRACE_REFAULT, 1, gfn(7), i, 0);
+		trace_event(TRACE_REFAULT, 2, gfn(7), 100,
+		            0); /* another space, another page, no page */
+		trace_event(TRACE_REFAULT, 1, gfn(8), 100, 0);
+		trace_event(TRACE_PASS, 1, gfn(7), 100, 0);
+	}
+	/* In time: 2 5 of CPU 2, 1 4 of CPU 1, 0 3 of CPU 0. */
+	assert_int_equal(trace_page(1, gfn(7), r, 4), 4);
+	assert_int_equal(r[0].a, 1);
+	assert_int_equal(r[1].a, 4);
+	assert_int_equal(r[2].a, 0);
+	assert_int_equal(r[3].a, 3);
+	assert_true(trace_drain(sink_nothing, NULL, ~0ull) > 0);
+	assert_int_equal(trace_page(1, gfn(7), r, 1), 1);
+	assert_int_equal(r[0].a, 3);
+	assert_int_equal(trace_page(1, gfn(7), r, 0), 0);
+	/* The 2 MiB that it is in. */
+	host_time_set(20000);
+	trace_event(TRACE_SPLIT, 1, gfn(512), 50, 0);
+	assert_int_equal(trace_page(1, gfn(1023), r, 4), 1);
+	assert_int_equal(trace_page(1, gfn(1024), r, 4), 0);
+	/* Written over. */
+	for (unsigned i = 0; i < TRACE_RECORDS; i++)
+		trace_event(TRACE_PASS, 0, gfn(0), 0, 0);
+	assert_int_equal(trace_page(1, gfn(1023), r, 4), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TRACE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	        TRACE_TEST(test_trace_page),
 	        TRACE_TEST(test_trace_off_records_nothing_and_takes_no_memory),
 	        TRACE_TEST(test_trace_record_has_all_that_was_said),
 	        TRACE_TEST(test_trace_each_record_comes_out_once_in_order),
