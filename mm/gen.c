@@ -423,19 +423,19 @@ static bool make_room_locked(struct lruvec *l, enum gen_type type, unsigned *bud
 	u64 min = l->min_seq[type];
 	unsigned index = gen_index(min), next = gen_index(min + 1), left = *budget;
 	struct frame_list *list = &l->list[index][type];
-	struct frame *frames = frame_at(0);
+	struct frame *base = frame_at(0);
 	u32 frame = list->head;
 	s64 merged = 0;
 
 	if (max_locked(l) - min + 1 < GEN_MAX)
 		return true;
-	for (; frame != FRAME_NONE && left; left--, frame = frames[frame].next)
-		merged += merge_locked(&frames[frame], index);
+	for (; frame != FRAME_NONE && left; left--, frame = base[frame].next)
+		merged += merge_locked(&base[frame], index);
 	size_add(l, index, type, -merged);
 	size_add(l, next, type, merged);
 	if (left != *budget)
 		frame_list_splice_tail(&l->list[next][type], list,
-		                       frame == FRAME_NONE ? list->tail : frames[frame].prev);
+		                       frame == FRAME_NONE ? list->tail : base[frame].prev);
 	*budget = left;
 	if (frame != FRAME_NONE)
 		return false;
@@ -572,30 +572,6 @@ bool gen_isolate_page(struct lruvec *l, u32 frame, u16 space_id, gfn_t g, struct
 	}
 	spin_unlock(&l->lock);
 	return taken;
-}
-
-/* --- for people ------------------------------------------------------------------------------------ */
-
-unsigned gen_snapshot(struct lruvec *l, struct gen_view *out)
-{
-	u64 now = hal_time_ns(), seq, max;
-	unsigned n = 0;
-
-	spin_lock(&l->lock);
-	max = max_locked(l);
-	for (seq = min_of(l->min_seq[GEN_CLEAN], l->min_seq[GEN_DIRTY]); seq <= max; seq++, n++) {
-		unsigned index = gen_index(seq);
-
-		out[n].seq = seq;
-		out[n].age_ns = now > l->birth_ns[index] ? now - l->birth_ns[index] : 0;
-		for (unsigned type = 0; type < GEN_TYPES; type++) {
-			s64 size = (s64)a64_load(&l->size[index][type]);
-
-			out[n].frames[type] = size > 0 ? (u64)size : 0;
-		}
-	}
-	spin_unlock(&l->lock);
-	return n;
 }
 
 u64 gen_total(const struct lruvec *l)

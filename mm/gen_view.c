@@ -27,6 +27,28 @@ static u64 oldest_locked(const struct lruvec *l)
 	return min_of(l->min_seq[GEN_CLEAN], l->min_seq[GEN_DIRTY]);
 }
 
+unsigned gen_snapshot(struct lruvec *l, struct gen_view *out)
+{
+	u64 now = hal_time_ns(), seq, max;
+	unsigned n = 0;
+
+	spin_lock(&l->lock);
+	max = a64_load(&l->max_seq);
+	for (seq = min_of(l->min_seq[GEN_CLEAN], l->min_seq[GEN_DIRTY]); seq <= max; seq++, n++) {
+		unsigned index = gen_index(seq);
+
+		out[n].seq = seq;
+		out[n].age_ns = now > l->birth_ns[index] ? now - l->birth_ns[index] : 0;
+		for (unsigned type = 0; type < GEN_TYPES; type++) {
+			s64 size = (s64)a64_load(&l->size[index][type]);
+
+			out[n].frames[type] = size > 0 ? (u64)size : 0;
+		}
+	}
+	spin_unlock(&l->lock);
+	return n;
+}
+
 void gen_tier_snapshot(struct lruvec *l, struct gen_tiers_view *out)
 {
 	spin_lock(&l->lock);
