@@ -16,6 +16,7 @@
 #include "lib/fmt.h"
 #include "lib/string.h"
 #include "mm/frame.h"
+#include "mm/limits.h"
 #include "mm/policy.h"
 #include "mm/store.h"
 #include "mm/trace.h"
@@ -130,6 +131,38 @@ static void carve_memory(void)
 		             (ull)scenario.memory_bytes >> 20);
 }
 
+/* Nobody starts if the worst case of all of them cannot be backed (unless that is wanted). */
+static void admit_vms(void)
+{
+	struct limits_demand demand = {.nr_vms = scenario.nr_vms};
+	const struct limits_supply supply = {.frames = frame_total(),
+	                                     .free_pages = hostmem_free_frames(),
+	                                     .overcommit = scenario.overcommit};
+
+	for (u32 i = 0; i < scenario.nr_vms; i++) {
+		demand.frames += scenario.vm[i].memory_bytes >> PAGE_SHIFT;
+		demand.min_frames += scenario.vm[i].min_bytes >> PAGE_SHIFT;
+		demand.vcpus += scenario.vm[i].vcpus;
+	}
+	switch (limits_admit(&demand, &supply, frame_marks.high)) {
+	case LIMITS_ADMITTED:
+		return;
+	case LIMITS_OVERCOMMIT:
+		verdict_fail("scenario: the VMs' memory needs overcommit = yes");
+	case LIMITS_MIN:
+		verdict_fail(
+		        "scenario: min of all VMs, and %llu KiB that are kept free, do not fit "
+		        "into [host] memory",
+		        (ull)frame_marks.high << (PAGE_SHIFT - 10));
+	case LIMITS_TABLES:
+		verdict_fail(
+		        "scenario: the VMs' tables may need %llu MiB at worst, but the machine "
+		        "has only %llu MiB free besides [host] memory: that needs overcommit = yes",
+		        (ull)limits_table_pages(&demand) >> (20 - PAGE_SHIFT),
+		        (ull)supply.free_pages >> (20 - PAGE_SHIFT));
+	}
+}
+
 static void create_vm(const struct scenario_vm *config)
 {
 	const struct boot_module *image = scenario_find_image(config->image, boot);
@@ -153,6 +186,7 @@ void hv_init(const struct boot_info *bi)
 	read_scenario();
 	set_policy();
 	carve_memory();
+	admit_vms();
 	for (u32 i = 0; i < scenario.nr_vms; i++)
 		create_vm(&scenario.vm[i]);
 }

@@ -97,21 +97,21 @@ static bool run_since_last(struct space *s)
 {
 	struct vm *vm = s->priv;
 
-	return a32_xchg(&vm->ran, 0);
+	return a32_fetch_and(&vm->ran, ~VM_RAN_PASS) & VM_RAN_PASS;
 }
 
-static bool run_peek(struct space *s)
+static bool run_lately(struct space *s)
 {
 	struct vm *vm = s->priv;
 
-	return a32_load(&vm->ran);
+	return a32_fetch_and(&vm->ran, ~VM_RAN_LATELY) & VM_RAN_LATELY;
 }
 
 const struct space_ops run_space_ops = {
         .shootdown = run_shootdown,
         .nudge = run_nudge,
         .ran = run_since_last,
-        .ran_since = run_peek,
+        .ran_lately = run_lately,
 };
 
 /* Mode is IN_GUEST: honour the flush generation that is wanted now. */
@@ -154,8 +154,8 @@ static __attribute__((noinline)) bool run_once(struct vcpu *v)
 	wanted = a32_load(&c->attention) | a32_load(&v->requests);
 	if (likely(!wanted)) {
 		flush_if_behind(v, (s32)c->id);
-		if (unlikely(!a32_load(&v->vm->ran)))
-			a32_store(&v->vm->ran, 1);
+		if (unlikely(a32_load(&v->vm->ran) != VM_RAN))
+			a32_store(&v->vm->ran, VM_RAN);
 		enter_guest(v);
 	}
 	a32_store_release(&v->mode, VCPU_OUTSIDE); /* ord F4 */

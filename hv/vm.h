@@ -43,6 +43,11 @@ struct vm_ram {
 	u64 start, end; /* guest-physical, bytes */
 };
 
+/* For whom it is noted that a VM ran: the aging pass, and who asks whether it is idle. */
+#define VM_RAN_PASS   1u
+#define VM_RAN_LATELY 2u
+#define VM_RAN        (VM_RAN_PASS | VM_RAN_LATELY)
+
 struct vm {
 	char name[SPACE_NAME_MAX];
 	unsigned index;
@@ -61,7 +66,7 @@ struct vm {
 	a32 state; /* enum vm_state; ord V2 */
 	char why[VM_WHY_MAX];
 	a32 live;                    /* vCPU threads that have not ended */
-	a32 ran;                     /* a vCPU was in the guest since the aging looked last */
+	a32 ran;                     /* a vCPU was in the guest since each of two looked last */
 	struct spinlock device_lock; /* LOCK_DEVICE: the UART, and odd_msr */
 	struct vuart uart;
 	a32 said_port, said_hole; /* one line each for what a guest does that leads nowhere */

@@ -109,7 +109,7 @@ enum limits_admission limits_admit(const struct limits_demand *d, const struct l
 		return LIMITS_OVERCOMMIT;
 	if (d->min_frames + reserve_frames > s->frames && d->min_frames)
 		return LIMITS_MIN;
-	if (limits_table_pages(d) > s->free_pages)
+	if (limits_table_pages(d) > s->free_pages && !s->overcommit)
 		return LIMITS_TABLES;
 	return LIMITS_ADMITTED;
 }

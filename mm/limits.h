@@ -52,7 +52,7 @@ enum limits_admission {
 	LIMITS_ADMITTED,
 	LIMITS_OVERCOMMIT, /* memory does not suffice, and may not be promised twice */
 	LIMITS_MIN,        /* what is promised by min, and the reserve, do not fit */
-	LIMITS_TABLES,     /* tables and maps for all the memory do not fit */
+	LIMITS_TABLES,     /* the same of tables and maps for all the memory */
 };
 /*
  * Pages of the hypervisor that so much guest memory needs at worst, every page mapped: gfn words, leaf

@@ -389,6 +389,8 @@ void reclaim_age_periodic(u64 now_ns, u64 period_ns)
 
 		if (!s)
 			continue;
+		/* Noticed before anybody needs its memory. */
+		(void)gives_first(s);
 		spin_lock(&s->lru.lock);
 		max_seq = a64_load(&s->lru.max_seq);
 		born = s->lru.birth_ns[gen_index(max_seq)];

@@ -66,18 +66,13 @@ struct space *space_create(const char *name, const struct space_ops *ops, void *
 	return s;
 }
 
-bool space_ran(struct space *s)
-{
-	bool ran = s->ops->ran(s);
-
-	if (ran)
-		a64_store(&s->ran_ns, hal_time_ns());
-	return ran;
-}
-
 bool space_idle(struct space *s)
 {
-	return hal_time_ns() - a64_load(&s->ran_ns) >= SPACE_IDLE_NS && !s->ops->ran_since(s);
+	u64 now = hal_time_ns();
+
+	if (s->ops->ran_lately(s))
+		a64_store(&s->ran_ns, now);
+	return now - a64_load(&s->ran_ns) >= SPACE_IDLE_NS;
 }
 
 void space_add_notifier(struct space *s, struct notifier *n)

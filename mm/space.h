@@ -38,8 +38,8 @@ struct space_ops {
 	bool (*nudge)(struct space *s, u64 gen);
 	/* Did a vCPU run since the last call? (test and clear) Idle spaces are not walked. */
 	bool (*ran)(struct space *s);
-	/* The same without clearing: has one run since ran() was asked? */
-	bool (*ran_since)(struct space *s);
+	/* The same for another asker: whether the space is idle. */
+	bool (*ran_lately)(struct space *s);
 };
 
 /* Counters that only grow; read without order. */
@@ -123,7 +123,7 @@ struct space {
 	struct vmlru_node vmlru;
 	a64 target;                   /* controller_set() */
 	struct controller controller; /* the background thread's */
-	a64 ran_ns;                   /* when space_ran() last said yes, or it was created */
+	a64 ran_ns; /* when a question last found that it had run, or it was created */
 	a32 barren; /* idle, and found to have nothing to give: not asked first until it ran */
 	a32 dying;  /* no new faults; reclaim leaves it alone */
 	a32 users;  /* reclaimers at work in it: drain waits until there are none */
@@ -159,9 +159,7 @@ a64 *space_counter(struct space *s, u64 word);
 /* After space_drain() and the MMUs' teardown: frees slots and the space itself. */
 void space_destroy(struct space *s);
 
-/* ops->ran(), for the pass that is about to walk the space, and notes when. */
-bool space_ran(struct space *s);
-/* None of its vCPUs ran for SPACE_IDLE_NS, as far as passes noticed, nor since the last one. */
+/* Did none of its vCPUs run for SPACE_IDLE_NS? Notices a run when it is asked: late, never early. */
 bool space_idle(struct space *s);
 
 /* Space of an id, or NULL; inside an epoch section, or pinned by space_get(). */

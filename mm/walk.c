@@ -231,7 +231,7 @@ static bool pass_open(struct walk *w)
 	if (!walk_cost_pays(s, w->force))
 		return false;
 	/* Asked once: the answer is good for one pass. */
-	if (!space_ran(s) && !w->force)
+	if (!s->ops->ran(s) && !w->force)
 		return false;
 	bloom_reset(&s->bloom, w->max_seq + 1);
 	return true;

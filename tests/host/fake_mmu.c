@@ -175,16 +175,16 @@ static bool fake_ran(struct space *s)
 	return a32_xchg(&((struct fake_guest *)s->priv)->ran, 0);
 }
 
-static bool fake_ran_since(struct space *s)
+static bool fake_ran_lately(struct space *s)
 {
-	return a32_load(&((struct fake_guest *)s->priv)->ran);
+	return a32_xchg(&((struct fake_guest *)s->priv)->ran_lately, 0);
 }
 
 static const struct space_ops fake_ops = {
         .shootdown = fake_shootdown,
         .nudge = fake_nudge,
         .ran = fake_ran,
-        .ran_since = fake_ran_since,
+        .ran_lately = fake_ran_lately,
 };
 
 /* --- the guest ------------------------------------------------------------------------------------- */
@@ -259,6 +259,7 @@ static void guest_enter(struct fake_guest *g, struct fake_vcpu *v)
 	u64 wanted;
 
 	a32_store(&g->ran, 1);
+	a32_store(&g->ran_lately, 1);
 	if (v->stays && a32_load(&v->in_guest))
 		return;
 	a32_store_full(&v->in_guest, 1);

@@ -60,7 +60,7 @@ struct fake_guest {
 	struct fake_mmu mmu[FAKE_MMUS]; /* vCPU i uses mmu[i % nr_mmus] */
 	unsigned nr_vcpus;
 	struct fake_vcpu vcpu[FAKE_VCPUS];
-	a32 ran;
+	a32 ran, ran_lately;
 	void (*hook)(struct fake_guest *g, enum fake_seam seam, gfn_t at);
 };
 

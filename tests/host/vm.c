@@ -36,15 +36,15 @@ static bool host_ran(struct space *s)
 	return a32_xchg(&vm->ran, 0);
 }
 
-static bool host_ran_since(struct space *s)
+static bool host_ran_lately(struct space *s)
 {
-	return a32_load(&((struct host_vm *)s->priv)->ran);
+	return a32_xchg(&((struct host_vm *)s->priv)->ran_lately, 0);
 }
 
 static const struct space_ops host_space_ops = {
         .shootdown = host_shootdown,
         .ran = host_ran,
-        .ran_since = host_ran_since,
+        .ran_lately = host_ran_lately,
 };
 
 void host_frames_create(u64 nframes)
@@ -112,6 +112,7 @@ static enum fault_result guest_access(struct host_vm *vm, unsigned vcpu, const s
 	struct host_vcpu *v = &vm->vcpu[vcpu];
 
 	a32_store(&vm->ran, 1);
+	a32_store(&vm->ran_lately, 1);
 	for (;;) {
 		enum walker_result r = guest_step(vm, v, a, value);
 		enum fault_result fault;

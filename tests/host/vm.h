@@ -34,7 +34,7 @@ struct host_vm {
 	struct tdp tdp;
 	unsigned nr_vcpus;
 	struct host_vcpu vcpu[HOST_VM_VCPUS];
-	a32 ran;
+	a32 ran, ran_lately;
 	a64 shootdowns;
 };
 

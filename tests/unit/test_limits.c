@@ -371,6 +371,12 @@ static void test_limits_admission(void **state)
 	s.free_pages = limits_table_pages(&d);
 	assert_int_equal(limits_admit(&d, &s, 10), LIMITS_ADMITTED);
 	s.free_pages--;
+	assert_int_equal(limits_admit(&d, &s, 10), LIMITS_ADMITTED);
+	s.overcommit = false;
+	d.frames = 1000;
+	s.free_pages = limits_table_pages(&d);
+	assert_int_equal(limits_admit(&d, &s, 10), LIMITS_ADMITTED);
+	s.free_pages--;
 	assert_int_equal(limits_admit(&d, &s, 10), LIMITS_TABLES);
 	/* A word and a leaf entry for each page, at the least. */
 	d.frames = 1u << 20;
