@@ -36,6 +36,7 @@
 #include "mm/huge.h"
 #include "mm/notifier.h"
 #include "mm/space.h"
+#include "mm/trace.h"
 
 /* State that goes along when a page moves to another frame. */
 #define MOVES (FRAME_REFS | FRAME_REFERENCED | FRAME_WORKINGSET | FRAME_DIRTY | FRAME_UNPACKABLE)
@@ -277,7 +278,10 @@ enum collapse_result collapse_range(struct space *s, gfn_t first)
 		free_new(&r);
 		return COLLAPSE_PINNED;
 	}
-	return remap(&r);
+	result = remap(&r);
+	if (result == COLLAPSE_DONE)
+		trace_event(TRACE_COLLAPSE, s->id, first, COLLAPSE_YOUNG, r.head);
+	return result;
 }
 
 static void count(struct space *s, enum collapse_result result)

@@ -150,11 +150,12 @@ static bool is_of_page(const struct trace_record *r, u16 space_id, gfn_t g)
 	switch (r->what & 0xff) {
 	case TRACE_EVICT:
 	case TRACE_REJECT:
-	case TRACE_FAULT:
 	case TRACE_REFAULT:
 	case TRACE_RESCUE:
 	case TRACE_LOOKAROUND:
 		return gfn == g.v;
+	case TRACE_FAULT:
+		return g.v >= gfn && g.v - gfn < (r->a & TRACE_FAULT_HUGE ? TABLE_PAGES : 1);
 	case TRACE_SPLIT:
 	case TRACE_COLLAPSE:
 		return g.v >= gfn && g.v - gfn < TABLE_PAGES;

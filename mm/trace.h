@@ -36,7 +36,7 @@ enum trace_event_type {
 	TRACE_RESCUE = 6,
 	/* gfn: first of the 2 MiB. a  0 young    b  frame */
 	TRACE_SPLIT = 7,
-	/* gfn: first of the 2 MiB. a  young pages    b  frame */
+	/* gfn: first of the 2 MiB. a  so many were young at least    b  frame */
 	TRACE_COLLAPSE = 8,
 	/* gfn: the page found young. a  pages swept    b  promoted */
 	TRACE_LOOKAROUND = 9,

@@ -128,6 +128,13 @@ class TraceTest(unittest.TestCase):
         self.assertEqual(len(self.run_tool("--table", "--event", "fault")[1].splitlines()), 3)
         self.assertEqual(self.run_tool("--vm", "nobody")[0], 1)
 
+    def test_history_has_what_happened_to_many_pages_at_once(self):
+        events = [event(1, "fault", 512, a=3), event(2, "split", 512), event(3, "age", 600, a=64), event(4, "evict", 663)]
+        self.write(json.dumps(BOOT), line_of(events))
+        for gfn, names in ((511, []), (512, ["fault", "split"]), (663, ["fault", "split", "age", "evict"]), (1023, ["fault", "split"]), (1024, [])):
+            text = self.run_tool("--table", "--gfn", str(gfn))[1]
+            self.assertEqual([line.split()[5] for line in text.splitlines()], names)
+
     def test_csv_has_every_event(self):
         self.write(json.dumps(BOOT), line_of([event(1, "evict", 7, a=5 | 16), event(2, "pass", 0, space=2)]))
         rows = list(csv.reader(io.StringIO(self.run_tool("--csv", "-")[1])))

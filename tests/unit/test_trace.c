@@ -255,6 +255,13 @@ static void test_trace_page(void **state)
 	trace_event(TRACE_SPLIT, 1, gfn(512), 50, 0);
 	assert_int_equal(trace_page(1, gfn(1023), r, 4), 1);
 	assert_int_equal(trace_page(1, gfn(1024), r, 4), 0);
+	/* A first touch is of one page, or says that it was of 512. */
+	trace_event(TRACE_FAULT, 1, gfn(1024), 1, 0);
+	trace_event(TRACE_FAULT, 1, gfn(2048), 1 | TRACE_FAULT_HUGE, 0);
+	assert_int_equal(trace_page(1, gfn(1024), r, 4), 1);
+	assert_int_equal(trace_page(1, gfn(1025), r, 4), 0);
+	assert_int_equal(trace_page(1, gfn(2559), r, 4), 1);
+	assert_int_equal(trace_page(1, gfn(2560), r, 4), 0);
 	/* Written over. */
 	for (unsigned i = 0; i < TRACE_RECORDS; i++)
 		trace_event(TRACE_PASS, 0, gfn(0), 0, 0);
