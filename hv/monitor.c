@@ -251,6 +251,22 @@ static void show_huge(const struct vm *vm)
 		        (ull)a64_load(&st->collapses_pinned_total));
 }
 
+static void show_walks(const struct vm *vm)
+{
+	const struct space_stats *st = vm_stats(vm);
+
+	hal_log(HAL_INFO,
+	        "vm %s: walks: %llu tables read, %llu untouched, %llu sparse; %llu given up",
+	        vm->name, (ull)a64_load(&st->tables_visited_total),
+	        (ull)a64_load(&st->tables_skipped_nonleaf_total),
+	        (ull)a64_load(&st->tables_skipped_bloom_total),
+	        (ull)a64_load(&st->walks_given_up_total));
+	if (vm->config->null_mmu)
+		hal_log(HAL_INFO, "vm %s: null MMU: asked %llu times, %llu translations aged",
+		        vm->name, (ull)a64_load(&vm->null.asked_total),
+		        (ull)a64_load(&vm->null.aged_total));
+}
+
 static void show_results(void)
 {
 	for (unsigned i = 0; i < vm_count; i++) {
@@ -269,6 +285,7 @@ static void show_results(void)
 		        (ull)hist_percentile(&st->fault_ns, 990) / 1000,
 		        (ull)a64_load(&st->fault_ns.max) / 1000,
 		        (ull)a64_load(&st->evictions_total), (ull)a64_load(&st->refaults_total));
+		show_walks(vm);
 		show_huge(vm);
 	}
 }

@@ -342,6 +342,12 @@ static inline bool promote_quickly(struct promotion *p, const a64 *where)
 	return true;
 }
 
+static inline void promote_one(struct promotion *p, const a64 *where)
+{
+	if (!promote_quickly(p, where))
+		promote_slowly(p, where);
+}
+
 u64 gen_promote_block(struct lruvec *l, const a64 *word, unsigned npages, const u64 *young,
                       u16 space_id, struct gen_batch *b)
 {
@@ -352,12 +358,14 @@ u64 gen_promote_block(struct lruvec *l, const a64 *word, unsigned npages, const 
 	for (unsigned i = 0; i < npages; i += 64, word += 64) {
 		u64 left = young[i / 64] & (npages - i < 64 ? BIT(npages - i) - 1 : ~0ull);
 
-		for (; left; left &= left - 1) {
-			const a64 *where = word + (unsigned)__builtin_ctzll(left);
-
-			if (!promote_quickly(&p, where))
-				promote_slowly(&p, where);
+		/* All of them is the rule where a table is in use, and needs no search. */
+		if (left == ~0ull) {
+			for (unsigned j = 0; j < 64; j++)
+				promote_one(&p, word + j);
+			continue;
 		}
+		for (; left; left &= left - 1)
+			promote_one(&p, word + (unsigned)__builtin_ctzll(left));
 	}
 	return promotion_end(&p) + p.slow;
 }

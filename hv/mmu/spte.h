@@ -188,5 +188,16 @@ static inline void spte_age(const struct spte_format *f, unsigned level, a64 *en
 
 	(void)!spte_replace(f, level, entry, &seen, old);
 }
+/*
+ * The same for a level-1 entry in a format with Accessed and Dirty bits: for loops. What is not young any more
+ * (aged by another, gone) is exchanged for itself: nothing happens to it.
+ */
+static inline void spte_age_bit(const struct spte_format *f, a64 *entry, u64 seen)
+{
+	u64 old = seen & ~f->accessed;
+
+	DEBUG_ASSERT(spte_has_dirty(f) && (old == seen || spte_change_valid(f, 1, seen, old)));
+	(void)!a64_cas(entry, &seen, old);
+}
 /* Empties the entry of a leaf; returns what it was, with all that hardware had set by then. */
 u64 spte_zap(const struct spte_format *f, unsigned level, a64 *entry);

@@ -67,16 +67,42 @@ static inline u64 line_young(const struct age_walk *w, const a64 *entry, unsigne
 	return young >> w->shift;
 }
 
-/* Ages those entries of up to 64 that were seen young. */
-static inline void age_young(const struct age_walk *w, a64 *entry, u64 young)
+/* All 64 were young: the rule in a table that is in use, and a loop without a search. */
+static void age_all(const struct age_walk *w, a64 *entry)
+{
+#pragma GCC unroll 8
+	for (unsigned i = 0; i < 64; i++)
+		spte_age_bit(w->format, &entry[i], a64_load(&entry[i]));
+}
+
+/* Access tracking: each entry becomes another. */
+static void track_young(const struct age_walk *w, a64 *entry, u64 young)
 {
 	for (; young; young &= young - 1) {
 		a64 *at = &entry[__builtin_ctzll(young)];
 		u64 seen = a64_load(at);
 
-		/* Read again, it is in the cache: gone or aged by another meanwhile, it was young. */
+		/* Gone or aged by another meanwhile: it was young. */
 		if (likely(seen & w->accessed))
 			spte_age(w->format, 1, at, seen);
+	}
+}
+
+/* Ages those entries of up to 64 that were seen young. Read again, they are in the cache. */
+static inline void age_young(const struct age_walk *w, a64 *entry, u64 young)
+{
+	if (unlikely(!spte_has_dirty(w->format))) {
+		track_young(w, entry, young);
+		return;
+	}
+	if (young == ~0ull) {
+		age_all(w, entry);
+		return;
+	}
+	for (; young; young &= young - 1) {
+		a64 *at = &entry[__builtin_ctzll(young)];
+
+		spte_age_bit(w->format, at, a64_load(at));
 	}
 }
 
