@@ -10,6 +10,7 @@
 #include "lib/hist.h"
 #include "mm/age_flush.h"
 #include "mm/frame.h"
+#include "mm/policy.h"
 #include "mm/pool.h"
 #include "mm/trace.h"
 
@@ -44,6 +45,20 @@ void stats_take(struct vm *vm, u64 now_ns, struct stats_vm *out)
 	out->fault_max_ns = a64_load(&st->fault_ns.max);
 }
 
+/* As they are when the first guest starts; a "command" line tells of each change. */
+static void add_policy(struct stats_line *l)
+{
+	line_add(l, ",\"policy\":{\"caps\":%u,\"lookaround\":\"%s\",\"flush\":\"%s\"",
+	         a32_load(&policy.caps), policy_lookaround_names[a32_load(&policy.lookaround)],
+	         policy_flush_names[a32_load(&policy.flush)]);
+	line_count(l, "batch", a32_load(&policy.batch));
+	line_count(l, "two_touch", a32_load(&policy.two_touch));
+	line_count(l, "swappiness", a32_load(&policy.swappiness));
+	line_count(l, "locked", a32_load(&policy.locked));
+	line_count(l, "min_ttl_ns", a64_load(&policy.min_ttl_ns));
+	line_add(l, "}");
+}
+
 void stats_boot(const struct scenario *scenario)
 {
 	struct stats_line l = {0};
@@ -64,6 +79,7 @@ void stats_boot(const struct scenario *scenario)
 		         vms[i].space ? vms[i].space->id : 0u);
 	}
 	line_add(&l, "]");
+	add_policy(&l);
 	line_send(&l, stats_write);
 }
 

@@ -9,7 +9,7 @@
 /* What does not fit is lost, and the lines are far from that. */
 struct stats_line {
 	size_t len;
-	char text[3072];
+	char text[4096];
 };
 
 void line_add(struct stats_line *l, const char *fmt, ...) printf_like(2, 3);
