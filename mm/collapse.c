@@ -262,12 +262,11 @@ static enum collapse_result remap(struct range *r)
 
 /* --- the whole ------------------------------------------------------------------------------------- */
 
-enum collapse_result collapse_range(struct space *s, gfn_t first)
+static enum collapse_result try_range(struct space *s, gfn_t first)
 {
 	struct range r = {.space = s, .first = first};
 	enum collapse_result result;
 
-	DEBUG_ASSERT(!epoch_active() && !(first.v % TABLE_PAGES));
 	result = look(&r);
 	if (result != COLLAPSE_DONE)
 		return result;
@@ -291,6 +290,16 @@ static void count(struct space *s, enum collapse_result result)
 	a64_count(&stats->collapses_total, result == COLLAPSE_DONE);
 	a64_count(&stats->collapses_cold_total, result == COLLAPSE_COLD);
 	a64_count(&stats->collapses_pinned_total, result == COLLAPSE_PINNED);
+}
+
+enum collapse_result collapse_range(struct space *s, gfn_t first)
+{
+	enum collapse_result result;
+
+	DEBUG_ASSERT(!epoch_active() && !(first.v % TABLE_PAGES));
+	result = try_range(s, first);
+	count(s, result);
+	return result;
 }
 
 /* The n-th range of the space that lies in one slot; false past the last. */
@@ -321,8 +330,6 @@ static void scan_space(struct space *s)
 	gfn_t first;
 
 	for (unsigned i = 0; i < COLLAPSE_RANGES && done < COLLAPSE_MAX; i++) {
-		enum collapse_result result;
-
 		if (a32_load(&s->dying))
 			return;
 		if (!nth_range(s, s->collapse_next, &first)) {
@@ -330,9 +337,7 @@ static void scan_space(struct space *s)
 			return;
 		}
 		s->collapse_next++;
-		result = collapse_range(s, first);
-		count(s, result);
-		done += result == COLLAPSE_DONE;
+		done += collapse_range(s, first) == COLLAPSE_DONE;
 	}
 }
 

@@ -10,6 +10,7 @@
 
 #include "mm/age.h"
 #include "mm/audit.h"
+#include "mm/collapse.h"
 #include "mm/epoch.h"
 #include "mm/evict.h"
 #include "mm/frame.h"
@@ -18,9 +19,16 @@
 #include "tests/host/hal.h"
 #include "tests/host/vm.h"
 
-#define PAGES     700u
-#define FRAMES    400u /* the pool takes its part of them */
-#define WORDS     4u   /* of each page, that the guests use */
+/* model_huge includes this file with 2 MiB mappings, for which memory has to be plenty. */
+#ifdef MODEL_HUGE
+#define PAGES  1536u
+#define FRAMES 6144u
+#else
+#define PAGES      700u
+#define FRAMES     400u /* the pool takes its part of them */
+#define MODEL_HUGE 0
+#endif
+#define WORDS     4u /* of each page, that the guests use */
 #define WORD_STEP (PAGE_SIZE / WORDS)
 #define VCPUS     2u
 
@@ -161,6 +169,66 @@ static void do_drop_translation(void)
 	flush_wait(vm.space, flush_request(vm.space));
 }
 
+static gfn_t random_range(void)
+{
+	return gfn(random_below(PAGES / TABLE_PAGES) * TABLE_PAGES);
+}
+
+static void do_split(void)
+{
+	notifier_split(vm.space, gfn(random_page()));
+}
+
+/* Most of the time the range is touched before, so that there is something to collapse. */
+static void do_collapse(void)
+{
+	bool write = random_below(2); /* without Dirty bits only what was written is collapsed */
+	gfn_t first = random_range();
+	u64 value;
+
+	for (u64 g = first.v; g < first.v + TABLE_PAGES && random_below(2000); g++) {
+		value = oracle[g][0];
+		must(write ? host_vm_write(&vm, 0, address(g, 0), value)
+		           : host_vm_read(&vm, 0, address(g, 0), &value),
+		     g);
+	}
+	(void)collapse_range(vm.space, first);
+}
+
+static u32 pin_resident(u64 g)
+{
+	u32 frame = FRAME_NONE;
+	u64 word;
+
+	epoch_enter();
+	word = a64_load(gfnmap_word(vm.space, gfn(g)));
+	if (gfn_word_tag(word) == GFN_RESIDENT && frame_pin_try(gfn_word_frame(word)))
+		frame = gfn_word_frame(word);
+	epoch_exit();
+	return frame;
+}
+
+static void do_collapse_pinned(void)
+{
+	gfn_t first = random_range();
+	u64 g = first.v + random_below(TABLE_PAGES);
+	u32 frame = pin_resident(g);
+
+	if (frame == FRAME_NONE)
+		return;
+	if (collapse_range(vm.space, first) == COLLAPSE_DONE)
+		fail("a pinned page was moved", g, COLLAPSE_PINNED, COLLAPSE_DONE);
+	frame_unpin(frame);
+}
+
+static void do_drop_page(void)
+{
+	u64 g = random_page();
+
+	space_drop_range(vm.space, gfn(g), 1);
+	memset(oracle[g], 0, sizeof(oracle[g]));
+}
+
 static void do_flush(void)
 {
 	flush_wait(vm.space, flush_request(vm.space));
@@ -191,6 +259,10 @@ static const struct {
         {do_drop_translation, 60},
         {do_flush, 20},
         {do_check, 1},
+        {do_split, MODEL_HUGE * 2},
+        {do_collapse, MODEL_HUGE * 4},
+        {do_collapse_pinned, MODEL_HUGE * 2},
+        {do_drop_page, MODEL_HUGE * 2},
 };
 
 static void do_something(void)
@@ -236,6 +308,14 @@ static void report(void)
 	       (unsigned long long)a64_load(&s->clean_evictions_total),
 	       (unsigned long long)a64_load(&s->refaults_total),
 	       (unsigned long long)a64_load(&s->visited_total));
+	if (MODEL_HUGE)
+		printf("  %llu large leaves by first touch, %llu split, %llu collapsed\n",
+		       (unsigned long long)a64_load(&s->huge_faults_total),
+		       (unsigned long long)a64_load(&s->splits_total),
+		       (unsigned long long)a64_load(&s->collapses_total));
+	if (MODEL_HUGE && (!a64_load(&s->huge_faults_total) || !a64_load(&s->splits_total) ||
+	                   !a64_load(&s->collapses_total)))
+		fail("no large leaf was made, split or made again", 0, 1, 0);
 	/* The run is worth nothing if it did not come to these. */
 	if (!a64_load(&s->evictions_total) || !a64_load(&s->clean_evictions_total) ||
 	    !a64_load(&s->refaults_total))
@@ -246,6 +326,7 @@ static void run(const struct host_machine *m, u64 steps)
 {
 	memset(oracle, 0, sizeof(oracle));
 	host_vm_create(&vm, m, PAGES, VCPUS);
+	a32_store(&vm.space->wants_huge, MODEL_HUGE);
 	for (step = 0; step < steps; step++)
 		do_something();
 	do_check();

@@ -1,0 +1,564 @@
+/*
+ * Every interleaving, within a bound on preemptions, of vCPUs, an ager and who splits or collapses one large
+ * leaf, over the real fault, aging, zap, split and collapse code and the hardware walker. Two of the 512
+ * pages are used. What is around (gfn map, locks, flushes) is modelled here in a few lines.
+ *
+ * Then the test is tested: one at a time, the code is spoilt, and the explorer has to find it.
+ */
+#define ATOMIC_YIELD() explorer_yield()
+#define hal_panic      explorer_panic
+#define hal_pause      explorer_pause
+
+#include "tests/host/explorer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/atomic.h"
+#include "tests/host/walker.c"
+
+enum mutant {
+	NONE,
+	STORE_FOR_CAS,  /* an entry is replaced by a plain store */
+	FORGET_DIRTY,   /* parts of a large leaf are clean */
+	NO_RETRY_CHECK, /* a fault does not ask whether it raced an invalidation */
+	NO_BEGIN,       /* invalidate_begin() tells nobody */
+	NO_FLUSH,       /* pages are copied while a TLB may write to them */
+	NO_GRACE,       /* a table is freed while an ager may be in it */
+	MUTANTS,
+};
+static const char *const mutant_name[] = {"as it is",
+                                          "plain store instead of compare-exchange",
+                                          "parts of a large leaf are clean",
+                                          "no invalidate_retry",
+                                          "no invalidate_begin",
+                                          "no flush before the copy",
+                                          "no grace period before a table is freed"};
+static enum mutant mutant;
+
+static bool mutable_cas(a64 *a, u64 *expected, u64 desired)
+{
+	if (mutant != STORE_FOR_CAS)
+		return a64_cas(a, expected, desired);
+	a64_store(a, desired);
+	return true;
+}
+
+#define a64_cas mutable_cas
+#include "hv/mmu/spte.c"
+#undef a64_cas
+static u64 mutable_part(const struct spte_format *f, u64 large, unsigned i)
+{
+	u64 part = spte_make_part(f, large, i);
+
+	return mutant == FORGET_DIRTY ? part & ~f->dirty : part;
+}
+#include "hv/mmu/tdp_age.c"
+#include "hv/mmu/tdp_fault.c"
+#include "hv/mmu/tdp_iter.c"
+#include "hv/mmu/tdp_zap.c"
+#define spte_make_part mutable_part
+static void mutable_pages_free(void *page, u64 n);
+#define hal_pages_free mutable_pages_free
+#include "hv/mmu/tdp_huge.c"
+#undef hal_pages_free
+
+/* --- the world of one range --- */
+
+#define VCPUS  2u
+#define FIRST  7u
+#define PAGE_A 5u
+#define PAGE_B 6u
+#define RANGE  (TABLE_PAGES * (u64)PAGE_SIZE)
+
+static u8 memory[2 * RANGE] aligned_to(RANGE); /* before and after a collapse that copies */
+static a64 tables[4][TABLE_PAGES] aligned_to(PAGE_SIZE);
+static u64 spare[TABLE_PAGES] aligned_to(PAGE_SIZE);
+
+static struct {
+	struct space space;
+	struct tdp tdp;
+	unsigned epochs;
+	unsigned half;           /* of memory, that has the pages */
+	bool noted[TABLE_PAGES]; /* Dirty, by a zap */
+	bool written[TABLE_PAGES];
+	bool huge_locked;
+	bool freed; /* the table of the start */
+	unsigned readers;
+	u64 seq;
+	unsigned in_progress, wanted;
+	struct vcpu {
+		struct walker walker;
+		bool in_guest;
+		unsigned honoured;
+		u64 page, expect;
+	} vcpu[VCPUS];
+} world;
+
+static u64 *word_of(unsigned half, u64 g)
+{
+	return (u64 *)(void *)&memory[half * RANGE + g * PAGE_SIZE];
+}
+
+static void mutable_pages_free(void *page, u64 n)
+{
+	if (page != tables[0]) {
+		if (page != spare)
+			hal_pages_free(page, n);
+		return;
+	}
+	/* What comes into a freed page may look like anything: leaves that are young. */
+	for (unsigned i = 0; i < TABLE_PAGES; i++)
+		tables[0][i].raw = SPTE_RESERVED | SPTE_MMU_PRESENT | 7;
+	world.freed = true;
+}
+
+void epoch_enter(void)
+{
+	world.epochs++;
+}
+void epoch_exit(void)
+{
+	explorer_yield();
+	world.epochs--;
+}
+bool epoch_active(void)
+{
+	return true;
+}
+static bool no_epochs(void *arg)
+{
+	(void)arg;
+	return !world.epochs;
+}
+void epoch_defer(struct epoch_node *node, void (*fn)(struct epoch_node *node))
+{
+	(void)node, (void)fn;
+}
+void epoch_barrier(void)
+{
+	explorer_yield();
+	if (mutant != NO_GRACE)
+		explorer_wait(no_epochs, NULL);
+}
+void hist_add(struct hist *h, u64 value)
+{
+	(void)h, (void)value;
+}
+pfn_t frame_pfn(u32 frame)
+{
+	return hal_ptr_pfn(&memory[frame * (u64)PAGE_SIZE]);
+}
+u32 frame_of_pfn(pfn_t p)
+{
+	return (u32)(p.v - hal_ptr_pfn(memory).v);
+}
+void frame_state_change(u32 frame, u64 clear, u64 set)
+{
+	(void)frame, (void)clear, (void)set;
+}
+u32 huge_bring_in(struct space *s, gfn_t first, bool dirty)
+{
+	(void)s, (void)first, (void)dirty;
+	return FRAME_NONE;
+}
+
+static bool huge_unlocked(void *arg)
+{
+	(void)arg;
+	return !world.huge_locked;
+}
+void spin_lock(struct spinlock *lock)
+{
+	(void)lock;
+	explorer_yield();
+	explorer_wait(huge_unlocked, NULL);
+	world.huge_locked = true;
+}
+void spin_unlock(struct spinlock *lock)
+{
+	(void)lock;
+	explorer_yield();
+	world.huge_locked = false;
+}
+bool spin_held(const struct spinlock *lock)
+{
+	(void)lock;
+	return true;
+}
+static bool no_writer(void *arg)
+{
+	(void)arg;
+	return !(world.readers >> 16);
+}
+static bool nobody(void *arg)
+{
+	(void)arg;
+	return !world.readers;
+}
+void read_lock(struct rwlock *lock)
+{
+	(void)lock;
+	explorer_yield();
+	explorer_wait(no_writer, NULL);
+	world.readers++;
+}
+void read_unlock(struct rwlock *lock)
+{
+	(void)lock;
+	explorer_yield();
+	world.readers--;
+}
+void write_lock(struct rwlock *lock)
+{
+	(void)lock;
+	explorer_yield();
+	explorer_wait(nobody, NULL);
+	world.readers += 1u << 16;
+}
+void write_unlock(struct rwlock *lock)
+{
+	(void)lock;
+	explorer_yield();
+	world.readers -= 1u << 16;
+}
+static void write_section(unsigned seq, int in_progress)
+{
+	explorer_yield();
+	explorer_wait(nobody, NULL);
+	world.seq += seq;
+	world.in_progress += (unsigned)in_progress;
+}
+static void begin(void)
+{
+	if (mutant != NO_BEGIN)
+		write_section(0, 1);
+}
+static void end(void)
+{
+	write_section(1, mutant != NO_BEGIN ? -1 : 0);
+}
+u64 invalidate_seq(const struct space *s)
+{
+	(void)s;
+	explorer_yield();
+	return world.seq;
+}
+bool invalidate_retry(const struct space *s, u64 seq, gfn_t g)
+{
+	(void)s, (void)g;
+	explorer_yield();
+	return mutant != NO_RETRY_CHECK && (world.in_progress || world.seq != seq);
+}
+bool invalidate_retry_range(const struct space *s, u64 seq, gfn_t first, gfn_t last)
+{
+	(void)last;
+	return invalidate_retry(s, seq, first);
+}
+/* Every page counts as dirty where no bit tells. */
+enum fault_result fault_bring_in(struct space *s, gfn_t g, bool write, bool keep_copy,
+                                 struct fault_page *out)
+{
+	(void)s, (void)write, (void)keep_copy;
+	explorer_yield();
+	*out = (struct fault_page){.frame = (u32)(world.half * TABLE_PAGES + g.v)};
+	return FAULT_FIXED;
+}
+enum fault_result fault_make_dirty(struct space *s, gfn_t g)
+{
+	(void)s, (void)g;
+	explorer_panic("a clean page");
+}
+
+/* --- the actors --- */
+
+static bool all_out_or_honoured(void *arg)
+{
+	(void)arg;
+	for (unsigned i = 0; i < VCPUS; i++)
+		if (world.vcpu[i].in_guest && world.vcpu[i].honoured != world.wanted)
+			return false;
+	return true;
+}
+
+static void shootdown(void)
+{
+	explorer_yield();
+	world.wanted++;
+	if (mutant != NO_FLUSH)
+		explorer_wait(all_out_or_honoured, NULL);
+}
+
+static void enter_guest(struct vcpu *v)
+{
+	explorer_yield();
+	v->in_guest = true;
+	explorer_yield();
+	if (v->honoured != world.wanted) {
+		walker_flush(&v->walker);
+		v->honoured = world.wanted;
+	}
+}
+
+static void guest_touch(struct vcpu *v, u64 *word, bool write, u64 value)
+{
+	explorer_yield();
+	if (write) {
+		*word = v->expect = value;
+		world.written[v->page] = true;
+	} else if (*word != v->expect) {
+		explorer_panic("guest reads %#llx, wrote %#llx", (unsigned long long)*word,
+		               (unsigned long long)v->expect);
+	}
+}
+
+static void guest_access(unsigned cpu, bool write, u64 value)
+{
+	struct vcpu *v = &world.vcpu[cpu];
+	struct tdp_access a = {.gpa = gfn_gpa(gfn(v->page)), .write = write};
+	enum walker_result r;
+	hpa_t where;
+
+	do {
+		enter_guest(v);
+		r = walker_translate(&v->walker, a.gpa, write, false, &where);
+		if (r == WALKER_MISCONFIG)
+			explorer_panic("misconfigured entry");
+		if (r == WALKER_OK)
+			guest_touch(v, (u64 *)(uintptr_t)where.v, write, value);
+		explorer_yield();
+		v->in_guest = false;
+		if (r != WALKER_OK && tdp_fault(&world.tdp, &a) > FAULT_RETRY)
+			explorer_panic("fault fails");
+	} while (r != WALKER_OK);
+}
+
+static void run_vcpu(void)
+{
+	guest_access(0, false, 0);
+	guest_access(0, true, FIRST + 1);
+	guest_access(0, false, 0);
+}
+static void run_vcpu2(void)
+{
+	guest_access(1, true, FIRST + 2);
+}
+static void run_ager(void)
+{
+	u64 bitmap = BIT(PAGE_A) | BIT(PAGE_B), visited = 0;
+
+	epoch_enter();
+	tdp_age(&world.tdp.notifier, gfn(0), 8, &bitmap, NOTIFIER_CLEAR, &visited);
+	epoch_exit();
+}
+
+static void zap_page(u64 g)
+{
+	struct notifier_zap zap = {.mapped = false};
+
+	tdp_zap(&world.tdp.notifier, gfn(g), &zap);
+	world.noted[g] |= zap.dirty;
+}
+static void run_zapper(void)
+{
+	begin();
+	zap_page(PAGE_A);
+	end();
+	shootdown();
+}
+static void run_splitter(void)
+{
+	tdp_split(&world.tdp.notifier, gfn(PAGE_B));
+}
+/* mm/collapse.c, of a range all of whose other pages are unmapped already. */
+static void run_collapse(void)
+{
+	void *table = NULL;
+
+	begin();
+	zap_page(PAGE_A);
+	zap_page(PAGE_B);
+	shootdown();
+	explorer_yield();
+	*word_of(1, PAGE_A) = *word_of(0, PAGE_A);
+	explorer_yield();
+	*word_of(1, PAGE_B) = *word_of(0, PAGE_B);
+	explorer_yield();
+	world.half = 1;
+	if (!tdp_map_huge(&world.tdp.notifier, gfn(0), frame_pfn(TABLE_PAGES), &table))
+		explorer_panic("not collapsed");
+	end();
+	shootdown();
+	tdp_free_table(&world.tdp.notifier, table);
+}
+
+/* --- scenes --- */
+
+static const struct spte_format *scene_format;
+static enum walker_kind scene_kind;
+static bool scene_large; /* one large leaf at the start; else a table with two leaves */
+
+static void setup_leaves(void)
+{
+	const struct spte_format *f = scene_format;
+	bool dirty = !spte_has_dirty(f);
+
+	if (scene_large) {
+		world.tdp.spare = (struct tdp_spare *)(void *)spare;
+		tables[1][0].raw = spte_make_leaf(f, 2, frame_pfn(0), 7, dirty);
+		world.tdp.leaves.raw = 1;
+		return;
+	}
+	tables[1][0].raw = spte_make_table(f, hal_ptr_pfn(tables[0]));
+	for (u64 g = PAGE_A; g <= PAGE_B; g++)
+		tables[0][g].raw = spte_make_leaf(f, 1, frame_pfn((u32)g), 7, dirty);
+	world.tdp.leaves.raw = 2;
+}
+
+static void setup(void)
+{
+	memset(&world, 0, sizeof(world));
+	memset(tables, 0, sizeof(tables));
+	memset(spare, 0, sizeof(spare));
+	world.tdp.format = scene_format;
+	world.tdp.root = pfn_hpa(hal_ptr_pfn(tables[3]));
+	world.tdp.notifier.space = &world.space;
+	for (unsigned i = 3; i > 1; i--)
+		tables[i][0].raw = spte_make_table(scene_format, hal_ptr_pfn(tables[i - 1]));
+	setup_leaves();
+	for (unsigned i = 0; i < VCPUS; i++) {
+		struct vcpu *v = &world.vcpu[i];
+
+		v->page = i ? PAGE_B : PAGE_A;
+		v->expect = *word_of(0, v->page) = *word_of(1, v->page) = FIRST;
+		walker_init(&v->walker, scene_kind, world.tdp.root);
+	}
+}
+
+static void check_page(u64 g, u64 expect)
+{
+	const struct spte_format *f = scene_format;
+	struct tdp_entry e = tdp_find(&world.tdp, gfn(g));
+	bool leaf = spte_is_leaf(f, e.level, e.seen);
+
+	if (!spte_valid(f, e.level, e.seen))
+		explorer_panic("entry %#llx is no valid encoding", (unsigned long long)e.seen);
+	if (leaf &&
+	    spte_pfn(f, e.seen).v + (e.level > 1 ? g : 0) != hal_ptr_pfn(word_of(world.half, g)).v)
+		explorer_panic("mapped to a frame that is not its own");
+	if (world.written[g] && !world.noted[g] && !(leaf && spte_dirty(f, e.seen)))
+		explorer_panic("Dirty was lost");
+	if (*word_of(world.half, g) != expect)
+		explorer_panic("a write was lost");
+}
+
+static void check(void)
+{
+	u64 spares = 0, large = spte_is_leaf(scene_format, 2, tables[1][0].raw);
+
+	for (unsigned i = 0; i < VCPUS; i++)
+		check_page(world.vcpu[i].page, world.vcpu[i].expect);
+	for (const struct tdp_spare *s = world.tdp.spare; s; s = s->next)
+		spares++;
+	if (spares != large)
+		explorer_panic("%llu spares", (unsigned long long)spares);
+	if (world.space.huge_mappings.raw + scene_large != large)
+		explorer_panic("large leaves are miscounted");
+	for (unsigned i = 0; world.freed && i < TABLE_PAGES; i++)
+		if (tables[0][i].raw != (SPTE_RESERVED | SPTE_MMU_PRESENT | 7))
+			explorer_panic("a freed table was changed");
+	if (world.tdp.spare && (void *)world.tdp.spare != (void *)spare)
+		hal_pages_free(world.tdp.spare, 1);
+}
+
+#define SCENE(text, ...)                                                                \
+	{                                                                               \
+		.name = (text), .setup = setup, .check = check, .actor = {__VA_ARGS__}, \
+		.nr_actors = 3                                                          \
+	}
+enum { SCENE_COLLAPSE = 3 };
+static const struct explorer_scene scenes[] = {
+        SCENE("split by a zap: vcpu, ager, zapper", {"vcpu", run_vcpu}, {"ager", run_ager},
+              {"zapper", run_zapper}),
+        SCENE("vcpu on another page, ager, zapper", {"vcpu2", run_vcpu2}, {"ager", run_ager},
+              {"zapper", run_zapper}),
+        SCENE("two who split, vcpu", {"zapper", run_zapper}, {"splitter", run_splitter},
+              {"vcpu2", run_vcpu2}),
+        SCENE("collapse, vcpu, ager", {"collapse", run_collapse}, {"vcpu", run_vcpu},
+              {"ager", run_ager}),
+};
+
+static const struct {
+	const struct spte_format *format;
+	enum walker_kind kind;
+} machines[] = {
+        {&spte_ept_ad, WALKER_EPT_AD}, {&spte_ept_track, WALKER_EPT}, {&spte_npt_ad, WALKER_NPT}};
+
+static bool explore(unsigned which, unsigned machine, unsigned preemptions,
+                    struct explorer_result *r)
+{
+	struct explorer_scene scene = scenes[which];
+
+	scene.max_preemptions = preemptions;
+	scene_format = machines[machine].format;
+	scene_kind = machines[machine].kind;
+	scene_large = which != SCENE_COLLAPSE;
+	explorer_run(&scene, r);
+	return !r->failed && r->exhausted;
+}
+
+static bool explore_all(unsigned preemptions)
+{
+	struct explorer_result r;
+	bool good = true;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(machines) * ARRAY_SIZE(scenes); i++) {
+		unsigned which = i % ARRAY_SIZE(scenes), machine = i / ARRAY_SIZE(scenes);
+		/* The scan of a table makes the collapse long. */
+		unsigned bound = which == SCENE_COLLAPSE ? 1 : preemptions;
+		bool one = explore(which, machine, bound, &r);
+
+		printf("%s, %s: %llu schedules of up to %u steps, all with up to %u preemptions: "
+		       "%s %s\n",
+		       scenes[which].name, machines[machine].format->name,
+		       (unsigned long long)r.schedules, r.longest, bound, one ? "none bad" : r.why,
+		       one ? "" : r.trace);
+		good &= one;
+	}
+	return good;
+}
+
+static bool explore_mutant(void)
+{
+	struct explorer_result r;
+
+	for (unsigned bound = 0; bound <= 2; bound++) {
+		for (unsigned i = 0; i < ARRAY_SIZE(scenes) * ARRAY_SIZE(machines); i++) {
+			unsigned which = i % ARRAY_SIZE(scenes);
+
+			if (which == SCENE_COLLAPSE && bound > 1)
+				continue;
+			(void)explore(which, i / ARRAY_SIZE(scenes), bound, &r);
+			if (!r.failed)
+				continue;
+			printf("%s: found on %s, %s, schedule %llu with %u preemptions: %s (%s)\n",
+			       mutant_name[mutant], machines[i / ARRAY_SIZE(scenes)].format->name,
+			       scenes[which].name, (unsigned long long)r.schedules, bound, r.why,
+			       r.trace);
+			return true;
+		}
+	}
+	printf("%s: NOT found\n", mutant_name[mutant]);
+	return false;
+}
+
+int main(void)
+{
+	const char *bound = getenv("VARVE_PREEMPTIONS");
+	bool good = explore_all(bound ? (unsigned)atoi(bound) : 2);
+
+	for (mutant = NONE + 1; !getenv("VARVE_AS_IS") && mutant < MUTANTS; mutant++)
+		good &= explore_mutant();
+	return good ? 0 : 1;
+}
