@@ -137,9 +137,12 @@ def ring_tools(report, _options):
 def ring_mutants(report, options):
     """A part of them, another every day; `make mutants` runs all."""
     command = [sys.executable, "-B", "tools/mutants", "--build", options.build, "--make", options.make, "--jobs", options.jobs,
-               "--trust", "--pick", str(MUTANTS_PICKED)]
+               "--known", "--trust", "--pick", str(MUTANTS_PICKED)]
     status, output, _ = run(command, MUTANTS_S, cwd=ROOT)
-    print(output.splitlines()[0] if output else "", flush=True)
+    print("".join(re.findall(r"^\d+ of \d+ mutants.*\n", output, re.M)), end="", flush=True)
+    waiting = output.count("not judged yet: ")
+    if waiting:
+        report.skip("mutants/new", f"{waiting} are not judged yet: `make mutants`")
     rows = re.findall(r"^(killed|survived|broken) +[\d.]+ s  (\S.*?)  (\S+): (.*)$", output, re.M)
     for verdict, name, by, why in rows:
         label = "mutants/" + name.replace(" ", "-")
