@@ -20,7 +20,9 @@
 /* Sections are counted by the library for one CPU, on which all actors run. */
 #define epoch_active() true
 #include "lib/lock.c"
+#define frames frame_array /* gen.c has a variable of that name */
 #include "mm/frame.c"
+#undef frames
 #include "mm/gen.c"
 #include "mm/gfnmap.c"
 #include "mm/notifier.c"
