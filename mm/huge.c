@@ -17,6 +17,7 @@
 #include "mm/frame.h"
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
+#include "mm/limits.h"
 #include "mm/notifier.h"
 #include "mm/space.h"
 #include "mm/trace.h"
@@ -99,7 +100,8 @@ u32 huge_bring_in(struct space *s, gfn_t first, bool dirty)
 	u32 head;
 
 	DEBUG_ASSERT(!epoch_active());
-	if (!a32_load(&s->wants_huge) || a32_load(&s->dying) || !fits(s, first))
+	if (!a32_load(&s->wants_huge) || a32_load(&s->dying) || !limits_room(s, TABLE_PAGES) ||
+	    !fits(s, first))
 		return FRAME_NONE;
 	head = frame_alloc_huge();
 	if (head == FRAME_NONE)

@@ -49,6 +49,13 @@ u64 limits_over(const struct space *s)
 	return limit && resident > limit ? resident - limit : 0;
 }
 
+bool limits_room(const struct space *s, u64 frames)
+{
+	u64 limit = a64_load(&s->limits.limit);
+
+	return !limit || a64_load(&s->resident) + frames <= limit;
+}
+
 u64 limits_floor(const struct space *s, bool last)
 {
 	u64 min = a64_load(&s->limits.min);

@@ -22,6 +22,8 @@ void limits_set_weight(struct space *s, u32 weight);
 
 /* Frames by which the space exceeds its limit. */
 u64 limits_over(const struct space *s);
+/* May it have so many frames more without giving any? */
+bool limits_room(const struct space *s, u64 frames);
 /* Frames that others' need leaves it; `last`: when nobody has anything above its low any more. */
 u64 limits_floor(const struct space *s, bool last);
 /*

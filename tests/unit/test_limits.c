@@ -9,6 +9,7 @@
 #include "mm/audit.h"
 #include "mm/evict.h"
 #include "mm/frame.h"
+#include "mm/huge.h"
 #include "mm/limits.h"
 #include "mm/policy.h"
 #include "mm/reclaim.h"
@@ -255,6 +256,21 @@ static void test_limits_lowered_live(void **state)
 	assert_int_equal(limits_over(guests[0].space), 0);
 }
 
+/* 512 pages at once would exceed it: then one by one, with room made for each. */
+static void test_limits_no_huge_page_beyond_the_limit(void **state)
+{
+	struct space *s = start("limited", 1024);
+
+	(void)state;
+	a32_store(&s->wants_huge, 1);
+	limits_set_limit(s, TABLE_PAGES - 1);
+	assert_int_equal(huge_bring_in(s, gfn(0), true), FRAME_NONE);
+	limits_set_limit(s, TABLE_PAGES);
+	assert_int_not_equal(huge_bring_in(s, gfn(0), true), FRAME_NONE);
+	assert_int_equal(huge_bring_in(s, gfn(TABLE_PAGES), true), FRAME_NONE);
+	assert_int_equal(resident(0), TABLE_PAGES);
+}
+
 /* Nothing packs, but there is memory: the guest goes on, and it is counted. */
 static void test_limits_exceeded_by_what_does_not_pack(void **state)
 {
@@ -326,6 +342,32 @@ static void test_limits_min_ttl_protects_everything(void **state)
 	assert_int_equal(ooms, 1);
 	assert_non_null(strstr(why_oom, "min_ttl protects all that could be packed"));
 	assert_int_equal(evictions(0), 0);
+}
+
+/* Copies that the store keeps of pages that are resident as well go before a VM does. */
+static void test_limits_copies_go_before_a_vm(void **state)
+{
+	u64 kept;
+
+	(void)state;
+	start("reader", 2 * FRAMES);
+	write_pages(0, 500);
+	fake_make_cold(&guests[0]);
+	while (evict_space(guests[0].space, evict_any(GEN_BATCH)).freed)
+		;
+	for (u64 page = 0; page < 500; page++)
+		assert_int_equal(fake_read(&guests[0], 0, page, 5), page + 1);
+	kept = fake_store.objects;
+	assert_true(kept >= 400);
+	fake_store.put = STORE_FULL;
+	a64_store(&policy.min_ttl_ns, 1000 * SECOND);
+	for (u64 page = 500; frame_free_count() > frame_marks.reserve; page++)
+		fake_write(&guests[0], 0, page, 5, page + 1);
+	fault_for_ns(0, 3 * SECOND);
+	assert_int_equal(ooms, 0);
+	assert_int_equal(fake_store.objects, 0);
+	fault_for_ns(0, 4 * SECOND);
+	assert_int_equal(ooms, 1);
 }
 
 /* Writers that meet dirty pages only send for the background thread. */
@@ -409,10 +451,12 @@ int main(void)
 	        T(test_limits_low_is_taken_last),
 	        T(test_limits_fault_at_the_limit_gives_first),
 	        T(test_limits_lowered_live),
+	        T(test_limits_no_huge_page_beyond_the_limit),
 	        T(test_limits_exceeded_by_what_does_not_pack),
 	        T(test_limits_min_ttl_keeps_the_young),
 	        T(test_limits_min_ttl_of_one_space),
 	        T(test_limits_min_ttl_protects_everything),
+	        T(test_limits_copies_go_before_a_vm),
 	        T(test_limits_all_dirty_wakes_the_writer),
 	        T(test_limits_admission),
 	        T(test_limits_budget),
