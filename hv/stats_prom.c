@@ -56,6 +56,7 @@ const struct stats_counter stats_counters[] = {
         COUNTER(collapses_total, "Sets of 512 leaves made one large leaf again."),
         COUNTER(collapses_cold_total, "Ranges not collapsed: too few of the 512 pages were young."),
         COUNTER(collapses_pinned_total, "Ranges not collapsed: a page was in somebody's hands."),
+        COUNTER(given_total, "Pages given back by the controller."),
         {0},
 };
 
