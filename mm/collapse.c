@@ -102,8 +102,11 @@ static bool is_hot(const struct range *r)
 
 static enum collapse_result look(struct range *r)
 {
-	enum collapse_result result = read_frames(r);
+	enum collapse_result result;
 
+	if (!notifier_may_map_huge(r->space))
+		return COLLAPSE_UNFIT;
+	result = read_frames(r);
 	if (result != COLLAPSE_DONE)
 		return result;
 	judge_place(r);

@@ -180,12 +180,16 @@ void notifier_split(struct space *s, gfn_t g)
 			s->notifier[i]->ops->split(s->notifier[i], g);
 }
 
+bool notifier_may_map_huge(const struct space *s)
+{
+	return space_notifiers(s) == 1 && s->notifier[0]->ops->map_huge;
+}
+
 bool notifier_map_huge(struct space *s, gfn_t first, pfn_t head, void **table)
 {
 	struct notifier *n = s->notifier[0];
 
-	return space_notifiers(s) == 1 && n->ops->map_huge &&
-	       n->ops->map_huge(n, first, head, table);
+	return notifier_may_map_huge(s) && n->ops->map_huge(n, first, head, table);
 }
 
 void notifier_free_table(struct space *s, void *table)

@@ -122,7 +122,8 @@ bool notifier_any_fast(const struct space *s);
 bool notifier_all_fast(const struct space *s);
 void notifier_zap(struct space *s, gfn_t g, struct notifier_zap *result);
 void notifier_split(struct space *s, gfn_t g);
-/* By the first MMU, if it is the only one: others would have to agree. */
+/* Could it? Only if there is one MMU, with larger translations: others would have to agree. */
+bool notifier_may_map_huge(const struct space *s);
 bool notifier_map_huge(struct space *s, gfn_t first, pfn_t head, void **table) must_check;
 void notifier_free_table(struct space *s, void *table);
 bool notifiers_know_dirty(const struct space *s);

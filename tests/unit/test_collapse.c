@@ -293,6 +293,40 @@ static void test_collapse_needs_all_512(void **state)
 	stop();
 }
 
+static bool has_nothing(struct notifier *n)
+{
+	(void)n;
+	return false;
+}
+static void zaps_nothing(struct notifier *n, gfn_t g, struct notifier_zap *result)
+{
+	(void)n, (void)g, (void)result;
+}
+static u64 finds_nothing(struct notifier *n)
+{
+	(void)n;
+	return 0;
+}
+
+/* Another MMU would have to agree: nothing is unmapped in vain. */
+static void test_collapse_not_with_a_second_mmu(void **state)
+{
+	static const struct notifier_ops ops = {.name = "other",
+	                                        .populated = has_nothing,
+	                                        .zap = zaps_nothing,
+	                                        .audit = finds_nothing};
+	static struct notifier other;
+
+	(void)state;
+	start(&host_machines[0]);
+	other = (struct notifier){.ops = &ops, .knows_dirty = true};
+	space_add_notifier(vm.space, &other);
+	write_scattered();
+	assert_int_equal(collapse_range(vm.space, gfn(0)), COLLAPSE_UNFIT);
+	assert_int_equal(a64_load(&vm.tdp.leaves), HUGE);
+	stop();
+}
+
 static void test_collapse_without_frames_or_memory(void **state)
 {
 	static u32 taken[FRAMES];
@@ -460,6 +494,7 @@ int main(void)
 	        cmocka_unit_test(test_collapse_never_a_pinned_frame),
 	        cmocka_unit_test(test_collapse_leaves_isolated_frames_alone),
 	        cmocka_unit_test(test_collapse_needs_all_512),
+	        cmocka_unit_test(test_collapse_not_with_a_second_mmu),
 	        cmocka_unit_test(test_collapse_without_frames_or_memory),
 	        cmocka_unit_test(test_collapse_holds_faults_and_pins_off),
 	        cmocka_unit_test(test_collapse_gives_way_to_a_busy_word),
