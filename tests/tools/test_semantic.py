@@ -29,7 +29,8 @@ PLANTED = {
     "frame_free": (
         ["void f(struct space *s, u32 frame)\n{\n\tflush_wait(s, 1);\n\tframe_free(frame);\n}\n"],
         ["void f(void)\n{\n\tu32 frame;\n\n\tframe = frame_alloc(FRAME_FOR_FAULT);\n\tif (!g(frame))\n\t\tframe_free(frame);\n}\n",
-         "void f(struct epoch_node *node)\n{\n\tframe_free(number(node));\n}\n"]),
+         "void f(struct epoch_node *node)\n{\n\tframe_free(number(node));\n}\n",
+         "void free_new(struct range *r)\n{\n\tfor (i = 0; i < 9; i++)\n\t\tframe_free(r->head + i);\n}\n"]),
 }
 
 

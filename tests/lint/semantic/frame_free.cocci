@@ -1,5 +1,5 @@
 // A frame that had an owner goes through frame_retire() (I7). Who frees one at once has just allocated it, or
-// is an epoch callback.
+// is an epoch callback, or says by its name that they are new: free_new().
 @own@
 expression F, I;
 position p;
@@ -24,7 +24,18 @@ position p;
   ... when any
   }
 
+@fresh@
+identifier f =~ "_new$";
+position p;
 @@
-position p != {own.p, callback.p};
+  f(...)
+  {
+  <+...
+  frame_free@p(...)
+  ...+>
+  }
+
+@@
+position p != {own.p, callback.p, fresh.p};
 @@
 * frame_free@p(...)

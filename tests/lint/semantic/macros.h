@@ -2,5 +2,5 @@
 #define must_check
 #define noreturn_fn
 #define unlikely(x) (x)
-#define likely(x) (x)
+#define likely(x)   (x)
 #define aligned_to(n)
