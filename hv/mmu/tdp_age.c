@@ -236,8 +236,8 @@ unsigned tdp_age(struct notifier *notifier, gfn_t first, unsigned npages, u64 *b
 }
 
 /*
- * Upper entries are tables, and tables stay: clearing Accessed is all that ever happens to one. If the
- * exchange fails, hardware set the bit again or somebody else cleared it: what the answer is worth then
+ * A table's entry loses its Accessed bit here, and becomes a large leaf when its pages are collapsed. If the
+ * exchange fails, that happened, or hardware set the bit again, or somebody else cleared it: what the answer is worth then
  * is decided by the value that was read, as with leaves. EPT: SDM 3C 28.3.5; NPT: APM 2 15.25.
  */
 bool tdp_range_young(struct notifier *notifier, gfn_t first, u64 npages, bool clear)
