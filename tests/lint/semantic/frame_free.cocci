@@ -24,7 +24,7 @@ position p;
   ... when any
   }
 
-@fresh@
+@newly@
 identifier f =~ "_new$";
 position p;
 @@
@@ -36,6 +36,6 @@ position p;
   }
 
 @@
-position p != {own.p, callback.p, fresh.p};
+position p != {own.p, callback.p, newly.p};
 @@
 * frame_free@p(...)
