@@ -8,6 +8,8 @@
 #include "mm/age_flush.h"
 #include "mm/bloom.h"
 #include "mm/epoch.h"
+#include "mm/fault.h"
+#include "mm/frame.h"
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
 #include "mm/notifier.h"
@@ -31,10 +33,46 @@ static u64 age_promote(struct space *s, gfn_t first, unsigned npages, const u64 
 	return gen_promote_block(&s->lru, &slot->word[at], npages, young, s->id, batch);
 }
 
+/* Leaves those set whose frame is of the clean type. Inside an epoch section. */
+static void keep_clean(struct space *s, gfn_t first, unsigned npages, u64 *bitmap)
+{
+	for (unsigned w = 0; w < (npages + 63) / 64; w++) {
+		for (u64 left = bitmap[w]; left; left &= left - 1) {
+			unsigned bit = (unsigned)__builtin_ctzll(left);
+			const a64 *where = gfnmap_word(s, gfn_add(first, w * 64 + bit));
+			u64 word = where ? a64_load_acquire(where) : 0; /* ord M5 */
+
+			if (gfn_word_tag(word) != GFN_RESIDENT ||
+			    a64_load(&frame_at(gfn_word_frame(word))->state) & FRAME_DIRTY)
+				bitmap[w] &= ~BIT(bit);
+		}
+	}
+}
+
+/*
+ * Dirty comes along with Accessed: a page that is listed as clean and was written since leaves that list, and
+ * its copy goes, so that the controller weighs what an eviction would really cost. If the page is being
+ * changed by somebody just now, the zap finds its Dirty bit, or a later harvest does.
+ */
+static void transfer_dirty(struct space *s, gfn_t first, unsigned npages, u64 *bitmap)
+{
+	epoch_enter();
+	keep_clean(s, first, npages, bitmap);
+	epoch_exit();
+	notifier_dirty(s, first, npages, bitmap);
+	for (unsigned w = 0; w < (npages + 63) / 64; w++)
+		for (u64 left = bitmap[w]; left; left &= left - 1)
+			if (fault_make_dirty(
+			            s, gfn_add(first, w * 64 + (unsigned)__builtin_ctzll(left))) ==
+			    FAULT_FIXED)
+				a64_count(&s->stats.dirtied_total, 1);
+}
+
 u64 age_harvest(struct space *s, gfn_t first, unsigned npages, unsigned flags,
                 struct gen_batch *batch, u64 *visited)
 {
 	u64 bitmap[NOTIFIER_WORDS] = {0}, young = 0;
+	u32 clean = batch->clean;
 
 	for (unsigned i = 0; i < npages; i += 64)
 		bitmap[i / 64] = npages - i < 64 ? BIT(npages - i) - 1 : ~0ull;
@@ -42,6 +80,8 @@ u64 age_harvest(struct space *s, gfn_t first, unsigned npages, unsigned flags,
 	if (notifier_age(s, first, npages, bitmap, flags, visited))
 		young = age_promote(s, first, npages, bitmap, batch);
 	epoch_exit();
+	if (batch->clean != clean)
+		transfer_dirty(s, first, npages, bitmap);
 	return young;
 }
 

@@ -253,6 +253,7 @@ bool gen_promote(struct lruvec *l, u32 frame, u16 space_id, struct gen_batch *b)
 		index = gen_index(a64_load_acquire(&l->max_seq)); /* ord L3 */
 		next = state_promoted(state, index);
 	} while (next != state && !a64_cas(&f->state, &state, next));
+	b->clean += !(state & FRAME_DIRTY);
 	if (!(state & FRAME_GEN))
 		return false;
 	if (next & FRAME_WORKINGSET && state_index(state) != index) {
@@ -302,6 +303,7 @@ static u64 promotion_end(struct promotion *p)
 			p->batch->delta[from][type] -= *n;
 			p->batch->delta[to][type] += *n;
 			p->batch->promoted += from == to ? 0 : *n;
+			p->batch->clean += type == GEN_CLEAN ? *n : 0;
 			all += *n;
 			*n = 0;
 		}

@@ -55,6 +55,7 @@ void gen_init(struct lruvec *l);
 struct gen_batch {
 	s32 delta[GEN_MAX][GEN_TYPES];
 	u32 promoted;
+	u32 clean; /* frames of the clean type met: their Dirty bit may say otherwise */
 };
 void gen_batch_flush(struct lruvec *l, struct gen_batch *b);
 

@@ -116,6 +116,26 @@ unsigned notifier_age_one(struct space *s, gfn_t g, unsigned flags)
 	return notifier_age(s, g, 1, bitmap, flags, &visited);
 }
 
+void notifier_dirty(struct space *s, gfn_t first, unsigned npages, u64 *bitmap)
+{
+	u64 dirty[NOTIFIER_WORDS] = {0}, one[NOTIFIER_WORDS];
+
+	DEBUG_ASSERT(npages && npages <= NOTIFIER_MAX_PAGES);
+	epoch_enter();
+	for (u32 i = 0; i < space_notifiers(s); i++) {
+		struct notifier *n = s->notifier[i];
+
+		if (!n->ops->dirty)
+			continue;
+		memcpy(one, bitmap, words_for(npages) * sizeof(u64));
+		n->ops->dirty(n, first, npages, one);
+		for (unsigned w = 0; w < words_for(npages); w++)
+			dirty[w] |= one[w];
+	}
+	epoch_exit();
+	memcpy(bitmap, dirty, words_for(npages) * sizeof(u64));
+}
+
 static bool range_young_one(struct notifier *n, gfn_t first, u64 npages, bool clear)
 {
 	bool young, locked;

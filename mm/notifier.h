@@ -69,6 +69,12 @@ struct notifier_ops {
 	 */
 	bool (*range_young)(struct notifier *n, gfn_t first, u64 npages, bool clear);
 	/*
+	 * Of the pages whose bit is set, 512 at most and within one aligned block of as many, leaves those
+	 * set that are Dirty, as far as the MMU tells by such a bit; NULL: never. Fast and in the same
+	 * context as range_young. Dirty once, a page stays so until it is zapped.
+	 */
+	void (*dirty)(struct notifier *n, gfn_t first, unsigned npages, u64 *bitmap);
+	/*
 	 * Removes every translation of the page by exchange. Between invalidate_begin() and
 	 * invalidate_end() for a range that has the page; takes the MMU lock itself (read side for TDP).
 	 * The caller flushes afterwards.
@@ -116,6 +122,8 @@ unsigned notifier_age_one(struct space *s, gfn_t g, unsigned flags);
  * Enters the epoch by itself.
  */
 bool notifier_range_young(struct space *s, gfn_t first, u64 npages, unsigned flags);
+/* ops->dirty of every MMU: a page stays set if one of them says so. Enters the epoch by itself. */
+void notifier_dirty(struct space *s, gfn_t first, unsigned npages, u64 *bitmap);
 /* Has the space any MMU that answers FAST_ONLY? */
 bool notifier_any_fast(const struct space *s);
 /* Do all of them? */

@@ -62,6 +62,7 @@ struct space_stats {
 	a64 visited_total;   /* second-level entries read by them */
 	a64 young_total;
 	a64 promoted_total;
+	a64 dirtied_total; /* harvested young that were listed as clean, and Dirty */
 	a64 aging_ns_total;
 	a64 tables_visited_total;
 	a64 tables_skipped_nonleaf_total; /* the entry above says that nothing in them was touched */

@@ -16,6 +16,7 @@ static const struct notifier_ops tdp_notifier_ops = {
         .has_fast_aging = true,
         .age = tdp_age,
         .range_young = tdp_range_young,
+        .dirty = tdp_dirty,
         .zap = tdp_zap,
         .split = tdp_split,
         .map_huge = tdp_map_huge,

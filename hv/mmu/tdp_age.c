@@ -236,9 +236,34 @@ unsigned tdp_age(struct notifier *notifier, gfn_t first, unsigned npages, u64 *b
 }
 
 /*
+ * Formats without the bit have none to tell of: there a page that has a copy is mapped read-only, and the
+ * fault of its first write has made the frame dirty.
+ */
+void tdp_dirty(struct notifier *notifier, gfn_t first, unsigned npages, u64 *bitmap)
+{
+	struct tdp *t = tdp_of(notifier);
+	const struct spte_format *f = t->format;
+	struct tdp_entry e;
+
+	DEBUG_ASSERT(epoch_active());
+	DEBUG_ASSERT(tdp_index(first, 1) + npages <= TABLE_PAGES);
+	if (!spte_has_dirty(f) || !tdp_reaches(first)) {
+		bits_clear(bitmap, 0, npages);
+		return;
+	}
+	e = tdp_find(t, first);
+	for (unsigned i = 0; i < npages; i++) {
+		u64 spte = e.level > 1 ? e.seen : a64_load(&e.at[i]);
+
+		if (!spte_is_leaf(f, e.level, spte) || !spte_dirty(f, spte))
+			bitmap[i / 64] &= ~BIT(i % 64);
+	}
+}
+
+/*
  * A table's entry loses its Accessed bit here, and becomes a large leaf when its pages are collapsed. If the
- * exchange fails, that happened, or hardware set the bit again, or somebody else cleared it: what the answer is worth then
- * is decided by the value that was read, as with leaves. EPT: SDM 3C 28.3.5; NPT: APM 2 15.25.
+ * exchange fails, that happened, or hardware set the bit again, or somebody else cleared it: what the answer
+ * is worth then is decided by the value that was read, as with leaves. EPT: SDM 3C 28.3.5; NPT: APM 2 15.25.
  */
 bool tdp_range_young(struct notifier *notifier, gfn_t first, u64 npages, bool clear)
 {

@@ -14,6 +14,7 @@ static inline struct tdp *tdp_of(struct notifier *n)
 unsigned tdp_age(struct notifier *n, gfn_t first, unsigned npages, u64 *bitmap, unsigned flags,
                  u64 *visited);
 bool tdp_range_young(struct notifier *n, gfn_t first, u64 npages, bool clear);
+void tdp_dirty(struct notifier *n, gfn_t first, unsigned npages, u64 *bitmap);
 void tdp_zap(struct notifier *n, gfn_t g, struct notifier_zap *result);
 void tdp_split(struct notifier *n, gfn_t g);
 bool tdp_map_huge(struct notifier *n, gfn_t first, pfn_t head, void **table);

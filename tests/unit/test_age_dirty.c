@@ -1,0 +1,181 @@
+/* mm/age: Dirty comes along with Accessed; a page that was written leaves the clean type. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "hv/mmu/tdp_iter.h"
+#include "mm/age.h"
+#include "mm/epoch.h"
+#include "mm/frame.h"
+#include "mm/gen.h"
+#include "mm/store.h"
+#include "tests/host/hal.h"
+#include "tests/host/vm.h"
+
+#define PAGES  64u
+#define FRAMES 200u
+
+static struct host_vm vm;
+
+#define for_each_machine(m) \
+	for (const struct host_machine *m = host_machines; m < host_machines + HOST_MACHINES; m++)
+
+/* Pages with contents of their own, all of them away, then read back: resident, clean, with a copy. */
+static void start(const struct host_machine *m)
+{
+	u64 value;
+
+	host_vm_create(&vm, m, PAGES, 1);
+	for (u64 g = 0; g < PAGES; g++)
+		assert_int_equal(host_vm_write(&vm, 0, gfn_gpa(gfn(g)), g + 1), FAULT_FIXED);
+	for (unsigned i = 0; i < 8 && a64_load(&vm.space->resident); i++)
+		(void)host_vm_evict(&vm, PAGES);
+	assert_int_equal(a64_load(&vm.space->resident), 0);
+	for (u64 g = 0; g < PAGES; g++) {
+		assert_int_equal(host_vm_read(&vm, 0, gfn_gpa(gfn(g)), &value), FAULT_FIXED);
+		assert_int_equal(value, g + 1);
+	}
+}
+
+static void stop(void)
+{
+	assert_int_equal(vm.tdp.notifier.ops->audit(&vm.tdp.notifier), 0);
+	host_vm_destroy(&vm);
+}
+
+static struct frame *frame_of(u64 g)
+{
+	u64 word;
+
+	epoch_enter();
+	word = a64_load(gfnmap_word(vm.space, gfn(g)));
+	epoch_exit();
+	assert_int_equal(gfn_word_tag(word), GFN_RESIDENT);
+	return frame_at(gfn_word_frame(word));
+}
+
+static bool is_dirty(u64 g)
+{
+	return a64_load(&frame_of(g)->state) & FRAME_DIRTY;
+}
+
+static void age(void)
+{
+	flush_wait(vm.space, flush_request(vm.space));
+	assert_true(age_space(vm.space, a64_load(&vm.space->lru.max_seq), true).produced);
+}
+
+static u64 copies(void)
+{
+	struct store_stats st;
+
+	store_snapshot(&st);
+	return st.objects;
+}
+
+static void test_age_dirty_written_pages_leave_the_clean_type(void **state)
+{
+	(void)state;
+	for_each_machine(m)
+	{
+		u64 before;
+
+		start(m);
+		age();
+		for (u64 g = 0; g < PAGES; g++)
+			assert_false(is_dirty(g));
+		before = copies();
+		for (u64 g = 0; g < PAGES; g += 4)
+			assert_int_equal(host_vm_write(&vm, 0, gfn_gpa(gfn(g)), ~g), FAULT_FIXED);
+		age();
+		for (u64 g = 0; g < PAGES; g++) {
+			assert_int_equal(is_dirty(g), g % 4 == 0);
+			assert_int_equal(a64_load(&frame_of(g)->copy) == 0, g % 4 == 0);
+		}
+		/* Their copies are gone, the others' are kept. */
+		assert_true(copies() == before - PAGES / 4);
+		if (spte_has_dirty(m->format))
+			assert_int_equal(a64_load(&vm.space->stats.dirtied_total), PAGES / 4);
+		else /* the fault of the first write has done it already */
+			assert_int_equal(a64_load(&vm.space->stats.dirtied_total), 0);
+		stop();
+	}
+}
+
+static void test_age_dirty_pages_only_read_stay_clean(void **state)
+{
+	(void)state;
+	for_each_machine(m)
+	{
+		u64 value;
+
+		start(m);
+		for (unsigned pass = 0; pass < 4; pass++) {
+			for (u64 g = 0; g < PAGES; g++)
+				assert_int_equal(host_vm_read(&vm, 0, gfn_gpa(gfn(g)), &value),
+				                 FAULT_FIXED);
+			age();
+		}
+		for (u64 g = 0; g < PAGES; g++) {
+			assert_false(is_dirty(g));
+			assert_true(a64_load(&frame_of(g)->copy) != 0);
+		}
+		assert_int_equal(a64_load(&vm.space->stats.dirtied_total), 0);
+		stop();
+	}
+}
+
+/* The contents are what was written last, whoever learned of the write first. */
+static void test_age_dirty_loses_no_write(void **state)
+{
+	(void)state;
+	for_each_machine(m)
+	{
+		u64 value;
+
+		start(m);
+		for (u64 g = 0; g < PAGES; g++) {
+			assert_int_equal(host_vm_write(&vm, 0, gfn_gpa(gfn(g)), g * 3),
+			                 FAULT_FIXED);
+			if (g % 2)
+				age();
+		}
+		for (unsigned i = 0; i < 8 && a64_load(&vm.space->resident); i++)
+			(void)host_vm_evict(&vm, PAGES);
+		assert_int_equal(a64_load(&vm.space->resident), 0);
+		for (u64 g = 0; g < PAGES; g++) {
+			assert_int_equal(host_vm_read(&vm, 0, gfn_gpa(gfn(g)), &value),
+			                 FAULT_FIXED);
+			assert_int_equal(value, g * 3);
+		}
+		stop();
+	}
+}
+
+static int group_setup(void **state)
+{
+	(void)state;
+	host_frames_create(FRAMES);
+	return store_init() ? 0 : -1;
+}
+
+static int group_teardown(void **state)
+{
+	(void)state;
+	host_frames_destroy();
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(test_age_dirty_written_pages_leave_the_clean_type),
+	        cmocka_unit_test(test_age_dirty_pages_only_read_stay_clean),
+	        cmocka_unit_test(test_age_dirty_loses_no_write),
+	};
+
+	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+}
