@@ -36,6 +36,7 @@ const struct stats_counter stats_counters[] = {
         COUNTER(visited_total, "Second-level entries read by aging."),
         COUNTER(young_total, "Entries that aging found accessed."),
         COUNTER(promoted_total, "Frames promoted by aging."),
+        COUNTER(dirtied_total, "Frames listed as clean that aging found Dirty."),
         COUNTER(aging_ns_total, "Time spent aging, in ns."),
         COUNTER(tables_visited_total, "Tables that aging read."),
         COUNTER(tables_skipped_nonleaf_total, "Tables skipped by the entry above them."),
