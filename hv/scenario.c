@@ -368,10 +368,12 @@ static bool check_timeline(struct scenario *s, struct scenario_error *error)
 	for (u32 i = 0; i < s->timeline.nr; i++) {
 		const struct timeline_entry *e = &s->timeline.entry[i];
 		const char *name = e->command.vm;
+		struct value_quote q;
 
 		if (name[0] && !vm_find(s, (struct slice){name, strlen(name)}))
-			return error_whole(error, "line %u: %s: the scenario has no VM %s", e->line,
-			                   e->text, name);
+			return error_whole(
+			        error, "line %u: %s: the scenario has no VM %s", e->line,
+			        value_quote((struct slice){e->text, strlen(e->text)}, &q), name);
 	}
 	return true;
 }
