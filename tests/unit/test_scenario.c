@@ -373,7 +373,8 @@ static void test_scenario_timeline_refused(void **state)
 	timeline_refused("at 1s frobnicate", "line 7|frobnicate: no such command");
 	timeline_refused("at 1s limit a 5", "line 7|limit|SIZE 5|multiple of 4K");
 	timeline_refused("at 1s limit b 8M", "line 7|limit b 8M|no VM b");
-	timeline_refused("at 1s limit\tb 8M", "line 7|limit?b 8M|no VM b"); /* no tabs in a sentence */
+	timeline_refused("at 1s limit\tb 8M",
+	                 "line 7|limit?b 8M|no VM b"); /* no tabs in a sentence */
 	timeline_refused("at 1s vms\n[timeline]", "line 8|[timeline]|twice");
 	snprintf(line, sizeof(line), "at 1s limit %0150d", 1);
 	timeline_refused(line, "line 7|at most 127");
