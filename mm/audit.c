@@ -68,7 +68,7 @@ static void audit_guest_frame(struct audit *a, u32 frame, u64 state)
 	else
 		expect(a, "frame that its owner's word does not name (I1)", frame, a64_load(where),
 		       gfn_word(GFN_RESIDENT, frame));
-	if (!(state & FRAME_GEN))
+	if (!(state & FRAME_LISTED))
 		fault(a, "guest frame on no list (I3)", frame, state, 0);
 	if (state & (FRAME_ISOLATED | FRAME_LOCKED | FRAME_PINS))
 		fault(a, "frame in somebody's hands", frame, state, 0);
@@ -91,7 +91,7 @@ static void audit_frames(struct audit *a)
 		switch (frame_use(state)) {
 		case FRAME_FREE:
 			a->nr_free++;
-			if (state & ~(FRAME_USE | FRAME_STAMP))
+			if (state & ~FRAME_USE)
 				fault(a, "state of a free frame", frame, state, 0);
 			break;
 		case FRAME_POOL:
@@ -167,20 +167,24 @@ static void audit_listed(struct audit *a, const struct space *s, u32 frame, u64 
                          enum gen_type type, struct tally *t)
 {
 	const struct frame *f = frame_at(frame);
-	u64 state = a64_load(&f->state), max = a64_load(&s->lru.max_seq), own;
-	unsigned index = (unsigned)(state & FRAME_GEN) - 1;
+	u64 state = a64_load(&f->state), label, own;
 
 	t->listed++;
-	if (index >= GEN_MAX || frame_use(state) != FRAME_GUEST) {
+	if (!(state & FRAME_LISTED) || frame_use(state) != FRAME_GUEST) {
 		fault(a, "listed frame without a generation (I3)", frame, state, 0);
 		return;
 	}
-	own = max - ((max - index) & (GEN_MAX - 1));
+	label = gen_label_seq(state, a64_load(&s->lru.max_seq));
+	own = gen_seq_locked(&s->lru, state);
+	if (label > a64_load(&s->lru.max_seq))
+		fault(a, "frame of a generation to come (I4)", frame, label, seq);
+	if (label < s->lru.oldest_label[type])
+		fault(a, "label older than any (I4)", frame, label, s->lru.oldest_label[type]);
 	if (own < seq)
 		fault(a, "frame older than its list (I4)", frame, own, seq);
 	expect(a, "type of a listed frame", frame, !!(state & FRAME_DIRTY), type);
 	expect(a, "space of a listed frame (I1)", frame, frame_space_id(f), s->id);
-	t->size[index][state & FRAME_DIRTY ? GEN_DIRTY : GEN_CLEAN]++;
+	t->size[gen_index(own)][state & FRAME_DIRTY ? GEN_DIRTY : GEN_CLEAN]++;
 }
 
 static void audit_list(struct audit *a, const struct space *s, u64 seq, enum gen_type type,

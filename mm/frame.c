@@ -290,8 +290,7 @@ static void frame_hold(u32 frame)
 	struct frame *f = &frames[frame];
 
 	f->next = FRAME_NONE;
-	a64_store(&f->state,
-	          (a64_load(&f->state) & FRAME_STAMP) | (u64)FRAME_HELD << FRAME_USE_SHIFT);
+	a64_store(&f->state, (u64)FRAME_HELD << FRAME_USE_SHIFT);
 }
 
 u32 frame_alloc(enum frame_class class)
@@ -357,7 +356,7 @@ void frame_free(u32 frame)
 	enum frame_use use = frame_use(state);
 
 	ASSERT(use != FRAME_FREE);
-	ASSERT(!(state & (FRAME_GEN | FRAME_PINS | FRAME_HUGE)) && !a64_load(&f->rmap));
+	ASSERT(!(state & (FRAME_LISTED | FRAME_PINS | FRAME_HUGE)) && !a64_load(&f->rmap));
 	/* I7: a guest's frame comes through frame_retire() only. */
 	ASSERT(use != FRAME_GUEST && (!(state & FRAME_LOCKED) || epoch_in_callback()));
 #ifdef VARVE_DEBUG
@@ -366,7 +365,7 @@ void frame_free(u32 frame)
 	f->owner = 0;
 	f->prev = FRAME_NONE;
 	a64_store(&f->copy, 0);
-	a64_store(&f->state, (state & FRAME_STAMP) | (u64)FRAME_FREE << FRAME_USE_SHIFT);
+	a64_store(&f->state, (u64)FRAME_FREE << FRAME_USE_SHIFT);
 	frame_count_unpackable(state, 0);
 	spin_lock(&frame_lock);
 	block_put(frame);
@@ -383,7 +382,7 @@ static void frame_release(struct epoch_node *node)
 
 void frame_retire(u32 frame)
 {
-	DEBUG_ASSERT(!(a64_load(&frame_at(frame)->state) & (FRAME_GEN | FRAME_PINS)));
+	DEBUG_ASSERT(!(a64_load(&frame_at(frame)->state) & (FRAME_LISTED | FRAME_PINS)));
 	frame_state_change(frame, FRAME_USE, FRAME_LOCKED | (u64)FRAME_HELD << FRAME_USE_SHIFT);
 	epoch_defer(&frame_at(frame)->node, frame_release);
 }
@@ -415,14 +414,14 @@ u64 frame_packable_count(void)
 void frame_give(u32 frame, enum frame_use use, u16 space_id, gfn_t g)
 {
 	struct frame *f = frame_at(frame);
-	u64 state = a64_load(&f->state);
 
-	ASSERT(frame_use(state) == FRAME_HELD && (use == FRAME_GUEST || use == FRAME_POOL));
+	ASSERT(frame_use(a64_load(&f->state)) == FRAME_HELD &&
+	       (use == FRAME_GUEST || use == FRAME_POOL));
 	f->owner = (u64)space_id << 48 | g.v;
 	f->next = FRAME_NONE;
 	f->prev = FRAME_NONE;
 	a64_store(&f->copy, 0);
-	a64_store(&f->state, (state & FRAME_STAMP) | (u64)use << FRAME_USE_SHIFT);
+	a64_store(&f->state, (u64)use << FRAME_USE_SHIFT);
 	if (use == FRAME_POOL)
 		a64_count(&nr_pool, 1);
 }

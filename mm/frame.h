@@ -19,13 +19,11 @@
  * The state word. Fields below FRAME_USE change by compare-exchange from any CPU (promotion runs
  * without a lock); the use changes only in the hands of the frame's one owner (I1).
  *
- *   2:0   gen + 1: index of the generation whose list the frame is on; 0 = on no list (isolated)
+ *   2:0   free
  *   4:3   refs: software accesses seen, makes the tier
  *   5     referenced: seen accessed once
  *   6     workingset: was promoted, or came back recently
- *   7     type: 0 clean (`copy` is valid: kept in a store, or all zero), 1 dirty (must be stored first).
- *         A guest's frame is dirty unless it has a copy. Changes with the frame off its list or under the
- *         lruvec lock only; an MMU with Dirty bits may know better, zap says so
+ *   7     free
  *   8     isolated: in the hands of an evictor
  *   9     locked: was a guest's, waits for the grace period before it is free (use: held)
  *   10    huge: head (first) of 512 frames that one large leaf of a second-level table maps. Only the
@@ -34,26 +32,33 @@
  *   11    unpackable: a store declined it, and nobody wrote since as far as we know
  *   13:12 use: enum frame_use
  *   14    seen: harvested as accessed while isolated; the evictor that has it is to know
- *   31:16 pins: device emulation or the hypervisor holds the contents; never evicted while > 0
- *   63:32 stamp: grows with every change of gen, so that a promotion that read the word long ago fails
+ *   30:15 pins: device emulation or the hypervisor holds the contents; never evicted while > 0
+ *   31    type: 0 clean (`copy` is valid: kept in a store, or all zero), 1 dirty (must be stored first).
+ *         A guest's frame is dirty unless it has a copy. Changes with the frame off its list or under the
+ *         lruvec lock only; an MMU with Dirty bits may know better, zap says so
+ *   62:32 label: the low bits of the generation it was put into last. Its generation is that one, or the
+ *         oldest of its type if that is younger (mm/gen.c); 0 on no list. Beside the type, because sizes
+ *         are counted by both
+ *   63    listed: it is on a list of its space's lruvec
  */
-#define FRAME_GEN        BITS(2, 0)
-#define FRAME_REFS       BITS(4, 3)
-#define FRAME_REFS_SHIFT 3
-#define FRAME_REFERENCED BIT(5)
-#define FRAME_WORKINGSET BIT(6)
-#define FRAME_DIRTY      BIT(7)
-#define FRAME_ISOLATED   BIT(8)
-#define FRAME_LOCKED     BIT(9)
-#define FRAME_HUGE       BIT(10)
-#define FRAME_UNPACKABLE BIT(11)
-#define FRAME_USE        BITS(13, 12)
-#define FRAME_USE_SHIFT  12
-#define FRAME_SEEN       BIT(14)
-#define FRAME_PIN_ONE    BIT(16)
-#define FRAME_PINS       BITS(31, 16)
-#define FRAME_STAMP_ONE  BIT(32)
-#define FRAME_STAMP      BITS(63, 32)
+#define FRAME_REFS        BITS(4, 3)
+#define FRAME_REFS_SHIFT  3
+#define FRAME_REFERENCED  BIT(5)
+#define FRAME_WORKINGSET  BIT(6)
+#define FRAME_ISOLATED    BIT(8)
+#define FRAME_LOCKED      BIT(9)
+#define FRAME_HUGE        BIT(10)
+#define FRAME_UNPACKABLE  BIT(11)
+#define FRAME_USE         BITS(13, 12)
+#define FRAME_USE_SHIFT   12
+#define FRAME_SEEN        BIT(14)
+#define FRAME_PIN_ONE     BIT(15)
+#define FRAME_PINS        BITS(30, 15)
+#define FRAME_DIRTY_SHIFT 31
+#define FRAME_DIRTY       BIT(31)
+#define FRAME_LABEL_SHIFT 32
+#define FRAME_LABEL       BITS(62, 32)
+#define FRAME_LISTED      BIT(63)
 
 enum frame_use {
 	FRAME_FREE,
@@ -143,7 +148,7 @@ void frame_free(u32 frame);
 
 /* frame_free() after the grace period. The frame is the epoch's from here on; it was flushed (I7). */
 void frame_retire(u32 frame);
-/* Changes bits of the state word that are no list's business (not gen): clears, then sets. */
+/* Changes bits of the state word that are no list's business (neither listed nor label): clears, then sets. */
 void frame_state_change(u32 frame, u64 clear, u64 set);
 
 struct frame *frame_at(u32 frame);

@@ -1,61 +1,60 @@
 /*
  * Owns the lruvec. Which generation a frame is in, the state word says; which list it hangs on may lag
- * behind. What keeps that right:
+ * behind.
  *
- *   - A frame's generation is never older than its list's: lists are entered with both equal, the owner
- *     of the lock moves both together, and gen_promote(), the only one that works without the lock, goes
- *     to a max_seq that it read after the frame's state, or, by the block, found unchanged after it.
- *   - The window moves past a generation only when its lists are empty, so nothing listed has a generation
- *     older than min_seq (I4).
- *   - A promotion whose state word is out of date fails: every change of gen changes the stamp. While it
- *     is not out of date, the frame holds the window open at its own generation, so that the max_seq that
- *     was read still is inside the window, and its index means what it meant.
+ * The word has a label: the generation that the frame was put into last, by who listed, moved or promoted
+ * it. Windows move on and labels stay, so a frame is in the generation max(label, min_seq of its type): one
+ * with an older label is in the oldest. That makes one of two generations by one splice of lists and one sum
+ * of sizes, whatever the number of frames, and nobody's compare-exchange fails because of it. Wherever a
+ * generation is read from a word, it is read this way: gen_seq_locked(), under the lock, where neither
+ * min_seq nor max_seq moves.
+ *
+ * What keeps it right:
+ *
+ *   - A label never shrinks while its frame is listed. The owner of the lock moves to younger lists only; a
+ *     promotion compares (mm/promote.c) and is made by compare-exchange.
+ *   - So a frame's generation is never older than its list's (I4): lists are entered with both equal, the owner
+ *     of the lock moves both together, a promotion moves the frame's alone, and a merge moves the oldest list
+ *     together with min_seq, which is what older labels mean.
+ *   - A label is at most max_seq: listing takes it from inside the window, a promotion from what max_seq was.
+ *   - The window moves past a generation only when its lists are empty, or were joined to the next.
+ *   - A label older than min_seq comes from a merge, so the type had GEN_MAX generations then, and has as long
+ *     as anything is left on the oldest list: before, it is not trimmed.
+ *
+ * Sizes are counted by generation in this sense, too. A walker's batch has differences that it takes for those
+ * of labels; who moves min_seq adds what stands for the oldest to the next, and a flush finds the generation
+ * of a label as everybody does. Both are sums over frames, so it does not matter which comes first.
+ *
+ * A label is 31 bits of the sequence number and means what it says while it is less than 2^30 behind max_seq.
+ * oldest_label[type] is a bound for all that are listed: when the oldest list is empty, all others are of
+ * min_seq or younger; a merge leaves the bound where it is. Before a merge that finds it GEN_RELABEL behind,
+ * the frames of the oldest list get the label of the next generation, in their order, at most GEN_MAX_BATCH per
+ * hold of the lock. (Only of that list: what hangs on a younger one has a label at least as young.) Nothing
+ * young is lost if a frame is promoted meanwhile: then it fails to be older, and hangs on the next list like
+ * any that waits to be sorted. max_seq does not move before it is done, unless somebody else is asked for the
+ * same generation and does the rest. 2^28 generations are years; the cost is none.
+ *
+ * There is no other mark of age in the word, such as a counter of changes. A compare-exchange that succeeds long
+ * after its read finds the frame in the state it read, and that is all that any of them goes by: whoever
+ * holds the lock reads min_seq and max_seq under it, and for a promotion see mm/promote.c.
  *
  * The type changes under the lock, together with the list, or while the frame is on no list.
  */
 #include "mm/gen.h"
 
 #include "arch/hal.h"
-#include "mm/epoch.h"
-#include "mm/gfnmap.h"
+#include "mm/gen_word.h"
 #include "mm/policy.h"
 #include "mm/refault.h"
 
 /* Of so many meetings of the evictor with unpackable pages, one makes it try again. */
 #define UNPACKABLE_RETRY 16u
 
-static unsigned state_index(u64 state)
-{
-	return (unsigned)(state & FRAME_GEN) - 1;
-}
-
-static enum gen_type state_type(u64 state)
-{
-	return state & FRAME_DIRTY ? GEN_DIRTY : GEN_CLEAN;
-}
-
-/* The state with another generation: gen is an index + 1, or 0 for none. */
-static u64 state_regen(u64 state, unsigned gen)
-{
-	return ((state & ~FRAME_GEN) | gen) + FRAME_STAMP_ONE;
-}
-
-static void size_add(struct lruvec *l, unsigned index, enum gen_type type, s64 n)
-{
-	a64_count(&l->size[index][type], (u64)n);
-}
-
 /* max_seq for somebody who holds the lock. */
 static u64 max_locked(const struct lruvec *l)
 {
 	DEBUG_ASSERT(spin_held(&l->lock));
 	return a64_load(&l->max_seq);
-}
-
-/* The generation of the window that has this index. */
-static u64 seq_of_locked(const struct lruvec *l, unsigned index)
-{
-	return gen_seq_at(max_locked(l), index);
 }
 
 static bool evictable_locked(const struct lruvec *l, enum gen_type type)
@@ -76,24 +75,7 @@ void gen_init(struct lruvec *l)
 	}
 }
 
-void gen_batch_flush(struct lruvec *l, struct gen_batch *b)
-{
-	spin_lock(&l->lock);
-	for (unsigned g = 0; g < GEN_MAX; g++)
-		for (unsigned type = 0; type < GEN_TYPES; type++)
-			size_add(l, g, type, b->delta[g][type]);
-	spin_unlock(&l->lock);
-	*b = (struct gen_batch){.promoted = 0};
-}
-
 /* --- lists ----------------------------------------------------------------------------------------- */
-
-/* The oldest generation of a type is used up: its figures become history. */
-static void advance_min_locked(struct lruvec *l, enum gen_type type)
-{
-	refault_fold_locked(l, type);
-	l->min_seq[type]++;
-}
 
 /* The list that a listed frame hangs on, by its ends; any list will do for one in the middle. */
 static struct frame_list *list_of_locked(struct lruvec *l, u32 frame)
@@ -132,14 +114,6 @@ static u64 entry_seq_locked(const struct lruvec *l, enum gen_entry how, u64 stat
 	return max_of(seq, l->min_seq[state_type(state)]);
 }
 
-/* One more touch, where one counts for little and two for much; unless policy says that one is enough. */
-static u64 state_touched(u64 state)
-{
-	if (state & (FRAME_REFERENCED | FRAME_WORKINGSET) || !a32_load(&policy.two_touch))
-		return (state & ~(FRAME_REFERENCED | FRAME_REFS)) | FRAME_WORKINGSET;
-	return state | FRAME_REFERENCED;
-}
-
 static u64 entry_flags(enum gen_entry how, u64 state)
 {
 	switch (how) {
@@ -160,20 +134,19 @@ static u64 entry_flags(enum gen_entry how, u64 state)
 void gen_insert(struct lruvec *l, u32 frame, enum gen_entry how)
 {
 	struct frame *f = frame_at(frame);
-	u64 state, next;
-	unsigned index;
+	u64 state, next, seq;
 
 	spin_lock(&l->lock);
 	state = a64_load(&f->state);
 	do {
-		ASSERT(!(state & FRAME_GEN) && frame_use(state) == FRAME_GUEST);
+		ASSERT(!(state & FRAME_LISTED) && frame_use(state) == FRAME_GUEST);
 		next = entry_flags(how, state) & ~(FRAME_ISOLATED | FRAME_SEEN);
-		index = gen_index(entry_seq_locked(l, how, next));
-		next = state_regen(next, index + 1);
+		seq = entry_seq_locked(l, how, next);
+		next = state_listed(next, seq);
 		/* ord L2: pairs with ord L1 of the next evictor, ord FR1 of who pins it */
 	} while (!a64_cas(&f->state, &state, next));
-	frame_list_push_head(&l->list[index][state_type(next)], frame);
-	size_add(l, index, state_type(next), 1);
+	frame_list_push_head(&l->list[gen_index(seq)][state_type(next)], frame);
+	size_add(l, seq, state_type(next), 1);
 	spin_unlock(&l->lock);
 }
 
@@ -185,13 +158,13 @@ bool gen_remove(struct lruvec *l, u32 frame)
 	spin_lock(&l->lock);
 	state = a64_load(&f->state);
 	do {
-		if (!(state & FRAME_GEN)) {
+		if (!(state & FRAME_LISTED)) {
 			spin_unlock(&l->lock);
 			return false;
 		}
-	} while (!a64_cas(&f->state, &state, state_regen(state, 0)));
+	} while (!a64_cas(&f->state, &state, state_unlisted(state)));
 	frame_list_remove(list_of_locked(l, frame), frame);
-	size_add(l, state_index(state), state_type(state), -1);
+	size_add(l, gen_seq_locked(l, state), state_type(state), -1);
 	spin_unlock(&l->lock);
 	return true;
 }
@@ -199,186 +172,50 @@ bool gen_remove(struct lruvec *l, u32 frame)
 void gen_make_dirty(struct lruvec *l, u32 frame)
 {
 	struct frame *f = frame_at(frame);
-	u64 state, next, seq;
-	unsigned index = 0;
+	u64 state, next, seq = 0;
 
 	spin_lock(&l->lock);
 	state = a64_load(&f->state);
 	do {
 		next = (state | FRAME_DIRTY) & ~FRAME_UNPACKABLE;
-		if (state & FRAME_GEN) {
+		if (state & FRAME_LISTED) {
 			/* The oldest generation of dirty pages may be younger than that of clean ones. */
-			seq = max_of(seq_of_locked(l, state_index(state)), l->min_seq[GEN_DIRTY]);
-			index = gen_index(seq);
-			next = state_regen(next, index + 1);
+			seq = max_of(gen_seq_locked(l, state), l->min_seq[GEN_DIRTY]);
+			next = state_listed(next, seq);
 		}
 	} while (!a64_cas(&f->state, &state, next));
 	frame_count_unpackable(state, next);
-	if (state & FRAME_GEN && !(state & FRAME_DIRTY)) {
+	if (state & FRAME_LISTED && !(state & FRAME_DIRTY)) {
 		frame_list_remove(list_of_locked(l, frame), frame);
-		frame_list_push_head(&l->list[index][GEN_DIRTY], frame);
+		frame_list_push_head(&l->list[gen_index(seq)][GEN_DIRTY], frame);
 	}
-	if (state & FRAME_GEN) {
-		size_add(l, state_index(state), state_type(state), -1);
-		size_add(l, index, GEN_DIRTY, 1);
+	if (state & FRAME_LISTED) {
+		size_add(l, gen_seq_locked(l, state), state_type(state), -1);
+		size_add(l, seq, GEN_DIRTY, 1);
 	}
 	spin_unlock(&l->lock);
 }
 
-/* What a sighting makes of a state word, `index` being that of the youngest generation. */
-static u64 state_promoted(u64 state, unsigned index)
-{
-	u64 next;
-
-	/* The Accessed bit is cleared by now: the evictor would not find it any more. */
-	if (state & FRAME_ISOLATED)
-		return state | FRAME_SEEN;
-	if (!(state & FRAME_GEN))
-		return state;
-	next = state_touched(state);
-	return next & FRAME_WORKINGSET ? state_regen(next, index + 1) : next;
-}
-
-bool gen_promote(struct lruvec *l, u32 frame, u16 space_id, struct gen_batch *b)
-{
-	struct frame *f = frame_at(frame);
-	u64 state, next;
-	unsigned index;
-
-	do {
-		/* ord L3: the state is read before max_seq, see above; pairs with ord L4 */
-		state = a64_load_acquire(&f->state);
-		if (frame_use(state) != FRAME_GUEST || frame_space_id(f) != space_id)
-			return false;
-		index = gen_index(a64_load_acquire(&l->max_seq)); /* ord L3 */
-		next = state_promoted(state, index);
-	} while (next != state && !a64_cas(&f->state, &state, next));
-	b->clean += !(state & FRAME_DIRTY);
-	if (!(state & FRAME_GEN))
-		return false;
-	if (next & FRAME_WORKINGSET && state_index(state) != index) {
-		b->delta[state_index(state)][state_type(state)]--;
-		b->delta[index][state_type(state)]++;
-		b->promoted++;
-	}
-	return true;
-}
-
-/*
- * The same once more, for many pages and few instructions. A frame that is in a generation is a guest's, and
- * the one whose word named it within this epoch section: neither use nor owner needs a look. All that is
- * unusual goes the way above.
- */
-#define TALLY    (FRAME_DIRTY | FRAME_GEN) /* what sizes are counted by */
-#define TOUCHED  (FRAME_REFERENCED | FRAME_WORKINGSET)
-#define PROMOTED (FRAME_GEN | FRAME_REFS | TOUCHED) /* what changes, besides the stamp */
-
-struct promotion {
-	struct lruvec *l;
-	struct frame *frames; /* number 0 */
-	u64 max;              /* max_seq: what all are promoted to, */
-	u64 set;              /* ... and what that adds to a state word, */
-	u16 tally[TALLY + 1]; /* ... and how many were, by type and generation before */
-	u64 slow;
-	u16 space_id;
-	struct gen_batch *batch;
-};
-
-static void promotion_start(struct promotion *p)
-{
-	p->max = a64_load_acquire(&p->l->max_seq); /* ord L3: checked again after each state */
-	p->set = FRAME_STAMP_ONE | FRAME_WORKINGSET | (gen_index(p->max) + 1);
-}
-
-/* Moves the tally to the batch; returns how many there were. */
-static u64 promotion_end(struct promotion *p)
-{
-	unsigned to = gen_index(p->max);
-	u64 all = 0;
-
-	for (unsigned type = 0; type < GEN_TYPES; type++) {
-		for (unsigned from = 0; from < GEN_MAX; from++) {
-			u16 *n = &p->tally[(type == GEN_DIRTY ? FRAME_DIRTY : 0) | (from + 1)];
-
-			p->batch->delta[from][type] -= *n;
-			p->batch->delta[to][type] += *n;
-			p->batch->promoted += from == to ? 0 : *n;
-			p->batch->clean += type == GEN_CLEAN ? *n : 0;
-			all += *n;
-			*n = 0;
-		}
-	}
-	return all;
-}
-
-static void promote_slowly(struct promotion *p, const a64 *where)
-{
-	u64 word = a64_load_acquire(where); /* ord M5: as below */
-
-	p->slow++;
-	if (gfn_word_tag(word) == GFN_RESIDENT)
-		(void)gen_promote(p->l, gfn_word_frame(word), p->space_id, p->batch);
-}
-
-/* Promotes the page of a gfn word, if it is the usual case: resident, listed, and touched before. */
-static inline bool promote_quickly(struct promotion *p, const a64 *where)
-{
-	/* ord M5: the frame stands before the word names it; pairs with ord M4 */
-	u64 word = a64_load_acquire(where), state;
-	struct frame *f;
-
-	if (unlikely((u8)word !=
-	             GFN_RESIDENT)) /* neither away nor busy: all other low bits are 0 */
-		return false;
-	f = p->frames + gfn_word_payload(word);
-	/* ord L3: the state is read before max_seq; pairs with ord L4 */
-	state = a64_load_acquire(&f->state);
-	if (unlikely(!(state & FRAME_GEN)) || unlikely(!(state & TOUCHED)))
-		return false;
-	if (unlikely(a64_load_acquire(&p->l->max_seq) != p->max)) /* ord L3 */
-		return false;
-	DEBUG_ASSERT(frame_use(state) == FRAME_GUEST && frame_space_id(f) == p->space_id);
-	if (unlikely(!a64_cas(&f->state, &state, (state & ~PROMOTED) + p->set)))
-		return false;
-	p->tally[state & TALLY]++;
-	return true;
-}
-
-static inline void promote_one(struct promotion *p, const a64 *where)
-{
-	if (!promote_quickly(p, where))
-		promote_slowly(p, where);
-}
-
-u64 gen_promote_block(struct lruvec *l, const a64 *word, unsigned npages, const u64 *young,
-                      u16 space_id, struct gen_batch *b)
-{
-	struct promotion p = {.l = l, .frames = frame_at(0), .space_id = space_id, .batch = b};
-
-	DEBUG_ASSERT(npages <= TABLE_PAGES && epoch_active());
-	promotion_start(&p);
-	for (unsigned i = 0; i < npages; i += 64, word += 64) {
-		u64 left = young[i / 64] & (npages - i < 64 ? BIT(npages - i) - 1 : ~0ull);
-
-		/* All of them is the rule where a table is in use, and needs no search. */
-		if (left == ~0ull) {
-			for (unsigned j = 0; j < 64; j++)
-				promote_one(&p, word + j);
-			continue;
-		}
-		for (; left; left &= left - 1)
-			promote_one(&p, word + (unsigned)__builtin_ctzll(left));
-	}
-	return promotion_end(&p) + p.slow;
-}
-
 /* --- the window ------------------------------------------------------------------------------------ */
+
+/* The oldest generation of a type is used up: its figures become history. */
+static void advance_min_locked(struct lruvec *l, enum gen_type type)
+{
+	u64 min = l->min_seq[type];
+
+	/* If the lists are empty: what walkers have not flushed yet. It finds the same generation then. */
+	size_add(l, min + 1, type, (s64)a64_xchg(&l->size[gen_index(min)][type], 0));
+	refault_fold_locked(l, type);
+	l->min_seq[type]++;
+}
 
 void gen_trim_locked(struct lruvec *l, enum gen_type type)
 {
 	while (evictable_locked(l, type) &&
-	       l->list[gen_index(l->min_seq[type])][type].tail == FRAME_NONE)
+	       l->list[gen_index(l->min_seq[type])][type].tail == FRAME_NONE) {
 		advance_min_locked(l, type);
+		l->oldest_label[type] = l->min_seq[type];
+	}
 }
 
 /*
@@ -396,31 +233,56 @@ static bool move_on_locked(struct lruvec *l, u32 frame, enum gen_type type, u64 
 	u64 state = a64_load(&f->state);
 	bool moved = false;
 
-	while (state_index(state) == from && !moved)
-		moved = a64_cas(&f->state, &state, state_regen(state & ~spent, to + 1));
+	while (gen_seq_locked(l, state) == seq && !moved)
+		moved = a64_cas(&f->state, &state, state_listed(state & ~spent, seq + 1));
 	frame_list_remove(&l->list[from][type], frame);
 	if (!moved) {
-		frame_list_push_head(&l->list[state_index(state)][type], frame);
+		frame_list_push_head(&l->list[gen_index(gen_seq_locked(l, state))][type], frame);
 		return false;
 	}
 	if (protect)
 		l->protected_[type][refault_tier(state)]++;
-	size_add(l, from, type, -1);
-	size_add(l, to, type, 1);
+	size_add(l, seq, type, -1);
+	size_add(l, seq + 1, type, 1);
 	frame_list_push_head(&l->list[to][type], frame);
 	return true;
 }
 
-/* Makes a frame of generation index `from` one of the next; false if it is in another, promoted meanwhile. */
-static inline bool merge_locked(struct frame *f, unsigned from)
+/* Writes the label of a frame of the generation before `seq` anew; false if it is in another, promoted. */
+static bool relabel_locked(const struct lruvec *l, struct frame *f, u64 seq)
 {
-	const u64 add = FRAME_STAMP_ONE | ((from + 1) % GEN_MAX + 1);
 	u64 state = a64_load(&f->state);
 
-	while ((state & FRAME_GEN) == from + 1)
-		if (a64_cas(&f->state, &state, (state & ~FRAME_GEN) + add))
+	while (gen_seq_locked(l, state) < seq)
+		if (a64_cas(&f->state, &state, state_listed(state, seq)))
 			return true;
 	return false;
+}
+
+/*
+ * Takes frames of the oldest generation to the next one by writing it into each; false when the budget ran out
+ * before the last. What is done is on the far end of the next list by then, so it goes on where it stopped.
+ */
+static bool relabel_oldest_locked(struct lruvec *l, enum gen_type type, unsigned *budget)
+{
+	u64 min = l->min_seq[type];
+	struct frame_list *list = &l->list[gen_index(min)][type];
+	u32 frame = list->head, last = FRAME_NONE;
+	s64 moved = 0;
+
+	for (; frame != FRAME_NONE && *budget; --*budget) {
+		moved += relabel_locked(l, frame_at(frame), min + 1);
+		last = frame;
+		frame = frame_at(frame)->next;
+	}
+	size_add(l, min, type, -moved);
+	size_add(l, min + 1, type, moved);
+	if (last != FRAME_NONE)
+		frame_list_splice_tail(&l->list[gen_index(min + 1)][type], list, last);
+	if (frame != FRAME_NONE)
+		return false;
+	l->oldest_label[type] = min + 1;
+	return true;
 }
 
 /*
@@ -431,24 +293,14 @@ static inline bool merge_locked(struct frame *f, unsigned from)
 static bool make_room_locked(struct lruvec *l, enum gen_type type, unsigned *budget)
 {
 	u64 min = l->min_seq[type];
-	unsigned index = gen_index(min), next = gen_index(min + 1), left = *budget;
-	struct frame_list *list = &l->list[index][type];
-	struct frame *base = frame_at(0);
-	u32 frame = list->head;
-	s64 merged = 0;
+	struct frame_list *list = &l->list[gen_index(min)][type];
 
 	if (max_locked(l) - min + 1 < GEN_MAX)
 		return true;
-	for (; frame != FRAME_NONE && left; left--, frame = base[frame].next)
-		merged += merge_locked(&base[frame], index);
-	size_add(l, index, type, -merged);
-	size_add(l, next, type, merged);
-	if (left != *budget)
-		frame_list_splice_tail(&l->list[next][type], list,
-		                       frame == FRAME_NONE ? list->tail : base[frame].prev);
-	*budget = left;
-	if (frame != FRAME_NONE)
+	if (min - l->oldest_label[type] >= GEN_RELABEL && !relabel_oldest_locked(l, type, budget))
 		return false;
+	if (list->head != FRAME_NONE)
+		frame_list_splice_tail(&l->list[gen_index(min + 1)][type], list, list->tail);
 	advance_min_locked(l, type);
 	return true;
 }
@@ -470,8 +322,7 @@ bool gen_advance(struct lruvec *l, u64 expected)
 		hal_pause();
 	}
 	l->birth_ns[gen_index(expected + 1)] = hal_time_ns();
-	/* ord L4: who sees the new generation sees a window that has room for it; pairs with ord L3 */
-	a64_store_release(&l->max_seq, expected + 1);
+	a64_store(&l->max_seq, expected + 1);
 	spin_unlock(&l->lock);
 	return true;
 }
@@ -501,12 +352,12 @@ static void isolate_one_locked(struct lruvec *l, u32 frame, unsigned tier_limit,
                                struct gen_chunk *out)
 {
 	struct frame *f = frame_at(frame);
-	unsigned index = gen_index(out->seq);
 	u64 state = a64_load(&f->state);
 	bool protect = false;
 
 	do {
-		if (state_index(state) != index || stays_locked(l, state, tier_limit, &protect)) {
+		if (gen_seq_locked(l, state) != out->seq ||
+		    stays_locked(l, state, tier_limit, &protect)) {
 			bool moved = move_on_locked(l, frame, out->type, out->seq, protect);
 
 			out->sorted += !moved;
@@ -515,9 +366,9 @@ static void isolate_one_locked(struct lruvec *l, u32 frame, unsigned tier_limit,
 			return;
 		}
 		/* ord L1: who pinned it and let go has used it before (ord FR2); no pin from here on (ord FR1) */
-	} while (!a64_cas(&f->state, &state, state_regen(state, 0) | FRAME_ISOLATED));
-	frame_list_remove(&l->list[index][out->type], frame);
-	size_add(l, index, out->type, -1);
+	} while (!a64_cas(&f->state, &state, state_unlisted(state) | FRAME_ISOLATED));
+	frame_list_remove(&l->list[gen_index(out->seq)][out->type], frame);
+	size_add(l, out->seq, out->type, -1);
 	out->frame[out->n++] = frame;
 }
 
@@ -567,18 +418,18 @@ bool gen_isolate_page(struct lruvec *l, u32 frame, u16 space_id, gfn_t g, struct
 	*out = (struct gen_chunk){.n = 0};
 	spin_lock(&l->lock);
 	state = a64_load(&f->state);
-	while (!taken && state & FRAME_GEN && !(state & FRAME_PINS) &&
+	while (!taken && state & FRAME_LISTED && !(state & FRAME_PINS) &&
 	       frame_use(state) == FRAME_GUEST && frame_space_id(f) == space_id &&
 	       frame_gfn(f).v == g.v)
 		/* ord L1: as in isolate_one_locked(); pairs with ord L2, ord FR1, ord FR2 */
-		taken = a64_cas(&f->state, &state, state_regen(state, 0) | FRAME_ISOLATED);
+		taken = a64_cas(&f->state, &state, state_unlisted(state) | FRAME_ISOLATED);
 	if (taken) {
 		out->type = state_type(state);
-		out->seq = seq_of_locked(l, state_index(state));
+		out->seq = gen_seq_locked(l, state);
 		out->frame[out->n++] = frame;
 		out->scanned = 1;
 		frame_list_remove(list_of_locked(l, frame), frame);
-		size_add(l, state_index(state), out->type, -1);
+		size_add(l, out->seq, out->type, -1);
 	}
 	spin_unlock(&l->lock);
 	return taken;

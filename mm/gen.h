@@ -20,6 +20,8 @@
 #define GEN_TIERS     4u
 #define GEN_BATCH     64u   /* frames per eviction chunk */
 #define GEN_MAX_BATCH 4096u /* promotions batched before the counters are flushed */
+/* Labels may be so many generations older than the window before they are written anew. */
+#define GEN_RELABEL BIT(28)
 
 enum gen_type { GEN_CLEAN, GEN_DIRTY, GEN_TYPES };
 
@@ -29,6 +31,7 @@ struct lruvec {
 	u64 min_seq[GEN_TYPES];
 	u64 birth_ns[GEN_MAX];
 	struct frame_list list[GEN_MAX][GEN_TYPES];
+	u64 oldest_label[GEN_TYPES];  /* nothing listed has an older one; lruvec lock */
 	a64 size[GEN_MAX][GEN_TYPES]; /* signed frames */
 	u32 unpackable_met;           /* meetings of evictors with such pages; lruvec lock */
 	/* Refault feedback of the generation now evicted, and its moving average. */
@@ -49,10 +52,35 @@ static inline u64 gen_seq_at(u64 max_seq, unsigned index)
 	return max_seq - ((max_seq - index) & (GEN_MAX - 1));
 }
 
+/*
+ * The generation that a listed frame was put into last, by its state word. Exact while that is less than half
+ * of the space of labels (2^30) away from max_seq: which is the case if max_seq was read a moment ago.
+ */
+static inline u64 gen_label_seq(u64 state, u64 max_seq)
+{
+	u32 label = (u32)((state & FRAME_LABEL) >> FRAME_LABEL_SHIFT);
+
+	/* The distance has 31 bits and a sign. */
+	return max_seq + (u64)((s32)((label - (u32)max_seq) << 1) >> 1);
+}
+/* The generation of a listed frame. lruvec lock held. */
+static inline u64 gen_seq_locked(const struct lruvec *l, u64 state)
+{
+	u64 label = gen_label_seq(state, a64_load(&l->max_seq));
+	u64 min = l->min_seq[state & FRAME_DIRTY ? GEN_DIRTY : GEN_CLEAN];
+
+	return max_of(label, min);
+}
+
 void gen_init(struct lruvec *l);
 
-/* Size changes a walker collects before it takes the lruvec lock once. */
+/*
+ * Size changes a walker collects before it takes the lruvec lock once. All zero is an empty one; the first
+ * promotion says what all the others of the batch are promoted to as well.
+ */
 struct gen_batch {
+	u64 to; /* generation, 0: not said yet */
+	/* Of the generation to - (GEN_MAX - 1) + i, or of all up to it: i = 0 .. GEN_MAX - 1. */
 	s32 delta[GEN_MAX][GEN_TYPES];
 	u32 promoted;
 	u32 clean; /* frames of the clean type met: their Dirty bit may say otherwise */
@@ -68,7 +96,7 @@ enum gen_entry {
 	GEN_ENTER_RESCUED,    /* a fault was faster than the evictor: counts as a touch */
 	GEN_ENTER_UNPACKABLE, /* no store took it: ages again, untouched */
 };
-/* Puts an unlisted frame (gen 0) on the list its entry calls for. Takes the lruvec lock. */
+/* Puts an unlisted frame on the list its entry calls for. Takes the lruvec lock. */
 void gen_insert(struct lruvec *l, u32 frame, enum gen_entry how);
 /* Takes a frame off whatever list it is on; false if it is on none (isolated by somebody). */
 bool gen_remove(struct lruvec *l, u32 frame) must_check;
@@ -78,7 +106,9 @@ void gen_make_dirty(struct lruvec *l, u32 frame);
 
 /*
  * The page was seen accessed: two-touch promotion (referenced first, then youngest generation and
- * workingset). Lockless, by compare-exchange; the size change goes to `b`. False if the frame is on no
+ * workingset), where the youngest is that of the batch: max_seq when it began. Lockless, by
+ * compare-exchange; the size change goes to `b`. Inside an epoch section in which a gfn word named the frame,
+ * or somebody else keeps it from being freed. False if the frame is on no
  * list (its evictor is told, FRAME_SEEN) or no longer the space's.
  */
 bool gen_promote(struct lruvec *l, u32 frame, u16 space_id, struct gen_batch *b);
@@ -92,8 +122,9 @@ u64 gen_promote_block(struct lruvec *l, const a64 *word, unsigned npages, const 
 
 /*
  * A new youngest generation, unless max_seq is no longer `expected`. If a type has GEN_MAX already,
- * its oldest is emptied into the next first. Takes the lruvec lock, at most GEN_MAX_BATCH frames per
- * hold. Returns whether this call made it.
+ * its oldest becomes one with the next first, whatever the number of frames; but once in GEN_RELABEL
+ * generations it visits those of the oldest, at most GEN_MAX_BATCH per hold. Takes the lruvec lock. Returns
+ * whether this call made it.
  */
 bool gen_advance(struct lruvec *l, u64 expected);
 /* Drops empty oldest generations of a type down to GEN_MIN. lruvec lock held. */

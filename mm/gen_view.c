@@ -101,14 +101,14 @@ void gen_frame_snapshot(struct lruvec *l, u32 frame, struct gen_frame_view *out)
 	state = a64_load(&frame_at(frame)->state);
 	max = a64_load(&l->max_seq);
 	*out = (struct gen_frame_view){
-	        .listed = state & FRAME_GEN,
+	        .listed = state & FRAME_LISTED,
 	        .isolated = state & FRAME_ISOLATED,
 	        .type = state & FRAME_DIRTY ? GEN_DIRTY : GEN_CLEAN,
 	        .tier = refault_tier(state),
 	        .state = state,
 	};
 	if (out->listed) {
-		out->seq = gen_seq_at(max, (unsigned)(state & FRAME_GEN) - 1);
+		out->seq = gen_seq_locked(l, state);
 		out->steps = max - out->seq;
 		out->age_ns = age_locked(l, out->seq);
 		out->evictable = out->seq == l->min_seq[out->type] && out->steps >= GEN_MIN;
@@ -118,9 +118,11 @@ void gen_frame_snapshot(struct lruvec *l, u32 frame, struct gen_frame_view *out)
 
 int gen_frame_steps(const struct lruvec *l, u32 frame)
 {
-	u64 state = a64_load(&frame_at(frame)->state), max = a64_load(&l->max_seq);
+	u64 state = a64_load(&frame_at(frame)->state), max = a64_load(&l->max_seq), label;
 
-	if (!(state & FRAME_GEN))
+	if (!(state & FRAME_LISTED))
 		return -1;
-	return (int)(max - gen_seq_at(max, (unsigned)(state & FRAME_GEN) - 1));
+	/* A label older than the window means its oldest generation, and then there are GEN_MAX of them. */
+	label = gen_label_seq(state, max);
+	return label >= max ? 0 : (int)min_of(max - label, (u64)GEN_MAX - 1);
 }

@@ -26,16 +26,18 @@
 
 enum mutant {
 	NONE,
-	MAX_FIRST,     /* a promotion reads max_seq before the state (ord L3) */
-	EARLY_PUBLISH, /* the new generation is seen before there is room for it (ord L4) */
-	NO_STAMP,      /* a change of generation leaves no mark in the state */
+	NO_COMPARE,    /* a promotion does not ask whether the label is younger */
+	EARLY_PUBLISH, /* the new generation is seen before there is room for it */
+	BY_INDEX,      /* a batch is flushed to what has the indices of its generations now */
+	SIZES_STAY,    /* a merge leaves the size of the oldest generation where it is */
 	STORE_FOR_CAS, /* a state is replaced by a plain store */
 	NO_LOCK,       /* advancing does not exclude isolating */
 	MUTANTS,
 };
 static const char *const mutant_name[] = {
-        "as it is", "max_seq before the state", "max_seq published before there is room",
-        "no stamp", "plain store of a state",   "no lock"};
+        "as it is",         "no look at a younger label", "max_seq published before there is room",
+        "batches by index", "sizes stay behind",          "plain store of a state",
+        "no lock"};
 static enum mutant mutant;
 
 enum { PROMOTER, AGER, EVICTOR, ACTORS };
@@ -49,9 +51,10 @@ static struct {
 	struct lruvec l;
 	struct frame frame[NFRAMES];
 	a64 word[NFRAMES];
-	unsigned holder; /* of the lruvec lock */
-	bool early;      /* EARLY_PUBLISH: done */
-	u64 max_seen;    /* MAX_FIRST: what a promotion goes by */
+	unsigned holder;        /* of the lruvec lock */
+	bool early;             /* EARLY_PUBLISH: done */
+	u64 min_seq[GEN_TYPES]; /* BY_INDEX: the real one, while a batch is flushed */
+	u64 real, faked;        /* NO_COMPARE: a state, and what a promotion takes it for */
 	struct gen_batch batch;
 } world;
 static bool by_block; /* which of the two promotions */
@@ -76,16 +79,14 @@ bool epoch_active(void)
 
 static u64 seq_of_state(u64 state)
 {
-	u64 max = world.l.max_seq.raw;
-
-	return max - ((max - ((state & FRAME_GEN) - 1)) & (GEN_MAX - 1));
+	return gen_seq_locked(&world.l, state);
 }
 
 static void check_listed(u32 frame, u64 list_seq, unsigned type)
 {
 	u64 state = world.frame[frame].state.raw, max = world.l.max_seq.raw;
 
-	if (!(state & FRAME_GEN))
+	if (!(state & FRAME_LISTED))
 		explorer_panic("frame %u is on a list and in no generation", frame);
 	if (list_seq < world.l.min_seq[type] || list_seq > max)
 		explorer_panic("frame %u hangs on a list outside of the window", frame);
@@ -112,7 +113,7 @@ static void check_lists(void)
 			explorer_panic("more than four generations");
 	}
 	for (u32 frame = 0; frame < NFRAMES; frame++)
-		if (!seen[frame] != !(world.frame[frame].state.raw & FRAME_GEN))
+		if (!seen[frame] != !(world.frame[frame].state.raw & FRAME_LISTED))
 			explorer_panic("frame %u is in a generation and on no list", frame);
 }
 
@@ -125,7 +126,7 @@ static void check_sizes(void)
 			for (u32 f = 0; f < NFRAMES; f++) {
 				u64 state = world.frame[f].state.raw;
 
-				n += (state & FRAME_GEN) == g + 1 &&
+				n += state & FRAME_LISTED && gen_index(seq_of_state(state)) == g &&
 				     !(state & FRAME_DIRTY) == (type == GEN_CLEAN);
 			}
 			if (world.l.size[g][type].raw != n)
@@ -136,10 +137,12 @@ static void check_sizes(void)
 
 static void check_promotion(u64 from, u64 to)
 {
-	if (!(from & FRAME_GEN) || !(to & FRAME_GEN))
+	if (!(from & FRAME_LISTED) || !(to & FRAME_LISTED))
 		return;
-	if (seq_of_state(to) < seq_of_state(from))
+	if (gen_label_seq(to, world.l.max_seq.raw) < gen_label_seq(from, world.l.max_seq.raw))
 		explorer_panic("a promotion made a page older");
+	if (seq_of_state(to) - world.l.min_seq[to & FRAME_DIRTY ? GEN_DIRTY : GEN_CLEAN] >= GEN_MAX)
+		explorer_panic("a promotion to where there is no room yet");
 }
 
 /* --- the lock, and the seams of the mutants --- */
@@ -168,12 +171,18 @@ void spin_lock(struct spinlock *lock)
 	while (world.holder != NOBODY)
 		explorer_wait(lock_is_free, NULL);
 	world.holder = explorer_self();
+	if (mutant == BY_INDEX && world.holder == PROMOTER) {
+		memcpy(world.min_seq, world.l.min_seq, sizeof(world.min_seq));
+		memset(world.l.min_seq, 0, sizeof(world.min_seq));
+	}
 }
 void spin_unlock(struct spinlock *lock)
 {
 	(void)lock;
 	if (unlocked())
 		return;
+	if (mutant == BY_INDEX && world.holder == PROMOTER)
+		memcpy(world.l.min_seq, world.min_seq, sizeof(world.min_seq));
 	check_lists();
 	world.holder = NOBODY;
 }
@@ -191,18 +200,21 @@ static bool is_state(const a64 *a)
 	return false;
 }
 
-static u64 mutable_load_acquire(const a64 *a)
+static u64 mutable_load(const a64 *a)
 {
-	if (mutant != MAX_FIRST)
-		return a64_load_acquire(a);
-	if (a == &world.l.max_seq) {
-		if (!world.max_seen)
-			world.max_seen = a64_load_acquire(a);
-		return world.max_seen;
-	}
-	if (!by_block && is_state(a))
-		world.max_seen = a64_load_acquire(&world.l.max_seq);
-	return a64_load_acquire(a);
+	u64 value = a64_load(a), to = world.batch.to;
+
+	if (mutant != NO_COMPARE || explorer_self() != PROMOTER || !is_state(a) || !to ||
+	    !(value & FRAME_LISTED) || gen_label_seq(value, to) <= to)
+		return value;
+	world.real = value;
+	world.faked = (value & ~FRAME_LABEL) | (to - 1) << FRAME_LABEL_SHIFT;
+	return world.faked;
+}
+
+static u64 mutable_xchg(a64 *a, u64 value)
+{
+	return mutant == SIZES_STAY && explorer_self() == AGER ? 0 : a64_xchg(a, value);
 }
 
 static bool mutable_cas(a64 *a, u64 *expected, u64 desired)
@@ -213,12 +225,8 @@ static bool mutable_cas(a64 *a, u64 *expected, u64 desired)
 		a64_store(a, desired);
 		return true;
 	}
-	if (mutant == EARLY_PUBLISH && explorer_self() == AGER && !world.early) {
-		world.early = true;
-		a64_store(&world.l.max_seq, world.l.max_seq.raw + 1);
-	}
-	if (mutant == NO_STAMP && !((a64_load(a) ^ *expected) & ~FRAME_STAMP))
-		*expected = a->raw;
+	if (mutant == NO_COMPARE && promotes && world.faked && *expected == world.faked)
+		*expected = world.real;
 	done = a64_cas(a, expected, desired);
 	if (done && promotes)
 		check_promotion(*expected, desired);
@@ -227,11 +235,26 @@ static bool mutable_cas(a64 *a, u64 *expected, u64 desired)
 
 #include "mm/frame_list.c"
 
-#define a64_load_acquire mutable_load_acquire
-#define a64_cas          mutable_cas
+static void mutable_splice(struct frame_list *to, struct frame_list *from, u32 last)
+{
+	if (mutant == EARLY_PUBLISH && explorer_self() == AGER && !world.early) {
+		world.early = true;
+		a64_store(&world.l.max_seq, world.l.max_seq.raw + 1);
+		explorer_yield();
+	}
+	frame_list_splice_tail(to, from, last);
+}
+
+#define a64_load               mutable_load
+#define a64_cas                mutable_cas
+#define a64_xchg               mutable_xchg
+#define frame_list_splice_tail mutable_splice
 #include "mm/gen.c"
-#undef a64_load_acquire
+#include "mm/promote.c"
+#undef a64_load
 #undef a64_cas
+#undef a64_xchg
+#undef frame_list_splice_tail
 
 /* --- the actors --- */
 

@@ -24,6 +24,7 @@
 #include "mm/frame.c"
 #undef frames
 #include "mm/gen.c"
+#include "mm/promote.c"
 #include "mm/gfnmap.c"
 #include "mm/notifier.c"
 #include "mm/evict.c"
@@ -177,9 +178,8 @@ static void run_isolator(void)
 	struct gen_chunk chunk = {.seq = space->lru.min_seq[GEN_CLEAN], .type = GEN_CLEAN};
 	u32 frame;
 
-	chunk.seq = gen_seq_at(a64_load(&space->lru.max_seq),
-	                       state_index(a64_load(&frame_at(first)->state)));
 	spin_lock(&space->lru.lock);
+	chunk.seq = gen_seq_locked(&space->lru, a64_load(&frame_at(first)->state));
 	isolate_one_locked(&space->lru, first, 3, &chunk);
 	spin_unlock(&space->lru.lock);
 	if (!chunk.n)
@@ -244,11 +244,24 @@ static void run_block_promoter(void)
 	(void)gen_promote_block(&space->lru, word, 1, &young, space->id, &batch);
 }
 
-/* Pushes a listed frame along: four generations are all there is room for. */
+/*
+ * Pushes a listed frame along, by writing its label anew each time, for four generations are all there is room
+ * for; and then as an evictor does that leaves it for a while.
+ */
 static void run_advancer(void)
 {
-	for (unsigned i = 0; i < GEN_MAX; i++)
+	u64 state;
+
+	for (unsigned i = 0; i < GEN_MAX; i++) {
+		for (unsigned type = 0; type < GEN_TYPES; type++)
+			space->lru.oldest_label[type] = space->lru.min_seq[type] - GEN_RELABEL;
 		(void)gen_advance(&space->lru, a64_load(&space->lru.max_seq));
+	}
+	spin_lock(&space->lru.lock);
+	state = a64_load(&frame_at(first)->state);
+	(void)move_on_locked(&space->lru, first, state_type(state),
+	                     gen_seq_locked(&space->lru, state), false);
+	spin_unlock(&space->lru.lock);
 }
 
 static void run_mover(void)
@@ -265,11 +278,11 @@ static void check_list(void)
 {
 	u64 state = a64_load(&frame_at(first)->state), max = a64_load(&space->lru.max_seq);
 
-	if (!(state & FRAME_GEN))
+	if (!(state & FRAME_LISTED))
 		return;
 	for (u64 seq = max - GEN_MAX + 1; seq <= max; seq++)
 		if (space->lru.list[gen_index(seq)][state_type(state)].head == first &&
-		    gen_seq_at(max, state_index(state)) < seq)
+		    gen_seq_locked(&space->lru, state) < seq)
 			explorer_panic("a generation older than its list's");
 }
 

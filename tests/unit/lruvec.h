@@ -66,10 +66,8 @@ static inline u64 max_seq(void)
 
 static inline u64 seq_of(u32 frame)
 {
-	u64 index = (state_of(frame) & FRAME_GEN) - 1;
-
-	assert_true(index < GEN_MAX);
-	return max_seq() - ((max_seq() - index) & (GEN_MAX - 1));
+	assert_true(state_of(frame) & FRAME_LISTED);
+	return gen_seq_locked(&l, state_of(frame));
 }
 
 static inline void advance(void)

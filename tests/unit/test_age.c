@@ -77,9 +77,8 @@ static void flush(void)
 
 static u64 seq_of(u64 page)
 {
-	u64 index = (fake_state(&guest, page) & FRAME_GEN) - 1;
-
-	return max_seq() - ((max_seq() - index) & (GEN_MAX - 1));
+	assert_true(fake_state(&guest, page) & FRAME_LISTED);
+	return gen_seq_locked(&guest.space->lru, fake_state(&guest, page));
 }
 
 static void test_age_visits_every_entry_once(void **state)

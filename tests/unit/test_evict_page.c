@@ -167,7 +167,7 @@ static void test_evict_page_busy_raced(void **state)
 	word = a64_load(where);
 	assert_true(gfnmap_busy_try(where, &word));
 	assert_int_equal(evict(0), EVICT_PAGE_RESCUED);
-	assert_true(fake_state(&guest, 0) & FRAME_GEN);
+	assert_true(fake_state(&guest, 0) & FRAME_LISTED);
 	gfnmap_busy_end(where, word);
 	assert_pages(1);
 }
@@ -186,7 +186,7 @@ static void test_evict_page_frame_that_is_another_page_by_now(void **state)
 	        gen_isolate_page(&guest.space->lru, frame, guest.space->id, gfn(BASE + 1), &chunk));
 	assert_false(gen_isolate_page(&guest.space->lru, frame, (u16)(guest.space->id + 1),
 	                              gfn(BASE), &chunk));
-	assert_true(fake_state(&guest, 0) & FRAME_GEN);
+	assert_true(fake_state(&guest, 0) & FRAME_LISTED);
 }
 
 /* --- who comes in between -------------------------------------------------------------------------- */

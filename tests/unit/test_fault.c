@@ -276,10 +276,8 @@ static void test_fault_dying_space_is_told(void **state)
 
 static u64 seq_of(u64 page)
 {
-	u64 max = a64_load(&guest.space->lru.max_seq),
-	    index = (fake_state(&guest, page) & FRAME_GEN) - 1;
-
-	return max - ((max - index) & (GEN_MAX - 1));
+	assert_true(fake_state(&guest, page) & FRAME_LISTED);
+	return gen_seq_locked(&guest.space->lru, fake_state(&guest, page));
 }
 
 static void test_fault_recent_refault_restores_the_workingset(void **state)

@@ -135,7 +135,7 @@ static void test_frame_pins_do_not_overflow(void **state)
 	for (u32 i = 0; i < 0xffff; i++)
 		assert_true(frame_pin_try(frame));
 	assert_false(frame_pin_try(frame));
-	assert_int_equal(a64_load(&frame_at(frame)->state) & FRAME_STAMP, 0);
+	assert_int_equal(a64_load(&frame_at(frame)->state) & FRAME_LABEL, 0);
 	for (u32 i = 0; i < 0xffff; i++)
 		frame_unpin(frame);
 	frame_retire(frame);

@@ -69,10 +69,8 @@ static u64 max_seq(void)
 
 static u64 seq_of(u32 frame)
 {
-	u64 index = (state_of(frame) & FRAME_GEN) - 1;
-
-	assert_true(index < GEN_MAX);
-	return max_seq() - ((max_seq() - index) & (GEN_MAX - 1));
+	assert_true(state_of(frame) & FRAME_LISTED);
+	return gen_seq_locked(&l, state_of(frame));
 }
 
 static bool promote(u32 frame)
@@ -102,8 +100,8 @@ static void assert_sizes(void)
 	for (u32 frame = 0; frame < FRAMES; frame++) {
 		u64 state = state_of(frame);
 
-		if (state & FRAME_GEN)
-			size[(state & FRAME_GEN) - 1][!!(state & FRAME_DIRTY)]++;
+		if (state & FRAME_LISTED)
+			size[gen_index(gen_seq_locked(&l, state))][!!(state & FRAME_DIRTY)]++;
 	}
 	for (unsigned g = 0; g < GEN_MAX; g++)
 		for (unsigned t = 0; t < GEN_TYPES; t++)
@@ -285,10 +283,10 @@ static void test_gen_promoted_frame_survives_the_emptying(void **state)
 }
 
 /*
- * Whoever read a state word and then slept through generations must not write it back: the stamp. Here
- * the index comes round to what it was.
+ * Whoever read a state word and then slept through generations must not write it back: the label is another,
+ * though the index has come round to what it was.
  */
-static void test_gen_stamp_changes_with_every_generation(void **state)
+static void test_gen_label_tells_generations_of_one_index(void **state)
 {
 	u32 frame = frame_listed(true, GEN_ENTER_FRESH);
 	u64 before = state_of(frame), now;
@@ -299,7 +297,7 @@ static void test_gen_stamp_changes_with_every_generation(void **state)
 	assert_true(gen_remove(&l, frame));
 	gen_insert(&l, frame, GEN_ENTER_FRESH);
 	now = state_of(frame);
-	assert_int_equal(before & ~FRAME_STAMP, now & ~FRAME_STAMP);
+	assert_int_equal(before & ~FRAME_LABEL, now & ~FRAME_LABEL);
 	assert_int_not_equal(before, now);
 }
 
@@ -330,7 +328,7 @@ static void test_gen_isolated_frame_is_in_nobodys_way(void **state)
 	assert_int_equal(chunk.seq, 1);
 	assert_int_equal(chunk.type, GEN_DIRTY);
 	assert_true(state_of(frame) & FRAME_ISOLATED);
-	assert_false(state_of(frame) & FRAME_GEN);
+	assert_false(state_of(frame) & FRAME_LISTED);
 	assert_false(gen_remove(&l, frame));
 	assert_false(promote(frame));
 	assert_false(frame_pin_try(frame));
@@ -526,7 +524,7 @@ int main(void)
 	        T(test_gen_fifth_generation_empties_the_first),
 	        T(test_gen_advance_empties_any_number),
 	        T(test_gen_promoted_frame_survives_the_emptying),
-	        T(test_gen_stamp_changes_with_every_generation),
+	        T(test_gen_label_tells_generations_of_one_index),
 	        T(test_gen_isolate_leaves_the_two_youngest),
 	        T(test_gen_isolated_frame_is_in_nobodys_way),
 	        T(test_gen_isolate_sorts_the_promoted),

@@ -44,7 +44,7 @@ static void pair_end(unsigned page)
 	u32 frame[2] = {gfn_word_frame(a64_load(&words[page])), twin[page]};
 
 	for (unsigned i = 0; i < 2; i++) {
-		if (state_of(frame[i]) & FRAME_GEN)
+		if (state_of(frame[i]) & FRAME_LISTED)
 			assert_true(gen_remove(&l, frame[i]));
 		frame_retire(frame[i]);
 	}

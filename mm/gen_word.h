@@ -1,0 +1,41 @@
+/* The part of a frame's state word that generations are made of; for mm/gen.c and mm/promote.c. */
+#pragma once
+
+#include "lib/types.h"
+#include "mm/gen.h"
+#include "mm/policy.h"
+
+static inline enum gen_type state_type(u64 state)
+{
+	return state & FRAME_DIRTY ? GEN_DIRTY : GEN_CLEAN;
+}
+
+/* What a frame of this generation has in its word. */
+static inline u64 state_label(u64 seq)
+{
+	return FRAME_LISTED | (seq << FRAME_LABEL_SHIFT & FRAME_LABEL);
+}
+
+static inline u64 state_unlisted(u64 state)
+{
+	return state & ~(FRAME_LISTED | FRAME_LABEL);
+}
+
+static inline u64 state_listed(u64 state, u64 seq)
+{
+	return state_unlisted(state) | state_label(seq);
+}
+
+/* One more touch, where one counts for little and two for much; unless policy says that one is enough. */
+static inline u64 state_touched(u64 state)
+{
+	if (state & (FRAME_REFERENCED | FRAME_WORKINGSET) || !a32_load(&policy.two_touch))
+		return (state & ~(FRAME_REFERENCED | FRAME_REFS)) | FRAME_WORKINGSET;
+	return state | FRAME_REFERENCED;
+}
+
+/* Counts `n` frames to a generation of the window; the lruvec lock held, or nothing else can be at work. */
+static inline void size_add(struct lruvec *l, u64 seq, enum gen_type type, s64 n)
+{
+	a64_count(&l->size[gen_index(seq)][type], (u64)n);
+}
