@@ -1,7 +1,7 @@
 /*
  * What the machine looks like, in one form for every boot protocol. boot/ fills it before hv runs;
  * it is constant afterwards. Strings and modules stay where the boot loader put them: hostmem never
- * hands those pages out until boot_release() says so.
+ * hands those pages out.
  */
 #pragma once
 

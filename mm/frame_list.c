@@ -22,19 +22,6 @@ void frame_list_push_head(struct frame_list *list, u32 frame)
 	list->head = frame;
 }
 
-void frame_list_push_tail(struct frame_list *list, u32 frame)
-{
-	struct frame *f = frame_at(frame);
-
-	f->next = FRAME_NONE;
-	f->prev = list->tail;
-	if (list->tail == FRAME_NONE)
-		list->head = frame;
-	else
-		frame_at(list->tail)->next = frame;
-	list->tail = frame;
-}
-
 void frame_list_remove(struct frame_list *list, u32 frame)
 {
 	struct frame *f = frame_at(frame);

@@ -13,7 +13,6 @@ struct frame_list {
 
 void frame_list_init(struct frame_list *list);
 void frame_list_push_head(struct frame_list *list, u32 frame);
-void frame_list_push_tail(struct frame_list *list, u32 frame);
 /* `list` must be the one that the frame is on. */
 void frame_list_remove(struct frame_list *list, u32 frame);
 /* Takes everything from the head of `from` to `last`, which is on it, to the tail of `to`, in this order. */

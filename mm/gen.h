@@ -46,12 +46,6 @@ static inline unsigned gen_index(u64 seq)
 {
 	return (unsigned)(seq % GEN_MAX);
 }
-/* The generation that has this index in a window whose youngest is max_seq. */
-static inline u64 gen_seq_at(u64 max_seq, unsigned index)
-{
-	return max_seq - ((max_seq - index) & (GEN_MAX - 1));
-}
-
 /*
  * The generation that a listed frame was put into last, by its state word. Exact while that is less than half
  * of the space of labels (2^30) away from max_seq: which is the case if max_seq was read a moment ago.

@@ -3,8 +3,6 @@
 #include "arch/hal.h"
 #include "mm/refault.h"
 
-#define MS 1000000ull
-
 static u64 age_locked(const struct lruvec *l, u64 seq)
 {
 	u64 now = hal_time_ns(), birth = l->birth_ns[gen_index(seq)];
@@ -13,12 +11,10 @@ static u64 age_locked(const struct lruvec *l, u64 seq)
 }
 
 /* Walkers that have not flushed their batches make sizes wrong by a little; never negative here. */
-static u64 frames_of(const struct lruvec *l, u64 seq)
+static u64 frames_of(const struct lruvec *l, u64 seq, enum gen_type type)
 {
-	s64 n = 0;
+	s64 n = (s64)a64_load(&l->size[gen_index(seq)][type]);
 
-	for (unsigned type = 0; type < GEN_TYPES; type++)
-		n += (s64)a64_load(&l->size[gen_index(seq)][type]);
 	return n > 0 ? (u64)n : 0;
 }
 
@@ -29,21 +25,16 @@ static u64 oldest_locked(const struct lruvec *l)
 
 unsigned gen_snapshot(struct lruvec *l, struct gen_view *out)
 {
-	u64 now = hal_time_ns(), seq, max;
 	unsigned n = 0;
+	u64 max;
 
 	spin_lock(&l->lock);
 	max = a64_load(&l->max_seq);
-	for (seq = min_of(l->min_seq[GEN_CLEAN], l->min_seq[GEN_DIRTY]); seq <= max; seq++, n++) {
-		unsigned index = gen_index(seq);
-
+	for (u64 seq = oldest_locked(l); seq <= max; seq++, n++) {
 		out[n].seq = seq;
-		out[n].age_ns = now > l->birth_ns[index] ? now - l->birth_ns[index] : 0;
-		for (unsigned type = 0; type < GEN_TYPES; type++) {
-			s64 size = (s64)a64_load(&l->size[index][type]);
-
-			out[n].frames[type] = size > 0 ? (u64)size : 0;
-		}
+		out[n].age_ns = age_locked(l, seq);
+		for (unsigned type = 0; type < GEN_TYPES; type++)
+			out[n].frames[type] = frames_of(l, seq, (enum gen_type)type);
 	}
 	spin_unlock(&l->lock);
 	return n;
@@ -66,31 +57,6 @@ void gen_tier_snapshot(struct lruvec *l, struct gen_tiers_view *out)
 			};
 	}
 	spin_unlock(&l->lock);
-}
-
-u64 gen_oldest_age_ns(struct lruvec *l)
-{
-	u64 age = 0, max;
-
-	spin_lock(&l->lock);
-	max = a64_load(&l->max_seq);
-	for (u64 seq = oldest_locked(l); seq <= max && !age; seq++)
-		if (frames_of(l, seq))
-			age = age_locked(l, seq);
-	spin_unlock(&l->lock);
-	return age;
-}
-
-u64 gen_pages_younger(struct lruvec *l, u64 ms)
-{
-	u64 pages = 0, oldest;
-
-	spin_lock(&l->lock);
-	oldest = oldest_locked(l);
-	for (u64 seq = a64_load(&l->max_seq) + 1; seq-- > oldest && age_locked(l, seq) <= ms * MS;)
-		pages += frames_of(l, seq);
-	spin_unlock(&l->lock);
-	return pages;
 }
 
 void gen_frame_snapshot(struct lruvec *l, u32 frame, struct gen_frame_view *out)

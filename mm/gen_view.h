@@ -21,19 +21,6 @@ struct gen_tiers_view {
 /* Takes the lruvec lock. */
 void gen_tier_snapshot(struct lruvec *l, struct gen_tiers_view *out);
 
-/*
- * Nanoseconds since the birth of the oldest generation that has frames: nothing in it was seen accessed for
- * longer than that, and nothing outside of it is older. 0 if there are no frames. Takes the lruvec lock.
- */
-u64 gen_oldest_age_ns(struct lruvec *l);
-/*
- * Frames in generations that were born in the last `ms` milliseconds: they were all seen accessed, or came
- * in, since. A lower bound of the working set of that time, as exact as generations are frequent: pages of
- * the generation that was the youngest at its beginning are left out, and a page that came in, or was seen
- * for the first time, may stand in an older one. Takes the lruvec lock.
- */
-u64 gen_pages_younger(struct lruvec *l, u64 ms);
-
 /* One frame, at this moment. */
 struct gen_frame_view {
 	bool listed;    /* in a generation; if not, it is in somebody's hands */

@@ -149,7 +149,7 @@ static void promote_slowly(struct promotion *p, const a64 *where)
 /* The tally of a frame with a label that is none of the batch's; TALLIES if it is younger, or not listed. */
 static u64 tally_of_others(const struct promotion *p, u64 state)
 {
-	u64 first = p->batch->to - (GEN_MAX - 1);
+	u64 first = batch_first(p->batch);
 
 	if (!(state & FRAME_LISTED) || gen_label_seq(state, first) >= first)
 		return TALLIES;

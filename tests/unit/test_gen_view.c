@@ -31,45 +31,6 @@ static void test_gen_view_tiers(void **state)
 	assert_int_equal(view.tier[GEN_CLEAN][3].evicted, 0);
 }
 
-static void test_gen_view_oldest_age(void **state)
-{
-	u32 frame;
-
-	(void)state;
-	host_time_set(5 * MS);
-	assert_int_equal(gen_oldest_age_ns(&l), 0);
-	advance(); /* 4, born at 5 */
-	host_time_set(8 * MS);
-	advance(); /* 5, born at 8 */
-	host_time_set(20 * MS);
-	(void)frame_listed(FRAME_DIRTY, GEN_ENTER_REFAULT_HOT);
-	assert_int_equal(gen_oldest_age_ns(&l), 12 * MS);
-	frame = frame_listed(0, GEN_ENTER_FRESH);
-	assert_int_equal(gen_oldest_age_ns(&l), 15 * MS);
-	assert_true(promote(frame)); /* its list does not matter */
-	assert_int_equal(gen_oldest_age_ns(&l), 12 * MS);
-}
-
-static void test_gen_view_pages_younger(void **state)
-{
-	(void)state;
-	host_time_set(1000 * MS);
-	advance(); /* 4 */
-	(void)frame_listed(FRAME_DIRTY, GEN_ENTER_REFAULT_HOT);
-	(void)frame_listed(0, GEN_ENTER_REFAULT_HOT);
-	host_time_set(2000 * MS);
-	advance(); /* 5 */
-	(void)frame_listed(FRAME_DIRTY, GEN_ENTER_REFAULT_HOT);
-	host_time_set(2500 * MS);
-	assert_int_equal(gen_pages_younger(&l, 499), 0);
-	assert_int_equal(gen_pages_younger(&l, 500), 1);
-	assert_int_equal(gen_pages_younger(&l, 1499), 1);
-	assert_int_equal(gen_pages_younger(&l, 1500), 3);
-	(void)frame_listed(0, GEN_ENTER_REFAULT); /* 3: older */
-	assert_int_equal(gen_pages_younger(&l, 1500), 3);
-	assert_int_equal(gen_pages_younger(&l, 5000), 4);
-}
-
 static void test_gen_view_one_frame(void **state)
 {
 	u32 frame = frame_listed(FRAME_DIRTY | 2u << FRAME_REFS_SHIFT, GEN_ENTER_REFAULT);
@@ -131,9 +92,10 @@ static void test_gen_view_steps_grow_with_the_window(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        T(test_gen_view_tiers),         T(test_gen_view_oldest_age),
-	        T(test_gen_view_pages_younger), T(test_gen_view_one_frame),
-	        T(test_gen_view_who_goes_next), T(test_gen_view_steps_grow_with_the_window),
+	        T(test_gen_view_tiers),
+	        T(test_gen_view_one_frame),
+	        T(test_gen_view_who_goes_next),
+	        T(test_gen_view_steps_grow_with_the_window),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

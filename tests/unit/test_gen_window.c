@@ -36,9 +36,15 @@ static unsigned page_of(u32 f)
 
 /* --- what has to hold --- */
 
+/* The generation that has this index in a window whose youngest is max_seq. */
+static u64 seq_at(u64 max_seq, unsigned index)
+{
+	return max_seq - ((max_seq - index) & (GEN_MAX - 1));
+}
+
 static void look_at_list(unsigned index, enum gen_type type)
 {
-	u64 list_seq = gen_seq_at(max_seq(), index);
+	u64 list_seq = seq_at(max_seq(), index);
 	u32 f = l.list[index][type].head, before = FRAME_NONE;
 
 	for (; f != FRAME_NONE; before = f, f = frame_at(f)->next) {
