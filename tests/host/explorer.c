@@ -388,3 +388,12 @@ bool explorer_passes(const struct explorer_scene *scene)
 	       r.failed ? r.why : "none bad", r.failed ? r.trace : "");
 	return r.exhausted && !r.failed;
 }
+
+int explorer_main(const struct explorer_scene *scene, unsigned n)
+{
+	bool good = true;
+
+	for (unsigned i = 0; i < n; i++)
+		good &= explorer_passes(&scene[i]);
+	return good ? 0 : 1;
+}

@@ -53,6 +53,8 @@ struct explorer_result {
 void explorer_run(const struct explorer_scene *scene, struct explorer_result *result);
 /* Runs it and prints a line; true if no schedule failed and none was left out. */
 bool explorer_passes(const struct explorer_scene *scene);
+/* All of them, each run whatever became of the others: the exit status of a program. */
+int explorer_main(const struct explorer_scene *scene, unsigned n);
 
 /* In an actor; without effect outside of explorer_run(). */
 void explorer_yield(void);

@@ -252,9 +252,5 @@ static const struct explorer_scene scenes[] = {
 
 int main(void)
 {
-	bool good = true;
-
-	for (unsigned i = 0; i < ARRAY_SIZE(scenes); i++)
-		good &= explorer_passes(&scenes[i]);
-	return good ? 0 : 1;
+	return explorer_main(scenes, ARRAY_SIZE(scenes));
 }

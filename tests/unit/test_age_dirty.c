@@ -13,15 +13,12 @@
 #include "mm/gen.h"
 #include "mm/store.h"
 #include "tests/host/hal.h"
-#include "tests/host/vm.h"
+#include "tests/unit/host_vm.h"
 
 #define PAGES  64u
 #define FRAMES 200u
 
 static struct host_vm vm;
-
-#define for_each_machine(m) \
-	for (const struct host_machine *m = host_machines; m < host_machines + HOST_MACHINES; m++)
 
 /* Pages with contents of their own, all of them away, then read back: resident, clean, with a copy. */
 static void start(const struct host_machine *m)
@@ -64,8 +61,8 @@ static bool is_dirty(u64 g)
 
 static void age(void)
 {
-	flush_wait(vm.space, flush_request(vm.space));
-	assert_true(age_space(vm.space, a64_load(&vm.space->lru.max_seq), true).produced);
+	vm_flush(vm.space);
+	assert_true(vm_age(vm.space, true).produced);
 }
 
 static u64 copies(void)
@@ -155,20 +152,6 @@ static void test_age_dirty_loses_no_write(void **state)
 	}
 }
 
-static int group_setup(void **state)
-{
-	(void)state;
-	host_frames_create(FRAMES);
-	return store_init() ? 0 : -1;
-}
-
-static int group_teardown(void **state)
-{
-	(void)state;
-	host_frames_destroy();
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -177,5 +160,5 @@ int main(void)
 	        cmocka_unit_test(test_age_dirty_loses_no_write),
 	};
 
-	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+	return vm_group_run(tests, FRAMES);
 }

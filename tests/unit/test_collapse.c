@@ -13,16 +13,13 @@
 #include "mm/huge.h"
 #include "mm/store.h"
 #include "tests/host/hal.h"
-#include "tests/host/vm.h"
+#include "tests/unit/host_vm.h"
 
 #define PAGES  2048u
 #define FRAMES 4096u
 #define HUGE   TABLE_PAGES
 
 static struct host_vm vm;
-
-#define for_each_machine(m) \
-	for (const struct host_machine *m = host_machines; m < host_machines + HOST_MACHINES; m++)
 
 static gpa_t page(u64 g)
 {
@@ -469,20 +466,6 @@ static void test_collapse_scan_takes_turns(void **state)
 	stop();
 }
 
-static int group_setup(void **state)
-{
-	(void)state;
-	host_frames_create(FRAMES);
-	return store_init() ? 0 : -1;
-}
-
-static int group_teardown(void **state)
-{
-	(void)state;
-	host_frames_destroy();
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -501,5 +484,5 @@ int main(void)
 	        cmocka_unit_test(test_collapse_scan_takes_turns),
 	};
 
-	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+	return vm_group_run(tests, FRAMES);
 }

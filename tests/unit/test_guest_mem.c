@@ -12,15 +12,12 @@
 #include "mm/refault.h"
 #include "mm/store.h"
 #include "tests/host/hal.h"
-#include "tests/host/vm.h"
+#include "tests/unit/host_vm.h"
 
 #define PAGES  600u
 #define FRAMES 1024u
 
 static struct host_vm vm;
-
-#define for_each_machine(m) \
-	for (const struct host_machine *m = host_machines; m < host_machines + HOST_MACHINES; m++)
 
 static void start(const struct host_machine *m)
 {
@@ -279,20 +276,6 @@ static void test_guest_mem_waits_for_an_isolated_frame(void **state)
 	stop();
 }
 
-static int group_setup(void **state)
-{
-	(void)state;
-	host_frames_create(FRAMES);
-	return store_init() ? 0 : -1;
-}
-
-static int group_teardown(void **state)
-{
-	(void)state;
-	host_frames_destroy();
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -308,5 +291,5 @@ int main(void)
 	        cmocka_unit_test(test_guest_mem_waits_for_an_isolated_frame),
 	};
 
-	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+	return vm_group_run(tests, FRAMES);
 }

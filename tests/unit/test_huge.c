@@ -16,7 +16,7 @@
 #include "mm/reclaim.h"
 #include "mm/store.h"
 #include "tests/host/hal.h"
-#include "tests/host/vm.h"
+#include "tests/unit/host_vm.h"
 
 #define PAGES  2048u
 #define FRAMES 4096u
@@ -29,9 +29,6 @@ static gpa_t page(u64 g)
 {
 	return gfn_gpa(gfn(g));
 }
-
-#define for_each_machine(m) \
-	for (const struct host_machine *m = host_machines; m < host_machines + HOST_MACHINES; m++)
 
 /* The pool keeps what it once needed. */
 static u64 pages_without_store(void)
@@ -550,20 +547,6 @@ static void test_huge_audit_finds_planted_faults(void **state)
 	}
 }
 
-static int group_setup(void **state)
-{
-	(void)state;
-	host_frames_create(FRAMES);
-	return store_init() ? 0 : -1;
-}
-
-static int group_teardown(void **state)
-{
-	(void)state;
-	host_frames_destroy();
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -588,5 +571,5 @@ int main(void)
 	        cmocka_unit_test(test_huge_audit_finds_planted_faults),
 	};
 
-	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+	return vm_group_run(tests, FRAMES);
 }

@@ -14,7 +14,7 @@
 #include "mm/policy.h"
 #include "mm/store.h"
 #include "tests/host/hal.h"
-#include "tests/host/vm.h"
+#include "tests/unit/host_vm.h"
 
 #define PAGES  300u
 #define FRAMES 400u
@@ -23,9 +23,6 @@
 
 static struct host_vm vm;
 static struct null_mmu null;
-
-#define for_each_machine(m) \
-	for (const struct host_machine *m = host_machines; m < host_machines + HOST_MACHINES; m++)
 
 static void start(const struct host_machine *m)
 {
@@ -261,20 +258,6 @@ static void test_null_agrees_with_an_oracle(void **state)
 	}
 }
 
-static int group_setup(void **state)
-{
-	(void)state;
-	host_frames_create(FRAMES);
-	return store_init() ? 0 : -1;
-}
-
-static int group_teardown(void **state)
-{
-	(void)state;
-	host_frames_destroy();
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -288,5 +271,5 @@ int main(void)
 	        cmocka_unit_test(test_null_agrees_with_an_oracle),
 	};
 
-	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+	return vm_group_run(tests, FRAMES);
 }

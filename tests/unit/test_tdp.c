@@ -12,7 +12,7 @@
 #include "mm/frame.h"
 #include "mm/store.h"
 #include "tests/host/hal.h"
-#include "tests/host/vm.h"
+#include "tests/unit/host_vm.h"
 
 #define PAGES  2048u
 #define FRAMES 1024u
@@ -23,9 +23,6 @@ static gpa_t page(u64 g)
 {
 	return gfn_gpa(gfn(g));
 }
-
-#define for_each_machine(m) \
-	for (const struct host_machine *m = host_machines; m < host_machines + HOST_MACHINES; m++)
 
 static void start(const struct host_machine *m)
 {
@@ -505,20 +502,6 @@ static void test_tdp_write_after_refault_is_not_lost(void **state)
 	}
 }
 
-static int group_setup(void **state)
-{
-	(void)state;
-	host_frames_create(FRAMES);
-	return store_init() ? 0 : -1;
-}
-
-static int group_teardown(void **state)
-{
-	(void)state;
-	host_frames_destroy();
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -543,5 +526,5 @@ int main(void)
 	        cmocka_unit_test(test_tdp_write_after_refault_is_not_lost),
 	};
 
-	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+	return vm_group_run(tests, FRAMES);
 }

@@ -11,7 +11,7 @@
 #include "mm/frame.h"
 #include "mm/store.h"
 #include "tests/host/hal.h"
-#include "tests/host/vm.h"
+#include "tests/unit/host_vm.h"
 
 #define PAGES  2048u
 #define FRAMES 2300u
@@ -19,9 +19,6 @@
 
 static struct host_vm vm;
 static u64 bitmap[NOTIFIER_WORDS];
-
-#define for_each_machine(m) \
-	for (const struct host_machine *m = host_machines; m < host_machines + HOST_MACHINES; m++)
 
 static void start(const struct host_machine *m)
 {
@@ -342,20 +339,6 @@ static void test_age_beyond_the_tables(void **state)
 	stop();
 }
 
-static int group_setup(void **state)
-{
-	(void)state;
-	host_frames_create(FRAMES);
-	return store_init() ? 0 : -1;
-}
-
-static int group_teardown(void **state)
-{
-	(void)state;
-	host_frames_destroy();
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -373,5 +356,5 @@ int main(void)
 	        cmocka_unit_test(test_age_beyond_the_tables),
 	};
 
-	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+	return vm_group_run(tests, FRAMES);
 }

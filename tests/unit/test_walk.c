@@ -15,7 +15,7 @@
 #include "tests/host/fake/store.c"
 #include "tests/host/fake_mmu.h"
 #include "tests/host/hal.h"
-#include "tests/host/vm.h"
+#include "tests/unit/host_vm.h"
 
 #define FRAMES 4600u
 #define DENSE  64u /* pages of a table that make it worth a visit */
@@ -23,9 +23,6 @@
 
 static struct host_vm vm;
 static struct fake_guest guest;
-
-#define for_each_machine(m) \
-	for (const struct host_machine *m = host_machines; m < host_machines + HOST_MACHINES; m++)
 
 static void touch(u64 g)
 {
@@ -36,16 +33,6 @@ static void touch_table(u64 table)
 {
 	for (u64 i = 0; i < DENSE; i++)
 		touch(table * TABLE_PAGES + i * 8);
-}
-
-static void flush(struct space *s)
-{
-	flush_wait(s, flush_request(s));
-}
-
-static struct age_result age(struct space *s)
-{
-	return age_space(s, a64_load(&s->lru.max_seq), false);
 }
 
 static void start(const struct host_machine *m, u64 npages)
@@ -71,12 +58,12 @@ static void test_walk_reads_only_tables_that_were_touched(void **state)
 		start(m, TABLES * TABLE_PAGES);
 		for (u64 table = 0; table < TABLES; table++)
 			touch_table(table);
-		r = age(vm.space);
+		r = vm_age(vm.space, false);
 		assert_int_equal(r.tables, TABLES);
 		assert_int_equal(r.young, TABLES * DENSE);
-		flush(vm.space);
+		vm_flush(vm.space);
 		touch(17 * TABLE_PAGES + 16);
-		r = age(vm.space);
+		r = vm_age(vm.space, false);
 		assert_int_equal(r.upper, TABLES);
 		assert_int_equal(r.tables, knows ? 1 : TABLES);
 		assert_int_equal(r.visited, r.tables * TABLE_PAGES);
@@ -99,14 +86,14 @@ static void test_walk_asks_above_a_gib_first(void **state)
 	start(&host_machines[0], 2 * TABLE_PAGES * TABLE_PAGES + 100);
 	touch(5);
 	touch(2 * TABLE_PAGES * TABLE_PAGES + 7);
-	r = age(vm.space);
+	r = vm_age(vm.space, false);
 	assert_int_equal(r.upper, 1 + TABLE_PAGES + 1);
 	assert_int_equal(r.skipped_nonleaf, TABLE_PAGES - 1 + TABLE_PAGES);
 	assert_int_equal(r.tables, 1 + 1); /* the last block is a piece: it is not asked about */
 	assert_int_equal(r.young, 2);
-	flush(vm.space);
+	vm_flush(vm.space);
 	touch(TABLE_PAGES * TABLE_PAGES + 3 * TABLE_PAGES);
-	r = age(vm.space);
+	r = vm_age(vm.space, false);
 	assert_int_equal(r.upper, 1 + 1 + TABLE_PAGES);
 	assert_int_equal(r.young, 1);
 	stop();
@@ -129,22 +116,22 @@ static void test_walk_after_a_pass_cut_short_believes_no_gib(void **state)
 	start(&host_machines[0], TABLE_PAGES * TABLE_PAGES);
 	touch_table(9);
 	touch(0);
-	(void)age(vm.space);
-	flush(vm.space);
+	(void)vm_age(vm.space, false);
+	vm_flush(vm.space);
 	touch(9 * TABLE_PAGES);
 	ops = vm.space->ops;
 	cut = *ops;
 	cut.ran = ran_and_superseded;
 	vm.space->ops = &cut;
-	r = age(vm.space);
+	r = vm_age(vm.space, false);
 	assert_false(r.produced);
 	assert_int_equal(r.young, 0);
 	vm.space->ops = ops;
-	r = age(vm.space);
+	r = vm_age(vm.space, false);
 	assert_int_equal(r.young, 1);
 	assert_int_equal(r.skipped_nonleaf, TABLE_PAGES - 1);
 	touch(9 * TABLE_PAGES); /* so that it is no idle guest */
-	r = age(vm.space);
+	r = vm_age(vm.space, false);
 	assert_int_equal(r.skipped_nonleaf, TABLE_PAGES);
 	stop();
 }
@@ -162,15 +149,15 @@ static void test_walk_is_deceived_by_a_cached_upper_entry_until_a_flush(void **s
 	touch_table(0);
 	touch(2);
 	touch(2 + WALKER_TLB); /* takes its place in the TLB */
-	(void)age(vm.space);
+	(void)vm_age(vm.space, false);
 	touch(2);
-	r = age(vm.space);
+	r = vm_age(vm.space, false);
 	assert_int_equal(r.tables, 0);
 	assert_int_equal(notifier_age_one(vm.space, gfn(2), NOTIFIER_TEST),
 	                 NOTIFIER_YOUNG | NOTIFIER_WAS_FAST);
-	flush(vm.space);
+	vm_flush(vm.space);
 	touch(2 + WALKER_TLB);
-	r = age(vm.space);
+	r = vm_age(vm.space, false);
 	assert_int_equal(r.young, 2);
 	stop();
 }
@@ -182,7 +169,7 @@ static void test_walk_forced_reads_everything(void **state)
 	(void)state;
 	start(&host_machines[0], TABLES * TABLE_PAGES);
 	touch(0);
-	(void)age(vm.space);
+	(void)vm_age(vm.space, false);
 	r = age_space(vm.space, a64_load(&vm.space->lru.max_seq), true);
 	assert_int_equal(r.tables, TABLES);
 	assert_int_equal(r.skipped_nonleaf, 0);
@@ -196,15 +183,15 @@ static void test_walk_does_what_the_capabilities_say(void **state)
 	(void)state;
 	start(&host_machines[0], TABLES * TABLE_PAGES);
 	touch_table(0);
-	(void)age(vm.space);
-	flush(vm.space);
+	(void)vm_age(vm.space, false);
+	vm_flush(vm.space);
 	touch(0);
 	a32_store(&policy.caps, POLICY_CAPS & ~POLICY_WALK);
 	r = age_space(vm.space, a64_load(&vm.space->lru.max_seq), true);
 	assert_true(r.produced);
 	assert_int_equal(r.tables + r.upper, 0);
 	a32_store(&policy.caps, POLICY_CAPS & ~POLICY_NONLEAF);
-	r = age(vm.space);
+	r = vm_age(vm.space, false);
 	assert_int_equal(r.tables, TABLES);
 	assert_int_equal(r.upper, 0);
 	assert_int_equal(r.young, 1);
@@ -221,7 +208,7 @@ static void test_walk_core_off_ages_on_demand_only(void **state)
 	a32_store(&policy.caps, POLICY_CAPS & ~POLICY_CORE);
 	reclaim_age_periodic(hal_time_ns(), 0);
 	assert_int_equal(a64_load(&vm.space->lru.max_seq), seq);
-	assert_true(age(vm.space).produced);
+	assert_true(vm_age(vm.space, false).produced);
 	a32_store(&policy.caps, POLICY_CAPS);
 	reclaim_age_periodic(hal_time_ns(), 0);
 	assert_int_equal(a64_load(&vm.space->lru.max_seq), seq + 2);
@@ -240,13 +227,13 @@ static void test_walk_leaves_sparse_tables_to_the_evictor(void **state)
 		start(m, 4 * TABLE_PAGES);
 		touch_table(0);
 		touch(TABLE_PAGES);
-		r = age(vm.space);
+		r = vm_age(vm.space, false);
 		assert_int_equal(r.young, DENSE + 1);
 		assert_int_equal(r.skipped_bloom, 0);
-		flush(vm.space);
+		vm_flush(vm.space);
 		touch_table(0);
 		touch(TABLE_PAGES);
-		r = age(vm.space);
+		r = vm_age(vm.space, false);
 		assert_int_equal(r.young, DENSE);
 		assert_int_equal(r.skipped_bloom, spte_has_dirty(m->format) ? 1 : 3);
 		/* ... who brings it back, dense or not: the 64 neighbours count. */
@@ -254,7 +241,7 @@ static void test_walk_leaves_sparse_tables_to_the_evictor(void **state)
 			touch(TABLE_PAGES + i);
 		age_look_around(vm.space, gfn(TABLE_PAGES), NOTIFIER_YOUNG | NOTIFIER_WAS_FAST);
 		touch(TABLE_PAGES + 300);
-		r = age(vm.space);
+		r = vm_age(vm.space, false);
 		assert_int_equal(r.young, 1);
 		stop();
 	}
@@ -267,8 +254,8 @@ static void test_walk_forced_heeds_no_filter(void **state)
 	(void)state;
 	start(&host_machines[0], 2 * TABLE_PAGES);
 	touch(1);
-	(void)age(vm.space);
-	flush(vm.space);
+	(void)vm_age(vm.space, false);
+	vm_flush(vm.space);
 	touch(1);
 	r = age_space(vm.space, a64_load(&vm.space->lru.max_seq), true);
 	assert_int_equal(r.skipped_bloom, 0);
@@ -284,16 +271,16 @@ static void test_walk_skipped_by_the_filter_is_found_later(void **state)
 	(void)state;
 	start(&host_machines[0], 2 * TABLE_PAGES);
 	touch(1);
-	(void)age(vm.space);
-	flush(vm.space);
+	(void)vm_age(vm.space, false);
+	vm_flush(vm.space);
 	touch(1);
-	r = age(vm.space);
+	r = vm_age(vm.space, false);
 	assert_int_equal(r.young, 0);
 	assert_int_equal(r.skipped_bloom, 1);
 	/* A pass that is not walked leaves no filter. */
-	(void)age(vm.space);
+	(void)vm_age(vm.space, false);
 	(void)a32_xchg(&vm.ran, 1);
-	r = age(vm.space);
+	r = vm_age(vm.space, false);
 	assert_int_equal(r.young, 1);
 	stop();
 }
@@ -310,10 +297,10 @@ static void test_walk_asks_in_batches(void **state)
 		struct age_result r;
 
 		a32_store(&policy.batch, batch[i]);
-		flush(vm.space);
+		vm_flush(vm.space);
 		for (u64 table = 0; table < 3; table++)
 			touch_table(table);
-		r = age(vm.space);
+		r = vm_age(vm.space, false);
 		assert_int_equal(r.young, 3 * DENSE);
 		assert_int_equal(r.tables, 3 + (i == 0));
 	}
@@ -354,7 +341,7 @@ static void get_up(void)
 
 static void walk_it(void)
 {
-	assert_int_equal(age(vm.space).young, DENSE);
+	assert_int_equal(vm_age(vm.space, false).young, DENSE);
 }
 
 static void look_around_it(void)
@@ -412,8 +399,8 @@ static void start_fake(bool second_is_slow)
 		(void)fake_read(&guest, 0, page, 0);
 		(void)fake_read(&guest, 1, page, 0);
 	}
-	(void)age(guest.space);
-	flush(guest.space);
+	(void)vm_age(guest.space, false);
+	vm_flush(guest.space);
 }
 
 static void test_walk_skips_what_no_mmu_saw(void **state)
@@ -424,7 +411,7 @@ static void test_walk_skips_what_no_mmu_saw(void **state)
 	start_fake(false);
 	(void)fake_read(&guest, 0, 1 * TABLE_PAGES, 0);
 	(void)fake_read(&guest, 1, 2 * TABLE_PAGES, 0);
-	r = age(guest.space);
+	r = vm_age(guest.space, false);
 	assert_int_equal(r.tables, 2);
 	assert_int_equal(r.young, 2);
 	fake_guest_destroy(&guest);
@@ -438,7 +425,7 @@ static void test_walk_does_not_ask_a_slow_mmu(void **state)
 	(void)state;
 	start_fake(true);
 	(void)fake_read(&guest, 1, 2 * TABLE_PAGES, 0);
-	r = age(guest.space);
+	r = vm_age(guest.space, false);
 	assert_int_equal(r.tables, 0);
 	assert_int_equal(r.skipped_nonleaf, 4);
 	fake_guest_destroy(&guest);
@@ -453,7 +440,7 @@ static void test_walk_secondary_off_asks_the_first_mmu(void **state)
 	a32_store(&policy.caps, POLICY_CAPS & ~POLICY_SECONDARY);
 	(void)fake_read(&guest, 0, 1 * TABLE_PAGES, 0);
 	(void)fake_read(&guest, 1, 2 * TABLE_PAGES, 0);
-	r = age(guest.space);
+	r = vm_age(guest.space, false);
 	assert_int_equal(r.tables, 1);
 	assert_int_equal(r.young, 1);
 	assert_true(a64_load(&guest.mmu[1].entry[2 * TABLE_PAGES]) & FAKE_A);

@@ -11,28 +11,15 @@
 #include "mm/store.h"
 #include "mm/walk_cost.h"
 #include "tests/host/hal.h"
-#include "tests/host/vm.h"
+#include "tests/unit/host_vm.h"
 
 #define FRAMES 300u
 
 static struct host_vm vm;
 
-#define for_each_machine(m) \
-	for (const struct host_machine *m = host_machines; m < host_machines + HOST_MACHINES; m++)
-
 static void touch(u64 g)
 {
 	assert_int_equal(host_vm_write(&vm, 0, gfn_gpa(gfn(g)), g), FAULT_FIXED);
-}
-
-static void flush(struct space *s)
-{
-	flush_wait(s, flush_request(s));
-}
-
-static struct age_result age(struct space *s)
-{
-	return age_space(s, a64_load(&s->lru.max_seq), false);
 }
 
 static void start(const struct host_machine *m, u64 npages)
@@ -51,12 +38,12 @@ static struct age_result pass_that_finds(u64 young)
 {
 	u64 seq = a64_load(&vm.space->lru.max_seq);
 
-	flush(vm.space);
+	vm_flush(vm.space);
 	for (u64 i = 0; i < young; i++)
 		touch(i * 8);
 	for (u64 table = 0; table < 4; table++)
 		(void)bloom_add(&vm.space->bloom, seq, table);
-	return age(vm.space);
+	return vm_age(vm.space, false);
 }
 
 /* Passes made without a walk before the next one with. */
