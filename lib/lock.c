@@ -51,7 +51,7 @@ static bool held_find(const struct held_locks *h, const void *lock)
 }
 
 /* Before waiting: a wait against the order, or for oneself, may never end. */
-static void held_check(const void *lock, u32 class, const char *name)
+void lock_check(const void *lock, u32 class, const char *name)
 {
 	const struct held_locks *h = held_here();
 
@@ -64,7 +64,7 @@ static void held_check(const void *lock, u32 class, const char *name)
 	}
 }
 
-static void held_push(const void *lock, u32 class, const char *name)
+void lock_taken(const void *lock, u32 class, const char *name)
 {
 	struct held_locks *h = held_here();
 
@@ -74,7 +74,7 @@ static void held_push(const void *lock, u32 class, const char *name)
 	h->n++;
 }
 
-static void held_pop(const void *lock, const char *name)
+void lock_released(const void *lock, const char *name)
 {
 	struct held_locks *h = held_here();
 
@@ -113,23 +113,6 @@ bool spin_held(const struct spinlock *lock)
 
 #else
 
-static void held_check(const void *lock, u32 class, const char *name)
-{
-	(void)lock;
-	(void)class;
-	(void)name;
-}
-
-static void held_push(const void *lock, u32 class, const char *name)
-{
-	held_check(lock, class, name);
-}
-
-static void held_pop(const void *lock, const char *name)
-{
-	held_check(lock, 0, name);
-}
-
 unsigned lock_held_names(unsigned cpu, const char **names, unsigned max)
 {
 	(void)cpu;
@@ -159,12 +142,12 @@ void spin_lock(struct spinlock *lock)
 {
 	u32 ticket;
 
-	held_check(lock, lock->class, lock->name);
+	lock_check(lock, lock->class, lock->name);
 	ticket = a32_fetch_add(&lock->next, 1);
 	/* ord K1: pairs with spin_unlock; what the holder before wrote is seen. */
 	while (a32_load_acquire(&lock->owner) != ticket)
 		hal_pause();
-	held_push(lock, lock->class, lock->name);
+	lock_taken(lock, lock->class, lock->name);
 }
 
 bool spin_trylock(struct spinlock *lock)
@@ -174,13 +157,13 @@ bool spin_trylock(struct spinlock *lock)
 
 	if (!a32_cas(&lock->next, &ticket, ticket + 1))
 		return false;
-	held_push(lock, lock->class, lock->name);
+	lock_taken(lock, lock->class, lock->name);
 	return true;
 }
 
 void spin_unlock(struct spinlock *lock)
 {
-	held_pop(lock, lock->name);
+	lock_released(lock, lock->name);
 	/* ord K1: pairs with spin_lock. Only the holder writes `owner`. */
 	a32_store_release(&lock->owner, a32_load(&lock->owner) + 1);
 }
@@ -203,19 +186,19 @@ void read_lock(struct rwlock *lock)
 {
 	u32 writer;
 
-	held_check(lock, lock->class, lock->name);
+	lock_check(lock, lock->class, lock->name);
 	/* ord K2: full; a writer that set its bits before this is seen here, and one that sets them
 	 * later counts this reader. */
 	writer = a32_fetch_add(&lock->rin, READER) & WRITER_BITS;
 	/* ord K3: pairs with write_unlock; what the writer wrote is seen. */
 	while ((writer & WRITER_PRESENT) && writer == (a32_load_acquire(&lock->rin) & WRITER_BITS))
 		hal_pause();
-	held_push(lock, lock->class, lock->name);
+	lock_taken(lock, lock->class, lock->name);
 }
 
 void read_unlock(struct rwlock *lock)
 {
-	held_pop(lock, lock->name);
+	lock_released(lock, lock->name);
 	/* ord K4: pairs with the wait of write_lock; this reader's loads are over. */
 	a32_fetch_add(&lock->rout, READER);
 }
@@ -224,7 +207,7 @@ void write_lock(struct rwlock *lock)
 {
 	u32 ticket, came;
 
-	held_check(lock, lock->class, lock->name);
+	lock_check(lock, lock->class, lock->name);
 	ticket = a32_fetch_add(&lock->win, 1);
 	/* ord K5: pairs with write_unlock of the writer before. */
 	while (a32_load_acquire(&lock->wout) != ticket)
@@ -234,7 +217,7 @@ void write_lock(struct rwlock *lock)
 	/* ord K4: pairs with read_unlock. */
 	while (a32_load_acquire(&lock->rout) != came)
 		hal_pause();
-	held_push(lock, lock->class, lock->name);
+	lock_taken(lock, lock->class, lock->name);
 }
 
 bool write_trylock(struct rwlock *lock)
@@ -254,13 +237,13 @@ bool write_trylock(struct rwlock *lock)
 		a32_store_release(&lock->wout, ticket + 1);
 		return false;
 	}
-	held_push(lock, lock->class, lock->name);
+	lock_taken(lock, lock->class, lock->name);
 	return true;
 }
 
 void write_unlock(struct rwlock *lock)
 {
-	held_pop(lock, lock->name);
+	lock_released(lock, lock->name);
 	/* ord K3: pairs with read_lock; lets the readers of this phase in. */
 	a32_fetch_and(&lock->rin, ~WRITER_PRESENT);
 	/* ord K5: pairs with write_lock; only the holder writes `wout`. */

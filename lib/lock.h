@@ -72,6 +72,31 @@ void write_lock(struct rwlock *lock);
 bool write_trylock(struct rwlock *lock) must_check;
 void write_unlock(struct rwlock *lock);
 
+/*
+ * For locks that are a bit of a word and cannot name themselves: what the functions above tell the checks of
+ * debug builds. Before waiting, when it is had, and before it is dropped.
+ */
+#ifdef VARVE_DEBUG
+void lock_check(const void *lock, u32 class, const char *name);
+void lock_taken(const void *lock, u32 class, const char *name);
+void lock_released(const void *lock, const char *name);
+#else
+static inline void lock_check(const void *lock, u32 class, const char *name)
+{
+	(void)lock;
+	(void)class;
+	(void)name;
+}
+static inline void lock_taken(const void *lock, u32 class, const char *name)
+{
+	lock_check(lock, class, name);
+}
+static inline void lock_released(const void *lock, const char *name)
+{
+	lock_check(lock, 0, name);
+}
+#endif
+
 /* Names of the locks this CPU holds, outermost first, for a panic report. Returns how many. */
 unsigned lock_held_names(unsigned cpu, const char **names, unsigned max);
 /* Panics (debug builds) if this CPU holds any lock: at guest entry, schedule and idle. */

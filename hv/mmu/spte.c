@@ -50,6 +50,26 @@ const struct spte_format spte_npt_track = {
         NPT_COMMON,
 };
 
+/*
+ * Shadow entries: SDM 3A 4.4 and 4.5, APM 2 5.3. The same bits as NPT's, which are those of an ordinary CPU's; but
+ * user mode is a right. PAE tables have all of bits 62:52 reserved, so nothing but NX stands there in what
+ * hardware takes for present. No G: a CPU's own flushes have to reach every entry. PAT index 0 is write-back.
+ */
+#define SHADOW_COMMON .user = NPT_U, NPT_COMMON
+
+const struct spte_format spte_shadow_ad = {
+        .name = "shadow",
+        .dirty = NPT_D,
+        SHADOW_COMMON,
+};
+/* As spte_npt_track. */
+const struct spte_format spte_shadow_track = {
+        .name = "shadow without A/D",
+        .dirty = 0,
+        .leaf = NPT_D,
+        SHADOW_COMMON,
+};
+
 static_assert((EPT_A | NPT_A) == SPTE_RESERVED, "the two places of Accessed");
 static_assert(((EPT_R | EPT_W | EPT_X | EPT_WB | EPT_LARGE | EPT_A | EPT_D) &
                (SPTE_MMU_PRESENT | SPTE_SAVED | SPTE_ADDRESS)) == 0,
@@ -65,6 +85,11 @@ const struct spte_format *spte_format_of(bool ept, bool ad)
 	return ad ? &spte_npt_ad : &spte_npt_track;
 }
 
+const struct spte_format *spte_shadow_format(bool ad)
+{
+	return ad ? &spte_shadow_ad : &spte_shadow_track;
+}
+
 u64 spte_rights(const struct spte_format *f, u64 leaf)
 {
 	bool exec = f->exec ? (leaf & f->exec) : !(leaf & f->no_exec);
@@ -72,7 +97,7 @@ u64 spte_rights(const struct spte_format *f, u64 leaf)
 	if (!(leaf & f->present))
 		return 0;
 	return ((leaf & f->read) ? SPTE_R : 0) | ((leaf & f->write) ? SPTE_W : 0) |
-	       (exec ? SPTE_X : 0);
+	       (exec ? SPTE_X : 0) | ((leaf & f->user) ? SPTE_U : 0);
 }
 
 u64 spte_saved_rights(const struct spte_format *f, u64 leaf)
@@ -100,9 +125,11 @@ u64 spte_make_leaf(const struct spte_format *f, unsigned level, pfn_t page, u64 
 
 	DEBUG_ASSERT(rights & SPTE_R);
 	DEBUG_ASSERT(!dirty || (rights & SPTE_W));
+	DEBUG_ASSERT(f->user || !(rights & SPTE_U));
 	spte |= f->read;
 	spte |= (rights & SPTE_W) ? f->write : 0;
 	spte |= (rights & SPTE_X) ? f->exec : f->no_exec;
+	spte |= (rights & SPTE_U) ? f->user : 0;
 	spte |= level > 1 ? f->large : 0;
 	return spte | (dirty ? f->dirty : 0);
 }
@@ -117,8 +144,17 @@ u64 spte_make_old(const struct spte_format *f, u64 leaf)
 
 u64 spte_make_young(const struct spte_format *f, unsigned level, u64 leaf, u64 more, bool dirty)
 {
+	/* Written once, and write-protected since: Dirty without W. */
 	return spte_make_leaf(f, level, spte_pfn(f, leaf), spte_saved_rights(f, leaf) | more,
-	                      dirty || (leaf & f->dirty));
+	                      dirty) |
+	       (leaf & f->dirty);
+}
+
+u64 spte_make_protected(const struct spte_format *f, u64 leaf)
+{
+	if (spte_is_tracked(f, leaf))
+		return leaf & ~((u64)SPTE_W << SPTE_SAVED_SHIFT);
+	return leaf & ~f->write;
 }
 
 u64 spte_make_part(const struct spte_format *f, u64 large, unsigned i)
@@ -151,13 +187,18 @@ bool spte_valid(const struct spte_format *f, unsigned level, u64 spte)
 	       !!(spte & f->large) == (level > 1) && aligned(f, level, spte);
 }
 
-/* Leaf to leaf, both may be tracked: the page stays, rights and Dirty are only gained. */
+/*
+ * Leaf to leaf, both may be tracked: the page stays, rights and Dirty are only gained. But for write-protecting, which
+ * takes W and changes nothing else.
+ */
 static bool leaf_change_valid(const struct spte_format *f, u64 from, u64 to)
 {
 	u64 had = spte_saved_rights(f, from);
 
 	if (spte_pfn(f, from).v != spte_pfn(f, to).v)
 		return false;
+	if (to == spte_make_protected(f, from))
+		return true;
 	if (had & ~spte_saved_rights(f, to))
 		return false;
 	if (spte_is_tracked(f, to) && !spte_young(f, from))
@@ -186,6 +227,31 @@ bool spte_resize(const struct spte_format *f, unsigned level, a64 *entry, u64 *s
 	DEBUG_ASSERT(spte_is_table(f, level, *seen) != spte_is_table(f, level, want));
 	/* ord T1, ord T2: what the new entry leads to is written before it. */
 	return a64_cas(entry, seen, want);
+}
+
+bool spte_protect(const struct spte_format *f, unsigned level, a64 *entry)
+{
+	u64 seen = a64_load(entry);
+
+	while (spte_is_leaf(f, level, seen)) {
+		u64 want = spte_make_protected(f, seen);
+
+		if (want == seen)
+			return false;
+		/* ord N3: as in spte_zap(). */
+		if (spte_replace(f, level, entry, &seen, want))
+			return true;
+	}
+	return false;
+}
+
+u64 spte_unlink(const struct spte_format *f, unsigned level, a64 *entry)
+{
+	/* ord N3: as in spte_zap(). */
+	u64 was = a64_xchg(entry, SPTE_EMPTY);
+
+	DEBUG_ASSERT(f->user && spte_is_table(f, level, was));
+	return was;
 }
 
 u64 spte_zap(const struct spte_format *f, unsigned level, a64 *entry)

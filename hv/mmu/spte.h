@@ -1,5 +1,5 @@
 /*
- * Second-level page-table entries: the four formats as data, and every way in which an entry
+ * Second-level and shadow page-table entries: the six formats as data, and every way in which an entry
  * changes.
  *
  * What a level's entry can be, and who may turn it into what:
@@ -17,8 +17,10 @@
  *      LEAF ------------> TRACKED                                     formats without
  *    fault (compare-exchange)
  *      TRACKED ---------> LEAF, Accessed set
+ *    write-protect (compare-exchange), TRACKED or not
+ *      LEAF ------------> the same LEAF without W
  *
- * Tables above level 1 live as long as the MMU.
+ * Tables above level 1 live as long as a TDP; a shadow MMU takes them away as well, by spte_unlink().
  *
  * Hardware changes a LEAF as well: it sets Accessed and Dirty with a locked operation, and only in
  * an entry that it finds present then (SDM 3A 4.8 and 3C 28.3.5; APM 2 5.4.2).
@@ -34,12 +36,13 @@
  *   - Dirty is never lost (I8): clearing Accessed keeps the rest of the entry that was read, and
  * had Dirty been set after the reading, the exchange would have failed. A zap is an exchange, whose
  *     old value has what hardware wrote up to that moment; afterwards hardware finds it not
- * present.
+ *     present. Write-protecting keeps the bit; where there is none, a leaf gets W only once mm counts the page as
+ *     written (fault_make_dirty()), and so it counts until it is stored, which is after a zap.
  *   - a lost Accessed is tolerated: the page seems older than it is for one pass.
  *
  * Encodings of entries that hardware must take for not present:
  *   EMPTY    0. A zapped entry keeps nothing: no frame number, no slot (I6).
- *   TRACKED  bit 11, the rights in bits 54:52 and the frame number with every bit inverted. The
+ *   TRACKED  bit 11, the rights in bits 55:52 and the frame number with every bit inverted. The
  *            rest of the leaf is not kept, it is the same for every page. The inversion keeps I6 to
  *            the letter: a CPU that speculates through a not-present entry (L1TF) would read a line
  *            near the top of the physical address space, where no RAM is as long as RAM ends below
@@ -61,13 +64,14 @@
 #define SPTE_MMU_PRESENT BIT(11)
 #define SPTE_ADDRESS     BITS(51, 12)
 #define SPTE_SAVED_SHIFT 52
-#define SPTE_SAVED       BITS(54, 52)
+#define SPTE_SAVED       BITS(55, 52)
 #define SPTE_RESERVED    (BIT(5) | BIT(8)) /* zero in every entry that is not present */
 
 /* Rights in no format's encoding; they are what a TRACKED entry saves. */
 #define SPTE_R 1u
 #define SPTE_W 2u
 #define SPTE_X 4u
+#define SPTE_U 8u /* by user mode too; shadow MMU only, a second level knows no modes */
 
 /*
  * One format. `dirty` is 0 where the CPU has no A/D bits or may not use them: such entries are aged
@@ -81,6 +85,7 @@ struct spte_format {
 	u64 write;    /* set: may be written */
 	u64 exec;     /* set: may be executed, ... */
 	u64 no_exec;  /* ... and set: may not. A format has one of the two */
+	u64 user;     /* set: user mode may, too; 0 in a second level's format */
 	u64 accessed; /* one bit */
 	u64 dirty;    /* one bit, or 0 */
 	u64 large;    /* leaf above level 1 */
@@ -91,10 +96,14 @@ extern const struct spte_format spte_ept_ad;    /* EPT, A/D bits enabled in the 
 extern const struct spte_format spte_ept_track; /* EPT without */
 extern const struct spte_format spte_npt_ad;    /* NPT; A/D bits are always there */
 extern const struct spte_format spte_npt_track; /* NPT, told not to use them */
+/* Shadow tables, those of an ordinary CPU in long or PAE mode; A/D bits are always there. */
+extern const struct spte_format spte_shadow_ad;
+extern const struct spte_format spte_shadow_track; /* the same, told not to use them */
 
 /* The format of a machine: second level is EPT (else NPT), and its A/D bits are there and wanted.
  */
 const struct spte_format *spte_format_of(bool ept, bool ad);
+const struct spte_format *spte_shadow_format(bool ad);
 
 static inline bool spte_has_dirty(const struct spte_format *f)
 {
@@ -150,6 +159,9 @@ u64 spte_make_old(const struct spte_format *f, u64 leaf);
 /* The leaf that a fault leaves: young, with its rights back and `more` rights granted. */
 u64 spte_make_young(const struct spte_format *f, unsigned level, u64 leaf, u64 more, bool dirty);
 
+/* The leaf without W: nothing else changes. */
+u64 spte_make_protected(const struct spte_format *f, u64 leaf);
+
 /* Is the value one of the encodings above? For assertions, the audit and tests. */
 bool spte_valid(const struct spte_format *f, unsigned level, u64 spte);
 /* Is the change one of the arrows above? */
@@ -199,5 +211,15 @@ static inline void spte_age_bit(const struct spte_format *f, a64 *entry, u64 see
 	DEBUG_ASSERT(spte_has_dirty(f) && (old == seen || spte_change_valid(f, 1, seen, old)));
 	(void)!a64_cas(entry, &seen, old);
 }
+/*
+ * Takes W from an entry that is a leaf; whether it had it. Then a TLB may still hold it: to be flushed. Empty or a
+ * table: false. Repeated until it fits: hardware and agers change the entry meanwhile, and W must go.
+ */
+bool spte_protect(const struct spte_format *f, unsigned level, a64 *entry);
+/*
+ * Empties the entry of a table, shadow MMU only; returns what it was. Hardware may still have the table in its
+ * paging-structure caches: freed after a flush and a grace period.
+ */
+u64 spte_unlink(const struct spte_format *f, unsigned level, a64 *entry);
 /* Empties the entry of a leaf; returns what it was, with all that hardware had set by then. */
 u64 spte_zap(const struct spte_format *f, unsigned level, a64 *entry);

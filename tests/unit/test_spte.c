@@ -7,8 +7,9 @@
 #include "hv/mmu/spte.h"
 #include "tests/host/hal.h"
 
-static const struct spte_format *const formats[] = {&spte_ept_ad, &spte_ept_track, &spte_npt_ad,
-                                                    &spte_npt_track};
+static const struct spte_format *const formats[] = {&spte_ept_ad,    &spte_ept_track,
+                                                    &spte_npt_ad,    &spte_npt_track,
+                                                    &spte_shadow_ad, &spte_shadow_track};
 
 #define PAGE  pfn(0x1234567)
 #define OTHER pfn(0x1234568)
@@ -39,6 +40,11 @@ static void test_spte_encodings(void **state)
 	assert_int_equal(spte_make_table(&spte_npt_ad, PAGE), 0x1234567807ull);
 	assert_int_equal(spte_make_leaf(&spte_ept_ad, 2, pfn(0x200), RWX, false), 0x2009b7);
 	assert_int_equal(spte_make_leaf(&spte_npt_ad, 2, pfn(0x200), RWX, false), 0x2008a7);
+	assert_int_equal(leaf(&spte_shadow_ad, RWX | SPTE_U, true), 0x1234567867ull);
+	assert_int_equal(leaf(&spte_shadow_ad, RWX, false), 0x1234567823ull);
+	assert_int_equal(leaf(&spte_shadow_track, RX, false), 0x1234567861ull);
+	assert_int_equal(leaf(&spte_shadow_track, SPTE_R | SPTE_U, false) >> 52, 0x800);
+	assert_int_equal(spte_make_table(&spte_shadow_track, PAGE), 0x1234567807ull);
 }
 
 static void test_spte_format_of(void **state)
@@ -48,6 +54,8 @@ static void test_spte_format_of(void **state)
 	assert_ptr_equal(spte_format_of(true, false), &spte_ept_track);
 	assert_ptr_equal(spte_format_of(false, true), &spte_npt_ad);
 	assert_ptr_equal(spte_format_of(false, false), &spte_npt_track);
+	assert_ptr_equal(spte_shadow_format(true), &spte_shadow_ad);
+	assert_ptr_equal(spte_shadow_format(false), &spte_shadow_track);
 }
 
 static void test_spte_leaf_says_what_it_was_made_of(void **state)
@@ -128,6 +136,85 @@ static void test_spte_old_and_young_again(void **state)
 	}
 }
 
+/* User mode is a right like the others: aged away, given back, granted. In PAE tables nothing else may stand above bit 51. */
+static void test_spte_shadow_keeps_user(void **state)
+{
+	const struct spte_format *both[] = {&spte_shadow_ad, &spte_shadow_track};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(both); i++) {
+		const struct spte_format *f = both[i];
+		u64 s = leaf(f, RX | SPTE_U, false), old = spte_make_old(f, s);
+
+		assert_int_equal(spte_rights(f, s), RX | SPTE_U);
+		assert_int_equal(spte_saved_rights(f, old), RX | SPTE_U);
+		assert_int_equal(spte_make_young(f, 1, old, 0, false), s);
+		assert_int_equal(s & BITS(62, 52), 0);
+		assert_int_equal(spte_rights(f, leaf(f, RWX, true)), RWX);
+		assert_false(spte_change_valid(f, 1, s, leaf(f, RX, false)));
+		assert_true(spte_change_valid(f, 1, leaf(f, RX, false), s));
+	}
+	/* A second level grants it to everybody and does not speak of it. */
+	assert_int_equal(spte_rights(&spte_npt_ad, leaf(&spte_npt_ad, RWX, true)), RWX);
+}
+
+/* W goes, Dirty and Accessed stay; the write that comes later gives W back. */
+static void test_spte_write_protect(void **state)
+{
+	(void)state;
+	for_each_format(f)
+	{
+		for (unsigned i = 0; i < ARRAY_SIZE(variants); i++) {
+			u64 s = leaf(f, variants[i].rights, variants[i].dirty);
+			u64 ro = spte_make_protected(f, s), old = spte_make_old(f, s);
+			u64 old_ro = spte_make_protected(f, old);
+
+			assert_int_equal(spte_rights(f, ro), variants[i].rights & ~SPTE_W);
+			assert_int_equal(spte_saved_rights(f, old_ro),
+			                 variants[i].rights & ~SPTE_W);
+			assert_int_equal(ro & f->dirty, s & f->dirty);
+			assert_true(spte_young(f, ro));
+			assert_false(spte_young(f, old_ro));
+			assert_true(spte_valid(f, 1, ro) && spte_valid(f, 1, old_ro));
+			assert_true(spte_change_valid(f, 1, s, ro));
+			assert_true(spte_change_valid(f, 1, old, old_ro));
+			assert_int_equal(spte_make_old(f, ro), old_ro);
+			assert_int_equal(spte_make_young(f, 1, old_ro, 0, false), ro);
+			assert_int_equal(spte_make_young(f, 1, ro, SPTE_W, true),
+			                 leaf(f, variants[i].rights | SPTE_W, true));
+		}
+	}
+}
+
+static void test_spte_protect_says_whether_to_flush(void **state)
+{
+	(void)state;
+	for_each_format(f)
+	{
+		a64 entry = {leaf(f, RWX, true)};
+
+		assert_true(spte_protect(f, 1, &entry));
+		assert_int_equal(spte_rights(f, entry.raw), RX);
+		assert_false(spte_protect(f, 1, &entry));
+		entry.raw = SPTE_EMPTY;
+		assert_false(spte_protect(f, 1, &entry));
+		assert_int_equal(entry.raw, SPTE_EMPTY);
+		entry.raw = spte_make_table(f, PAGE);
+		assert_false(spte_protect(f, 2, &entry));
+		assert_int_equal(entry.raw, spte_make_table(f, PAGE));
+	}
+}
+
+static void test_spte_unlink_takes_a_shadow_table(void **state)
+{
+	a64 entry = {spte_make_table(&spte_shadow_ad, PAGE) | spte_shadow_ad.accessed};
+	u64 was = entry.raw;
+
+	(void)state;
+	assert_int_equal(spte_unlink(&spte_shadow_ad, 2, &entry), was);
+	assert_int_equal(entry.raw, SPTE_EMPTY);
+}
+
 static void test_spte_tracked_large_leaf_comes_back_large(void **state)
 {
 	(void)state;
@@ -191,7 +278,9 @@ static void test_spte_change_valid(void **state)
 		assert_true(spte_change_valid(f, 1, rw, spte_make_old(f, rw)));
 		assert_true(spte_change_valid(f, 1, spte_make_old(f, rw), rw));
 
-		assert_false(spte_change_valid(f, 1, rw, ro));
+		/* W alone may go, Dirty may not; without the bit there is only W to go. */
+		assert_int_equal(spte_change_valid(f, 1, rw, ro), !spte_has_dirty(f));
+		assert_false(spte_change_valid(f, 1, rw, leaf(f, SPTE_R, false)));
 		assert_false(spte_change_valid(f, 1, rw, spte_make_leaf(f, 1, OTHER, RWX, true)));
 		assert_false(spte_change_valid(f, 1, SPTE_EMPTY, SPTE_EMPTY));
 		assert_false(spte_change_valid(f, 2, table, SPTE_EMPTY));
@@ -261,7 +350,7 @@ static void drop_dirty(void *arg)
 	u64 seen = leaf(f, RWX, true);
 	a64 entry = {seen};
 
-	(void)!spte_replace(f, 1, &entry, &seen, leaf(f, RX, false));
+	(void)!spte_replace(f, 1, &entry, &seen, leaf(f, SPTE_R, false));
 }
 
 static void zap_table(void *arg)
@@ -272,6 +361,15 @@ static void zap_table(void *arg)
 	(void)spte_zap(f, 2, &entry);
 }
 
+static void unlink_second_level(void *arg)
+{
+	const struct spte_format *f = arg;
+	a64 entry = {f->user ? spte_make_leaf(f, 2, pfn(0x200), RX, false)
+	                     : spte_make_table(f, PAGE)};
+
+	(void)spte_unlink(f, 2, &entry);
+}
+
 static void test_spte_funnel_catches_impossible_changes(void **state)
 {
 	(void)state;
@@ -280,6 +378,7 @@ static void test_spte_funnel_catches_impossible_changes(void **state)
 		assert_true(host_panics(drop_dirty, (void *)(uintptr_t)f));
 		assert_non_null(strstr(host_panic_text(), "spte_change_valid"));
 		assert_true(host_panics(zap_table, (void *)(uintptr_t)f));
+		assert_true(host_panics(unlink_second_level, (void *)(uintptr_t)f));
 	}
 }
 
@@ -292,6 +391,10 @@ int main(void)
 	        cmocka_unit_test(test_spte_table_is_no_leaf),
 	        cmocka_unit_test(test_spte_dirty_is_writable_without_dirty_bits),
 	        cmocka_unit_test(test_spte_old_and_young_again),
+	        cmocka_unit_test(test_spte_shadow_keeps_user),
+	        cmocka_unit_test(test_spte_write_protect),
+	        cmocka_unit_test(test_spte_protect_says_whether_to_flush),
+	        cmocka_unit_test(test_spte_unlink_takes_a_shadow_table),
 	        cmocka_unit_test(test_spte_tracked_large_leaf_comes_back_large),
 	        cmocka_unit_test(test_spte_not_present_keeps_no_frame_number),
 	        cmocka_unit_test(test_spte_write_fault_grants_write),
