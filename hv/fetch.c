@@ -3,7 +3,7 @@
 #include "arch/x86/regs.h"
 #include "arch/x86/vendor.h"
 #include "hv/gwalk.h"
-#include "hv/mmu/tdp.h"
+#include "hv/mmu/guest_mem.h"
 #include "hv/vcpu.h"
 #include "hv/vm.h"
 
@@ -21,7 +21,7 @@ struct walk {
 
 static bool read_guest(struct walk *w, gpa_t at, void *to, u64 bytes)
 {
-	if (tdp_read_guest(&w->v->vm->tdp, at, to, bytes) == bytes)
+	if (guest_read(&w->v->vm->mem, at, to, bytes) == bytes)
 		return true;
 	w->short_of_memory |= vm_has_ram(w->v->vm, at, bytes);
 	return false;

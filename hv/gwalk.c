@@ -186,6 +186,9 @@ static enum gwalk_result leaf(const struct walk *w, unsigned level, u64 entry,
 		return fault(w, out, ERROR_P);
 	out->gpa = gpa(entry_address(w, level, entry));
 	out->page_bytes = BIT(level_shift(w, level));
+	out->write = w->allowed & ENTRY_W;
+	out->user = w->allowed & ENTRY_U;
+	out->exec = !w->no_execute;
 	return GWALK_OK;
 }
 
@@ -206,6 +209,13 @@ static enum gwalk_result descend(struct walk *w, gwalk_read_fn read, void *ctx,
 		large = entry_is_large(w, level, entry);
 		if (entry_reserved(w, level, entry, large))
 			return fault(w, out, ERROR_P | ERROR_RSVD);
+		out->step[out->steps++] = (struct gwalk_step){
+		        .at = out->gpa,
+		        .entry = entry,
+		        .bytes = (u8)w->entry_bytes,
+		        .level = (u8)level,
+		        .bare = level_is_pdpte(w, level),
+		};
 		if (!level_is_pdpte(w, level)) {
 			w->allowed &= entry;
 			w->no_execute |= w->nx && entry & ENTRY_NX;
@@ -222,7 +232,10 @@ enum gwalk_result gwalk(const struct gwalk_state *state, gva_t at, unsigned acce
 {
 	struct walk w = {.state = state, .at = at.v, .access = access};
 
-	*out = (struct gwalk_out){.page_bytes = PAGE_SIZE};
+	out->page_bytes = PAGE_SIZE;
+	out->error = 0;
+	out->steps = 0;
+	out->write = out->user = out->exec = true;
 	if (!(state->cr0 & CR0_PG)) {
 		out->gpa = gpa((u32)at.v);
 		return GWALK_OK;
@@ -231,4 +244,19 @@ enum gwalk_result gwalk(const struct gwalk_state *state, gva_t at, unsigned acce
 	if (!walk_canonical(&w))
 		return GWALK_NONCANONICAL;
 	return descend(&w, read, ctx, out);
+}
+
+bool gwalk_mark(struct gwalk_out *out, unsigned access, gwalk_set_fn set, void *ctx)
+{
+	for (unsigned i = 0; i < out->steps; i++) {
+		struct gwalk_step *step = &out->step[i];
+		u64 want = step->entry | gwalk_marks(out, i, access);
+
+		if (want == step->entry)
+			continue;
+		if (!set(ctx, step->at, step->bytes, step->entry, want))
+			return false;
+		step->entry = want;
+	}
+	return true;
 }

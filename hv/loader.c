@@ -75,8 +75,8 @@ static bool write_all(struct vcpu *v, u64 at, const void *from, u64 bytes)
 	u64 done = 0;
 
 	for (u32 tries = 0; vm_running(v->vm); tries++) {
-		u64 n = tdp_write_guest(&v->vm->tdp, gpa(at + done), (const u8 *)from + done,
-		                        min_of(bytes - done, 64ull * PAGE_SIZE));
+		u64 n = guest_write(&v->vm->mem, gpa(at + done), (const u8 *)from + done,
+		                    min_of(bytes - done, 64ull * PAGE_SIZE));
 
 		done += n;
 		if (done == bytes)

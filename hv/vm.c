@@ -96,6 +96,7 @@ static bool make_memory(struct vm *vm)
 	vm->space = space_create(vm->name, &run_space_ops, vm);
 	if (!vm->space)
 		return false;
+	vm->mem.space = vm->space;
 	set_limits(vm->space, vm->config);
 	a32_store(&vm->space->wants_huge, vm->config->huge);
 	for (unsigned i = 0; i < vm->nr_ram; i++)
@@ -107,7 +108,7 @@ static bool make_memory(struct vm *vm)
 		return false;
 	if (vm->config->null_mmu) {
 		null_create(&vm->null, vm->space);
-		vm->tdp.device = &vm->null;
+		vm->mem.device = &vm->null;
 	}
 	return true;
 }

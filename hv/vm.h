@@ -8,6 +8,7 @@
 
 #include "hv/cpuid.h"
 #include "hv/elf.h"
+#include "hv/mmu/guest_mem.h"
 #include "hv/mmu/null.h"
 #include "hv/mmu/tdp.h"
 #include "hv/scenario.h"
@@ -56,7 +57,8 @@ struct vm {
 	struct space *space; /* NULL once taken down; the monitor thread's from the start on */
 	struct tdp tdp;
 	struct null_mmu null; /* behind it, if the scenario says so */
-	u64 bytes;            /* what the scenario says; the hole below 1 MiB is part of it */
+	struct guest_mem mem;
+	u64 bytes; /* what the scenario says; the hole below 1 MiB is part of it */
 	unsigned nr_ram;
 	struct vm_ram ram[VM_MAX_RAM];
 	struct elf_image elf;

@@ -28,6 +28,7 @@ struct audit {
 	u64 faults;
 	u64 nr_free, nr_pool, nr_guest; /* frames by use */
 	u64 nr_retired;                 /* waiting for a CPU that did not poll since */
+	u64 nr_tables;                  /* of shadow MMUs */
 	u64 nr_huge, huge_mappings; /* heads of large leaves, as frames and as MMUs count them */
 	u64 nr_objects;             /* pool objects that words and copies name */
 };
@@ -83,6 +84,18 @@ static void audit_guest_frame(struct audit *a, u32 frame, u64 state)
 	a->nr_objects += gfn_word_tag(copy) == GFN_POOLED;
 }
 
+/* What is in it is its MMU's to check. */
+static void audit_table_frame(struct audit *a, u32 frame, u64 state)
+{
+	const struct frame *f = frame_at(frame);
+
+	a->nr_tables++;
+	if (state & ~(FRAME_USE | FRAME_TABLE))
+		fault(a, "state of a table's frame", frame, state, 0);
+	if (!f->table || !space_at(frame_space_id(f)))
+		fault(a, "table of nobody", frame, f->owner, 0);
+}
+
 static void audit_frames(struct audit *a)
 {
 	for (u32 frame = 0; frame < frame_total(); frame++) {
@@ -101,6 +114,10 @@ static void audit_frames(struct audit *a)
 			audit_guest_frame(a, frame, state);
 			break;
 		case FRAME_HELD:
+			if (state & FRAME_TABLE) {
+				audit_table_frame(a, frame, state);
+				break;
+			}
 			if (state & FRAME_LOCKED && a->nr_retired++ < epoch_pending())
 				break;
 			fault(a, "frame that somebody forgot", frame, state, 0);
@@ -109,6 +126,7 @@ static void audit_frames(struct audit *a)
 	}
 	expect(a, "free frames", 0, frame_free_count(), a->nr_free);
 	expect(a, "frames of the pool", 0, frame_pool_count(), a->nr_pool);
+	expect(a, "frames with tables", 0, frame_table_count(), a->nr_tables);
 }
 
 /* --- words ----------------------------------------------------------------------------------------- */

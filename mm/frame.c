@@ -51,6 +51,7 @@ static struct block *blocks; /* and their lists: frame_lock */
 static u32 nr_blocks;
 static struct block_list part = {BLOCK_NONE}, whole = {BLOCK_NONE};
 static a64 nr_free, nr_pool; /* changed under frame_lock */
+static a64 nr_tables;        /* frames with FRAME_TABLE */
 static a64 unpackable;       /* frames with FRAME_UNPACKABLE */
 
 static u64 array_pages(u64 n)
@@ -218,6 +219,7 @@ void frame_exit(void)
 	whole.head = BLOCK_NONE;
 	a64_store(&nr_free, 0);
 	a64_store(&nr_pool, 0);
+	a64_store(&nr_tables, 0);
 	a64_store(&unpackable, 0);
 }
 #endif
@@ -356,7 +358,7 @@ void frame_free(u32 frame)
 	enum frame_use use = frame_use(state);
 
 	ASSERT(use != FRAME_FREE);
-	ASSERT(!(state & (FRAME_LISTED | FRAME_PINS | FRAME_HUGE)) && !a64_load(&f->rmap));
+	ASSERT(!(state & (FRAME_LISTED | FRAME_PINS | FRAME_HUGE)) && !f->table);
 	/* I7: a guest's frame comes through frame_retire() only. */
 	ASSERT(use != FRAME_GUEST && (!(state & FRAME_LOCKED) || epoch_in_callback()));
 #ifdef VARVE_DEBUG
@@ -404,9 +406,15 @@ void frame_count_unpackable(u64 from, u64 to)
 	          ((to & FRAME_UNPACKABLE) != 0) - (u64)((from & FRAME_UNPACKABLE) != 0));
 }
 
+u64 frame_table_count(void)
+{
+	return a64_load(&nr_tables);
+}
+
 u64 frame_packable_count(void)
 {
-	u64 others = frame_free_count() + frame_pool_count() + a64_load(&unpackable);
+	u64 others = frame_free_count() + frame_pool_count() + frame_table_count() +
+	             a64_load(&unpackable);
 
 	return frame_total() > others ? frame_total() - others : 0;
 }
@@ -424,6 +432,28 @@ void frame_give(u32 frame, enum frame_use use, u16 space_id, gfn_t g)
 	a64_store(&f->state, (u64)use << FRAME_USE_SHIFT);
 	if (use == FRAME_POOL)
 		a64_count(&nr_pool, 1);
+}
+
+void frame_make_table(u32 frame, u16 space_id, void *about)
+{
+	struct frame *f = frame_at(frame);
+
+	ASSERT(a64_load(&f->state) == (u64)FRAME_HELD << FRAME_USE_SHIFT && about);
+	f->owner = (u64)space_id << 48;
+	f->next = FRAME_NONE;
+	f->table = about;
+	a64_store(&f->state, (u64)FRAME_HELD << FRAME_USE_SHIFT | FRAME_TABLE);
+	a64_count(&nr_tables, 1);
+}
+
+void frame_unmake_table(u32 frame)
+{
+	struct frame *f = frame_at(frame);
+
+	ASSERT(a64_load(&f->state) & FRAME_TABLE);
+	f->table = NULL;
+	frame_hold(frame);
+	a64_count(&nr_tables, -1ull);
 }
 
 bool frame_pin_try(u32 frame)

@@ -23,7 +23,7 @@
  *   4:3   refs: software accesses seen, makes the tier
  *   5     referenced: seen accessed once
  *   6     workingset: was promoted, or came back recently
- *   7     free
+ *   7     table: holds a table of a shadow MMU (use: held); see frame_make_table()
  *   8     isolated: in the hands of an evictor
  *   9     locked: was a guest's, waits for the grace period before it is free (use: held)
  *   10    huge: head (first) of 512 frames that one large leaf of a second-level table maps. Only the
@@ -45,6 +45,7 @@
 #define FRAME_REFS_SHIFT  3
 #define FRAME_REFERENCED  BIT(5)
 #define FRAME_WORKINGSET  BIT(6)
+#define FRAME_TABLE       BIT(7)
 #define FRAME_ISOLATED    BIT(8)
 #define FRAME_LOCKED      BIT(9)
 #define FRAME_HUGE        BIT(10)
@@ -69,8 +70,8 @@ enum frame_use {
 
 struct frame {
 	a64 state;
-	u64 owner; /* space id 63:48, gfn 47:0; written while held or free only */
-	a64 rmap;  /* head of the reverse map, shadow MMU */
+	u64 owner;   /* space id 63:48, gfn 47:0; written while held or free only */
+	void *table; /* FRAME_TABLE: what the MMU that has it keeps about the table; else NULL */
 	union {
 		struct {
 			u32 next; /* list links: frame numbers; lruvec lock, or the allocator's */
@@ -160,6 +161,14 @@ void *frame_ptr(u32 frame);
 
 /* FRAME_HELD -> use, with its owner. */
 void frame_give(u32 frame, enum frame_use use, u16 space_id, gfn_t gfn);
+/*
+ * FRAME_HELD -> a table of a shadow MMU of the space, and back to held before it is freed or retired. It is
+ * no guest's page: on no list, in no gfn map, and never chosen by an evictor; its MMU gives it back when asked
+ * to shrink. `about` is the MMU's and constant in between. Counted in frame_table_count().
+ */
+void frame_make_table(u32 frame, u16 space_id, void *about);
+void frame_unmake_table(u32 frame);
+u64 frame_table_count(void);
 static inline u16 frame_space_id(const struct frame *f)
 {
 	return (u16)(f->owner >> 48);

@@ -12,7 +12,7 @@
  * dropped while the pin is held; done before, the page could have been evicted and brought back in
  * between, clean again, with a copy that would be taken for valid.
  */
-#include "hv/mmu/tdp.h"
+#include "hv/mmu/guest_mem.h"
 
 #include "arch/hal.h"
 #include "hv/mmu/null.h"
@@ -101,16 +101,16 @@ static u64 piece_of(gpa_t at, u64 bytes)
 	return min_of(PAGE_SIZE - at.v % PAGE_SIZE, bytes);
 }
 
-u64 tdp_read_guest(struct tdp *t, gpa_t from, void *to, u64 bytes)
+u64 guest_read(const struct guest_mem *m, gpa_t from, void *to, u64 bytes)
 {
 	u64 done = 0;
 
-	if (t->device)
-		return null_read(t->device, from, to, bytes);
+	if (m->device)
+		return null_read(m->device, from, to, bytes);
 	while (done < bytes) {
 		gpa_t at = gpa(from.v + done);
 		u64 piece = piece_of(at, bytes - done);
-		u32 frame = guest_page_pin(t->notifier.space, gpa_gfn(at), false);
+		u32 frame = guest_page_pin(m->space, gpa_gfn(at), false);
 
 		if (frame == FRAME_NONE)
 			break;
@@ -121,16 +121,16 @@ u64 tdp_read_guest(struct tdp *t, gpa_t from, void *to, u64 bytes)
 	return done;
 }
 
-u64 tdp_write_guest(struct tdp *t, gpa_t to, const void *from, u64 bytes)
+u64 guest_write(const struct guest_mem *m, gpa_t to, const void *from, u64 bytes)
 {
 	u64 done = 0;
 
-	if (t->device)
-		return null_write(t->device, to, from, bytes);
+	if (m->device)
+		return null_write(m->device, to, from, bytes);
 	while (done < bytes) {
 		gpa_t at = gpa(to.v + done);
 		u64 piece = piece_of(at, bytes - done);
-		u32 frame = guest_page_pin(t->notifier.space, gpa_gfn(at), true);
+		u32 frame = guest_page_pin(m->space, gpa_gfn(at), true);
 
 		if (frame == FRAME_NONE)
 			break;

@@ -16,8 +16,6 @@
 
 struct tdp_spare;
 
-struct null_mmu;
-
 struct tdp {
 	struct notifier notifier; /* registered with the space */
 	const struct spte_format *format;
@@ -27,8 +25,7 @@ struct tdp {
 	struct spinlock huge_lock; /* LOCK_TDP_HUGE: large leaves come and go, with their spares */
 	struct tdp_spare *spare;   /* pages, as many as large leaves */
 	a64 fixed_fast_total; /* faults answered without the MMU lock (access-track restore, spurious) */
-	struct null_mmu *device; /* through which the hypervisor's own accesses go; NULL: none */
-	struct epoch_node dead;  /* defers the freeing of all tables */
+	struct epoch_node dead; /* defers the freeing of all tables */
 };
 
 /* An access that missed, as the hardware reported it. */
@@ -49,11 +46,3 @@ void tdp_destroy(struct tdp *t);
  * FIXED and RETRY alike.
  */
 enum fault_result tdp_fault(struct tdp *t, const struct tdp_access *access);
-
-/*
- * Hypervisor access to guest memory (devices, loader, decoder's fetch): copies within the space,
- * bringing pages in as a fault would, pinning each while it is copied and marking it accessed.
- * Returns the bytes copied: short where there is no slot. May take long; no lock held.
- */
-u64 tdp_read_guest(struct tdp *t, gpa_t from, void *to, u64 bytes);
-u64 tdp_write_guest(struct tdp *t, gpa_t to, const void *from, u64 bytes);

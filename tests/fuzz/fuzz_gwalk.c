@@ -164,6 +164,39 @@ static bool allowed(const struct input *in, const struct path *p)
 	return p->write || !write || !(in->cr0 >> 16 & 1);
 }
 
+struct marks {
+	const struct gwalk_out *out;
+	unsigned access, next;
+};
+
+/* Accessed in each entry once, from the root down; Dirty with the last of a write. */
+static bool set_entry(void *ctx, gpa_t at, unsigned bytes, u64 expected, u64 want)
+{
+	struct marks *m = ctx;
+	u64 bits = 0x20;
+
+	/* Those that need nothing are left out. */
+	while (!gwalk_marks(m->out, m->next, m->access))
+		check(++m->next < m->out->steps);
+	check(m->out->step[m->next].at.v == at.v);
+	if (m->next + 1 == m->out->steps && m->access & GWALK_WRITE)
+		bits |= 0x40;
+	check(entry_at(at.v, bytes) == expected && want == (expected | bits) && want != expected);
+	check(!m->out->step[m->next++].bare);
+	return true;
+}
+
+static void mark(const struct input *in, const struct gwalk_out *found)
+{
+	struct gwalk_out out = *found;
+	struct marks m = {.out = found, .access = in->access};
+
+	check(out.steps && out.steps <= GWALK_LEVELS);
+	check(gwalk_mark(&out, in->access, set_entry, &m));
+	for (unsigned i = 0; i < out.steps; i++)
+		check(!gwalk_marks(&out, i, in->access));
+}
+
 static void compare(const struct input *in, enum gwalk_result r, const struct gwalk_out *out)
 {
 	bool nx = in->cr4 >> 5 & 1 && in->efer >> 11 & 1, smep = in->cr4 >> 20 & 1;
@@ -185,6 +218,8 @@ static void compare(const struct input *in, enum gwalk_result r, const struct gw
 		check(r == GWALK_FAULT && out->error == error);
 	} else {
 		check(r == GWALK_OK && out->gpa.v == p.page && out->page_bytes == p.bytes);
+		check(out->write == p.write && out->user == p.user && out->exec == p.execute);
+		mark(in, out);
 	}
 }
 

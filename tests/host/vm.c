@@ -64,6 +64,7 @@ void host_vm_create(struct host_vm *vm, const struct host_machine *m, u64 npages
 	*vm = (struct host_vm){.nr_vcpus = nr_vcpus};
 	vm->space = space_create("guest", &host_space_ops, vm);
 	ASSERT(vm->space);
+	vm->mem.space = vm->space;
 	ASSERT(gfnmap_add(vm->space, gfn(0), npages));
 	ASSERT(tdp_create(&vm->tdp, vm->space, m->format));
 	for (unsigned i = 0; i < nr_vcpus; i++)

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "hv/mmu/guest_mem.h"
 #include "hv/mmu/tdp.h"
 #include "lib/atomic.h"
 #include "lib/types.h"
@@ -32,6 +33,7 @@ struct host_vcpu {
 struct host_vm {
 	struct space *space;
 	struct tdp tdp;
+	struct guest_mem mem;
 	unsigned nr_vcpus;
 	struct host_vcpu vcpu[HOST_VM_VCPUS];
 	a32 ran, ran_lately;

@@ -361,10 +361,11 @@ static void run_ager(void)
 /* The hypervisor writes the second vCPU's word behind the MMU's back. */
 static void run_device(void)
 {
+	const struct guest_mem mem = {.space = &world.space};
 	u64 value = FIRST + 3;
 	gpa_t at = gpa(gfn_gpa(GFN).v + 8);
 
-	while (tdp_write_guest(&world.tdp, at, &value, 8) != 8)
+	while (guest_write(&mem, at, &value, 8) != 8)
 		;
 	world.vcpu[1].expect = value;
 }

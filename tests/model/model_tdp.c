@@ -111,7 +111,7 @@ static void do_hypervisor_read(void)
 {
 	u64 g = random_page(), word = random_below(WORDS), value = 0;
 
-	if (tdp_read_guest(&vm.tdp, address(g, word), &value, 8) != 8 || value != oracle[g][word])
+	if (guest_read(&vm.mem, address(g, word), &value, 8) != 8 || value != oracle[g][word])
 		fail("hypervisor reads", g, oracle[g][word], value);
 }
 
@@ -120,7 +120,7 @@ static void do_hypervisor_write(void)
 	u64 g = random_page(), word = random_below(WORDS);
 
 	oracle[g][word] = random_value();
-	if (tdp_write_guest(&vm.tdp, address(g, word), &oracle[g][word], 8) != 8)
+	if (guest_write(&vm.mem, address(g, word), &oracle[g][word], 8) != 8)
 		fail("hypervisor writes", g, 8, 0);
 }
 

@@ -78,8 +78,8 @@ static void access_by_hypervisor(unsigned cpu, u64 g, bool write)
 	gpa_t at = gpa(g * PAGE_SIZE + cpu * 8);
 	u64 value = 0, done;
 
-	done = write ? tdp_write_guest(&vm.tdp, at, &oracle[cpu][g], 8)
-	             : tdp_read_guest(&vm.tdp, at, &value, 8);
+	done = write ? guest_write(&vm.mem, at, &oracle[cpu][g], 8)
+	             : guest_read(&vm.mem, at, &value, 8);
 	hypervisor_accesses[cpu] += done == 8;
 	/* Short of memory: nothing was copied, say it again through the guest. */
 	if (done != 8)

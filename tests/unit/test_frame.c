@@ -180,6 +180,26 @@ static void test_frame_free_of_a_guests_frame_is_a_bug(void **state)
 	assert_int_equal(frame_free_count(), FRAMES);
 }
 
+static void test_frame_table_is_counted_and_goes_back(void **state)
+{
+	u32 frame = frame_alloc(FRAME_FOR_FAULT);
+	u64 packable = frame_packable_count();
+
+	(void)state;
+	frame_make_table(frame, 3, &packable);
+	assert_int_equal(frame_table_count(), 1);
+	assert_ptr_equal(frame_at(frame)->table, &packable);
+	assert_int_equal(frame_space_id(frame_at(frame)), 3);
+	assert_int_equal(frame_packable_count(), packable - 1);
+	assert_false(frame_pin_try(frame));
+	assert_true(host_panics(free_it, &frame)); /* not while it is one */
+	frame_unmake_table(frame);
+	assert_int_equal(frame_table_count(), 0);
+	frame_retire(frame);
+	epoch_barrier();
+	assert_int_equal(frame_free_count(), FRAMES);
+}
+
 static void test_frame_free_twice_is_a_bug(void **state)
 {
 	u32 frame = frame_alloc(FRAME_FOR_FAULT);
@@ -363,6 +383,7 @@ int main(void)
 	        T(test_frame_pins_do_not_overflow),
 	        T(test_frame_accesses_feed_the_tier),
 	        T(test_frame_free_of_a_guests_frame_is_a_bug),
+	        T(test_frame_table_is_counted_and_goes_back),
 	        T(test_frame_free_twice_is_a_bug),
 	        T(test_frame_free_scrubs_in_debug_builds),
 	        T(test_frame_huge_is_aligned_contiguous_and_held),

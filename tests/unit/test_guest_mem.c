@@ -62,8 +62,7 @@ static void test_guest_mem_untouched_reads_as_zero(void **state)
 	(void)state;
 	start(&host_machines[0]);
 	memset(buffer, 0xaa, sizeof(buffer));
-	assert_int_equal(tdp_read_guest(&vm.tdp, gpa(5000), buffer, sizeof(buffer)),
-	                 sizeof(buffer));
+	assert_int_equal(guest_read(&vm.mem, gpa(5000), buffer, sizeof(buffer)), sizeof(buffer));
 	for (unsigned i = 0; i < sizeof(buffer); i++)
 		assert_int_equal(buffer[i], 0);
 	stop();
@@ -78,10 +77,10 @@ static void test_guest_mem_both_see_the_same(void **state)
 
 		start(m);
 		guest_writes(0x3008, 77);
-		assert_int_equal(tdp_read_guest(&vm.tdp, gpa(0x3008), &value, 8), 8);
+		assert_int_equal(guest_read(&vm.mem, gpa(0x3008), &value, 8), 8);
 		assert_int_equal(value, 77);
 		value = 78;
-		assert_int_equal(tdp_write_guest(&vm.tdp, gpa(0x3008), &value, 8), 8);
+		assert_int_equal(guest_write(&vm.mem, gpa(0x3008), &value, 8), 8);
 		assert_int_equal(guest_reads(0x3008), 78);
 		stop();
 	}
@@ -100,8 +99,8 @@ static void test_guest_mem_across_pages(void **state)
 		u64 at = host_random(&seed) % (20 * PAGE_SIZE);
 		u64 n = host_random(&seed) % sizeof(out);
 
-		assert_int_equal(tdp_write_guest(&vm.tdp, gpa(at), out, n), n);
-		assert_int_equal(tdp_read_guest(&vm.tdp, gpa(at), in, n), n);
+		assert_int_equal(guest_write(&vm.mem, gpa(at), out, n), n);
+		assert_int_equal(guest_read(&vm.mem, gpa(at), in, n), n);
 		assert_memory_equal(out, in, n);
 	}
 	stop();
@@ -113,13 +112,12 @@ static void test_guest_mem_short_at_the_end_of_memory(void **state)
 
 	(void)state;
 	start(&host_machines[0]);
-	assert_int_equal(tdp_read_guest(&vm.tdp, gpa(PAGES * PAGE_SIZE - 10), buffer, 100), 10);
-	assert_int_equal(
-	        tdp_write_guest(&vm.tdp, gpa((PAGES - 1) * PAGE_SIZE), buffer, sizeof(buffer)),
-	        PAGE_SIZE);
-	assert_int_equal(tdp_read_guest(&vm.tdp, gpa(PAGES * PAGE_SIZE), buffer, 1), 0);
-	assert_int_equal(tdp_read_guest(&vm.tdp, gpa(~0ull - 3), buffer, 16), 0);
-	assert_int_equal(tdp_read_guest(&vm.tdp, gpa(0), buffer, 0), 0);
+	assert_int_equal(guest_read(&vm.mem, gpa(PAGES * PAGE_SIZE - 10), buffer, 100), 10);
+	assert_int_equal(guest_write(&vm.mem, gpa((PAGES - 1) * PAGE_SIZE), buffer, sizeof(buffer)),
+	                 PAGE_SIZE);
+	assert_int_equal(guest_read(&vm.mem, gpa(PAGES * PAGE_SIZE), buffer, 1), 0);
+	assert_int_equal(guest_read(&vm.mem, gpa(~0ull - 3), buffer, 16), 0);
+	assert_int_equal(guest_read(&vm.mem, gpa(0), buffer, 0), 0);
 	stop();
 }
 
@@ -138,9 +136,9 @@ static void access_from_outside(u64 g, bool write)
 	u8 byte = 1;
 
 	if (write)
-		assert_int_equal(tdp_write_guest(&vm.tdp, gpa(g * PAGE_SIZE), &byte, 1), 1);
+		assert_int_equal(guest_write(&vm.mem, gpa(g * PAGE_SIZE), &byte, 1), 1);
 	else
-		assert_int_equal(tdp_read_guest(&vm.tdp, gpa(g * PAGE_SIZE), &byte, 1), 1);
+		assert_int_equal(guest_read(&vm.mem, gpa(g * PAGE_SIZE), &byte, 1), 1);
 }
 
 /*
@@ -184,7 +182,7 @@ static void test_guest_mem_dma_ref_of_every_page_of_a_copy(void **state)
 		guest_writes(g * PAGE_SIZE, g);
 		frame_state_change(frame_number_of(g), FRAME_REFERENCED, 0);
 	}
-	assert_int_equal(tdp_read_guest(&vm.tdp, gpa(2 * PAGE_SIZE - 1), bytes, PAGE_SIZE + 2),
+	assert_int_equal(guest_read(&vm.mem, gpa(2 * PAGE_SIZE - 1), bytes, PAGE_SIZE + 2),
 	                 PAGE_SIZE + 2);
 	for (u64 g = 0; g < 5; g++)
 		assert_int_equal(!!(frame_state(g) & FRAME_REFERENCED), g >= 1 && g <= 3);
@@ -203,7 +201,7 @@ static void test_guest_mem_brings_evicted_pages_in(void **state)
 			guest_writes(g * PAGE_SIZE, g + 1);
 		assert_true(host_vm_evict(&vm, 64) > 32);
 		for (u64 g = 0; g < 64; g++) {
-			assert_int_equal(tdp_read_guest(&vm.tdp, gpa(g * PAGE_SIZE), &value, 8), 8);
+			assert_int_equal(guest_read(&vm.mem, gpa(g * PAGE_SIZE), &value, 8), 8);
 			assert_int_equal(value, g + 1);
 		}
 		stop();
@@ -227,8 +225,7 @@ static void test_guest_mem_write_to_clean_page_is_not_lost(void **state)
 			u64 value = g + 1000;
 
 			assert_int_equal(guest_reads(g * PAGE_SIZE), g + 1);
-			assert_int_equal(tdp_write_guest(&vm.tdp, gpa(g * PAGE_SIZE), &value, 8),
-			                 8);
+			assert_int_equal(guest_write(&vm.mem, gpa(g * PAGE_SIZE), &value, 8), 8);
 			assert_true(frame_state(g) & FRAME_DIRTY);
 		}
 		assert_true(host_vm_evict(&vm, 64) > 32);
@@ -245,7 +242,7 @@ static void test_guest_mem_of_a_dying_space(void **state)
 	(void)state;
 	start(&host_machines[0]);
 	a32_store(&vm.space->dying, 1);
-	assert_int_equal(tdp_read_guest(&vm.tdp, gpa(0), &byte, 1), 0);
+	assert_int_equal(guest_read(&vm.mem, gpa(0), &byte, 1), 0);
 	stop();
 }
 
@@ -270,7 +267,7 @@ static void test_guest_mem_waits_for_an_isolated_frame(void **state)
 	held = gfn_word_frame(word);
 	a64_store(&frame_at(held)->state, a64_load(&frame_at(held)->state) | FRAME_ISOLATED);
 	host_on_pause(let_go, NULL);
-	assert_int_equal(tdp_write_guest(&vm.tdp, gpa(0x7000), &value, 8), 8);
+	assert_int_equal(guest_write(&vm.mem, gpa(0x7000), &value, 8), 8);
 	host_on_pause(NULL, NULL);
 	assert_int_equal(guest_reads(0x7000), 5);
 	stop();

@@ -324,9 +324,98 @@ static void test_gwalk_unreadable_tables(void **state)
 	}
 }
 
+static unsigned sets;
+
+static bool set_entry(void *ctx, gpa_t at, unsigned bytes, u64 expected, u64 want)
+{
+	u64 now = 0;
+
+	assert_ptr_equal(ctx, ram);
+	memcpy(&now, (u8 *)ram + at.v, bytes);
+	if (at.v >> 12 == hole || now != expected)
+		return false;
+	memcpy((u8 *)ram + at.v, &want, bytes);
+	sets++;
+	return true;
+}
+
+static void test_gwalk_tells_the_way(void **state)
+{
+	u64 at = 0x123456789abcull;
+
+	(void)state;
+	reset(CR4_PAE, EFER_LMA | EFER_NXE, 0x4000);
+	map_long(4, at);
+	put8(2, at >> 21 & 511, 0x1000 | P | U | NX);
+	assert_int_equal(walk(at, 0), GWALK_OK);
+	assert_int_equal(out.steps, 4);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(out.step[i].level, 4 - i);
+		assert_int_equal(out.step[i].at.v,
+		                 (4 - i) * 0x1000ull + (at >> (39 - 9 * i) & 511) * 8);
+		assert_int_equal(out.step[i].bytes, 8);
+		assert_false(out.step[i].bare);
+	}
+	assert_int_equal(out.step[2].entry, 0x1000 | P | U | NX);
+	assert_false(out.write);
+	assert_true(out.user);
+	assert_false(out.exec);
+	/* a walk that ends early has no more steps than sound entries */
+	put8(2, at >> 21 & 511, 0);
+	assert_fault(at, 0, 0);
+	assert_int_equal(out.steps, 2);
+}
+
+static void test_gwalk_marks_accessed_and_dirty(void **state)
+{
+	u64 at = 0xc02ff678, entry;
+
+	(void)state;
+	reset(CR4_PAE, 0, 0x3000);
+	put8(3, at >> 30, 0x2000 | P);
+	put8(2, at >> 21 & 511, 0x1000 | P | W | U);
+	put8(1, at >> 12 & 511, PAGE_AT | P | W | U);
+	assert_int_equal(walk(at, 0), GWALK_OK);
+	sets = 0;
+	assert_true(gwalk_mark(&out, 0, set_entry, ram));
+	assert_int_equal(sets, 2); /* none at the top of PAE paging */
+	memcpy(&entry, &ram[1][(at >> 12 & 511) * 8], 8);
+	assert_int_equal(entry, PAGE_AT | P | W | U | 0x20);
+	assert_true(gwalk_mark(&out, 0, set_entry, ram));
+	assert_int_equal(sets, 2);
+	/* Dirty in the leaf alone */
+	assert_int_equal(walk(at, GWALK_WRITE), GWALK_OK);
+	assert_int_equal(gwalk_marks(&out, 1, GWALK_WRITE), 0);
+	assert_int_equal(gwalk_marks(&out, 2, GWALK_WRITE), 0x40);
+	assert_true(gwalk_mark(&out, GWALK_WRITE, set_entry, ram));
+	assert_int_equal(sets, 3);
+	/* changed since the walk */
+	put8(1, at >> 12 & 511, PAGE_AT | P | W | U);
+	assert_int_equal(walk(at, 0), GWALK_OK);
+	put8(1, at >> 12 & 511, PAGE_AT | P | W);
+	assert_false(gwalk_mark(&out, 0, set_entry, ram));
+}
+
+static void test_gwalk_marks_4_byte_entries(void **state)
+{
+	(void)state;
+	reset(CR4_PSE, 0, 0x2000);
+	put4(2, 0x300, 0x1000 | P | W | U);
+	put4(2, 0x301, 0xffffffff); /* the neighbour stays what it is */
+	put4(1, 0x2ff, 0xabcde000 | P | W | U);
+	assert_int_equal(walk(0xc02ff678, GWALK_WRITE), GWALK_OK);
+	assert_true(gwalk_mark(&out, GWALK_WRITE, set_entry, ram));
+	assert_int_equal(out.step[0].entry, 0x1000 | P | W | U | 0x20);
+	assert_int_equal(out.step[1].entry, 0xabcde000 | P | W | U | 0x60);
+	assert_int_equal(((u32 *)(void *)ram[2])[0x301], 0xffffffff);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(test_gwalk_tells_the_way),
+	        cmocka_unit_test(test_gwalk_marks_accessed_and_dirty),
+	        cmocka_unit_test(test_gwalk_marks_4_byte_entries),
 	        cmocka_unit_test(test_gwalk_without_paging),
 	        cmocka_unit_test(test_gwalk_32_bit),
 	        cmocka_unit_test(test_gwalk_pse36),

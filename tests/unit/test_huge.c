@@ -492,7 +492,7 @@ static void test_huge_pinned_page_keeps_its_frame(void **state)
 	assert_int_equal(host_vm_evict(&vm, HUGE - 1), HUGE - 1);
 	assert_int_equal(frame_at_gfn(3), frame);
 	frame_unpin(frame);
-	assert_int_equal(tdp_write_guest(&vm.tdp, page(3), &value, 8), 8);
+	assert_int_equal(guest_write(&vm.mem, page(3), &value, 8), 8);
 	read_is(3, 7);
 	stop();
 }

@@ -28,7 +28,7 @@ static void start(const struct host_machine *m)
 {
 	host_vm_create(&vm, m, PAGES, 1);
 	null_create(&null, vm.space);
-	vm.tdp.device = &null;
+	vm.mem.device = &null;
 }
 
 static void stop(void)
@@ -55,14 +55,14 @@ static u64 device_reads(u64 page)
 {
 	u64 value = 0;
 
-	assert_int_equal(tdp_read_guest(&vm.tdp, gfn_gpa(gfn(page)), &value, sizeof(value)),
+	assert_int_equal(guest_read(&vm.mem, gfn_gpa(gfn(page)), &value, sizeof(value)),
 	                 sizeof(value));
 	return value;
 }
 
 static void device_writes(u64 page, u64 value)
 {
-	assert_int_equal(tdp_write_guest(&vm.tdp, gfn_gpa(gfn(page)), &value, sizeof(value)),
+	assert_int_equal(guest_write(&vm.mem, gfn_gpa(gfn(page)), &value, sizeof(value)),
 	                 sizeof(value));
 }
 
@@ -84,7 +84,7 @@ static void test_null_maps_what_the_device_uses(void **state)
 	start(&host_machines[0]);
 	for (unsigned i = 0; i < sizeof(there); i++)
 		there[i] = (u8)(i * 7);
-	assert_int_equal(tdp_write_guest(&vm.tdp, gpa(PAGE_SIZE + 100), there, sizeof(there)),
+	assert_int_equal(guest_write(&vm.mem, gpa(PAGE_SIZE + 100), there, sizeof(there)),
 	                 sizeof(there));
 	assert_int_equal(a64_load(&null.mapped), 4);
 	assert_int_equal(null_read(&null, gpa(PAGE_SIZE + 100), back, sizeof(back)), sizeof(back));
