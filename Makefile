@@ -89,7 +89,7 @@ GUEST_CFLAGS := $(BARE) -mgeneral-regs-only -fno-stack-protector
 # as in a release (bench).
 
 HOST_SRC := $(filter-out lib/string.c,$(sort $(wildcard mm/*.c hv/mmu/*.c lib/*.c \
-	$(addprefix hv/,scenario*.c command.c line_edit.c timeline.c value.c decode*.c emulate*.c gwalk*.c insn*.c elf.c vlapic.c vuart.c cpuid.c msr.c) \
+	$(addprefix hv/,scenario*.c experiment.c command.c line_edit.c timeline.c value.c decode*.c emulate*.c gwalk*.c insn*.c elf.c vlapic.c vuart.c cpuid.c msr.c) \
 	$(addprefix boot/,acpi.c memmap.c multiboot*.c raw.c) \
 	$(addprefix arch/x86/,vendor.c vmx/judge.c svm/judge.c)))) $(wildcard tests/host/*.c)
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))

@@ -1,10 +1,12 @@
 /*
- * I/O ports of a VM: a 16550 at 0x3f8 and the exit port at 0xf4. Every other port reads as all ones
+ * I/O ports of a VM: a 16550 at 0x3f8, the exit port at 0xf4 and, if the scenario wants it, that of experiments
+ * (hv/experiment_call.h). Every other port reads as all ones
  * and takes writes without effect, as an empty ISA bus does.
  */
 #include "arch/hal.h"
 #include "arch/x86/vendor.h"
 #include "hv/exit.h"
+#include "hv/experiment.h"
 #include "hv/vcpu.h"
 #include "hv/vm.h"
 
@@ -70,6 +72,25 @@ static void port_out(struct vcpu *v, const struct vexit_io *io, u32 value)
 		nobody_there(v, io);
 }
 
+static bool is_experiment(const struct vcpu *v, const struct vexit_io *io)
+{
+	return io->in && io->port == EXPERIMENT_PORT && io->size == 4 && v->vm->config->experiments;
+}
+
+/* EAX. The space is there as long as one of its vCPUs is. */
+static u32 experiment_in(struct vcpu *v)
+{
+	static const u8 results[EXPERIMENT_RESULTS] = {GPR_RBX, GPR_RCX, GPR_RSI, GPR_RDI,
+	                                               GPR_R8,  GPR_R9,  GPR_R10, GPR_R11};
+	u64 *gpr = v->arch.gpr;
+	struct experiment e = {.command = (u32)gpr[GPR_RAX], .arg = {gpr[GPR_RBX], gpr[GPR_RCX]}};
+	u32 status = experiment_run(v->vm->space, &e);
+
+	for (unsigned i = 0; status == EXPERIMENT_OK && i < EXPERIMENT_RESULTS; i++)
+		gpr[results[i]] = e.result[i];
+	return status;
+}
+
 /* A 32-bit register's upper half is cleared by a 32-bit IN, the rest of it kept by smaller ones. */
 static void set_rax(struct vcpu *v, u32 value, unsigned size)
 {
@@ -89,7 +110,7 @@ void exit_io(struct vcpu *v, const struct vexit_io *io)
 	if (!exit_step(v))
 		return;
 	if (io->in) {
-		value = port_in(v, io);
+		value = is_experiment(v, io) ? experiment_in(v) : port_in(v, io);
 		set_rax(v, value & all_ones(io->size), io->size);
 	} else {
 		port_out(v, io, (u32)v->arch.gpr[GPR_RAX] & all_ones(io->size));

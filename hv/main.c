@@ -5,6 +5,7 @@
 #include "arch/x86/insn.h"
 #include "arch/x86/vendor.h"
 #include "hv/chaos.h"
+#include "hv/experiment_call.h"
 #include "hv/monitor.h"
 #include "hv/reclaimer.h"
 #include "hv/scenario.h"
@@ -141,6 +142,7 @@ static void admit_vms(void)
 
 	for (u32 i = 0; i < scenario.nr_vms; i++) {
 		demand.frames += scenario.vm[i].memory_bytes >> PAGE_SHIFT;
+		demand.frames += scenario.vm[i].experiments ? EXPERIMENT_WINDOW_PAGES : 0;
 		demand.min_frames += scenario.vm[i].min_bytes >> PAGE_SHIFT;
 		demand.vcpus += scenario.vm[i].vcpus;
 	}

@@ -4,6 +4,7 @@
  */
 #include "hv/scenario.h"
 
+#include "hv/experiment_call.h"
 #include "hv/scenario_key.h"
 #include "hv/slice.h"
 #include "lib/fmt.h"
@@ -352,6 +353,8 @@ static bool check_vms(const struct scenario *s, struct scenario_error *error, u6
 		if (!check_limits(vm, error))
 			return false;
 		*sum += vm->memory_bytes;
+		if (vm->experiments)
+			*sum += (u64)EXPERIMENT_WINDOW_PAGES << PAGE_SHIFT;
 		promised += vm->min_bytes;
 	}
 	if (s->memory_bytes && promised > s->memory_bytes)

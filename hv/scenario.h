@@ -53,9 +53,10 @@ struct scenario_vm {
 	u64 min_ttl_ns;
 	u32 weight; /* 1 .. SPACE_WEIGHT_MAX */
 	struct target target;
-	bool huge;     /* 2 MiB translations where memory allows */
-	bool null_mmu; /* behind its MMU stands a second one that can only unmap */
-	u32 line;      /* of its section, for messages */
+	bool huge;        /* 2 MiB translations where memory allows */
+	bool experiments; /* the guest may ask for what hv/experiment_call.h has */
+	bool null_mmu;    /* behind its MMU stands a second one that can only unmap */
+	u32 line;         /* of its section, for messages */
 };
 
 struct scenario {

@@ -155,5 +155,6 @@ const struct scenario_key scenario_vm_keys[] = {
         {"target", ALLOWED_TARGET, TARGET(scenario_vm, target)},
         {"pages", "4k or 2m", FLAG(scenario_vm, huge, page_sizes)},
         {"null", "yes or no", FLAG(scenario_vm, null_mmu, no_yes)},
+        {"experiments", "yes or no", FLAG(scenario_vm, experiments, no_yes)},
         {0},
 };

@@ -55,8 +55,7 @@ static u32 fault_frame(struct space *s)
 	return frame;
 }
 
-/* Drops the copy of a resident page whose word the caller has BUSY. */
-static void drop_copy(struct space *s, u32 frame)
+void fault_drop_copy(struct space *s, u32 frame)
 {
 	u64 copy = a64_load(&frame_at(frame)->copy);
 
@@ -80,7 +79,7 @@ static enum fault_result make_dirty(struct space *s, a64 *where, u64 word)
 		return FAULT_FIXED;
 	if (!gfnmap_busy_try(where, &word))
 		return FAULT_RETRY;
-	drop_copy(s, frame);
+	fault_drop_copy(s, frame);
 	gfnmap_busy_end(where, word);
 	return FAULT_FIXED;
 }
@@ -193,11 +192,13 @@ static void install(struct space *s, gfn_t g, a64 *where, u64 word, bool write,
 /* First touch or refault into the frame in `out`, which stays the caller's unless FIXED. */
 static enum fault_result bring_in(struct space *s, gfn_t g, bool write, struct fault_page *out)
 {
-	a64 *where = gfnmap_word(s, g);
+	const struct slot *slot = gfnmap_slot(s, g);
+	a64 *where;
 	u64 word;
 
-	if (!where)
+	if (!slot || slot->closed)
 		return FAULT_NO_SLOT;
+	where = &slot->word[g.v - slot->base.v];
 	word = a64_load(where);
 	if (gfn_word_tag(word) == GFN_RESIDENT || !gfnmap_busy_try(where, &word))
 		return FAULT_RETRY;

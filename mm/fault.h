@@ -40,3 +40,8 @@ enum fault_result fault_bring_in(struct space *s, gfn_t g, bool write, bool keep
  * valid. RETRY if the page is not resident any more.
  */
 enum fault_result fault_make_dirty(struct space *s, gfn_t g);
+/*
+ * Its half for who found Dirty in a translation: the page is dirty and its copy, if any, is dropped. The caller
+ * has the page's gfn word BUSY, and `frame` is what it names. Takes the lruvec lock.
+ */
+void fault_drop_copy(struct space *s, u32 frame);

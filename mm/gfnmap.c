@@ -147,6 +147,34 @@ bool gfnmap_add(struct space *s, gfn_t base, u64 npages)
 	return added;
 }
 
+bool gfnmap_close(struct space *s, gfn_t base)
+{
+	struct slots *next = hal_pages_alloc(1);
+	const struct slots *old;
+	bool closed = false;
+
+	if (!next)
+		return false;
+	spin_lock(&s->slots_lock);
+	old = gfnmap_slots(s);
+	next->nr = old->nr;
+	for (u32 i = 0; i < old->nr; i++) {
+		bool it = old->slot[i].base.v == base.v && !old->slot[i].closed;
+
+		next->slot[i] = old->slot[i];
+		next->slot[i].closed |= it;
+		closed |= it;
+	}
+	if (closed)
+		slots_publish(s, next);
+	spin_unlock(&s->slots_lock);
+	if (closed)
+		epoch_barrier(); /* who found it open has brought its page in */
+	else
+		hal_pages_free(next, 1);
+	return closed;
+}
+
 void gfnmap_remove(struct space *s, gfn_t base)
 {
 	struct slots *next = hal_pages_alloc(1);

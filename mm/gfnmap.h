@@ -69,7 +69,8 @@ struct space;
 struct slot {
 	gfn_t base;
 	u64 npages;
-	a64 *word; /* npages of them, from hal_pages */
+	a64 *word;   /* npages of them, from hal_pages */
+	bool closed; /* nothing is brought in any more: gfnmap_close() */
 };
 
 #define SLOTS_MAX 8u
@@ -100,6 +101,12 @@ bool gfnmap_pick_resident(struct space *s, u64 random, gfn_t *out) must_check;
  */
 bool gfnmap_add(struct space *s, gfn_t base, u64 npages) must_check;
 void gfnmap_remove(struct space *s, gfn_t base);
+/*
+ * From its return on faults find no memory in the slot that begins at `base`: with its vCPUs running, a slot is
+ * closed, then dropped (space_drop_range), then removed. False: there is no such slot, somebody else closed it,
+ * or memory is short. Waits for a grace period; no lock held.
+ */
+bool gfnmap_close(struct space *s, gfn_t base) must_check;
 /* Frees all that space_destroy() finds left. Nobody reads it any more. */
 void gfnmap_destroy(struct space *s);
 

@@ -6,6 +6,7 @@
 #include "mm/frame.h"
 #include "mm/reclaim.h"
 #include "mm/store.h"
+#include "mm/zap.h"
 
 #define DROP_BATCH 64u
 
@@ -221,6 +222,20 @@ static void drop_frames(struct space *s, const u32 *frame, unsigned n)
 		frame_retire(frame[i]);
 	}
 	epoch_poll();
+}
+
+/*
+ * A fault that installs the right to write does so in a read section of the MMU lock and looks at the range
+ * there. If that comes before the write section of zap_range()'s begin, the zap takes it away; if after, it
+ * sees the range, which was stored before.
+ */
+void space_set_protect(struct space *s, gfn_t first, u64 npages)
+{
+	DEBUG_ASSERT(!a32_load(&s->wants_huge));
+	a64_store(&s->protect.pages, 0);
+	a64_store(&s->protect.first, first.v);
+	a64_store(&s->protect.pages, npages);
+	zap_range(s, first, npages);
 }
 
 void space_drop_range(struct space *s, gfn_t first, u64 npages)

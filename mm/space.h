@@ -95,6 +95,15 @@ struct space_limits {
 	a32 weight; /* of what is taken by everybody's need, the share is 1 / weight; 1 .. 1000, rule 100 */
 };
 
+/*
+ * Pages that the guest may read and not write, for experiments: one range. MMUs install no right to write
+ * there, and who handles the exit decides what becomes of the write.
+ */
+struct space_protect {
+	a64 first, pages;
+	a64 caught_total; /* writes that did not happen */
+};
+
 struct space {
 	u16 id; /* 1 .. SPACE_MAX; index of space_at() */
 	char name[SPACE_NAME_MAX];
@@ -124,6 +133,7 @@ struct space {
 	struct vmlru_node vmlru;
 	a64 target;                   /* controller_set() */
 	struct controller controller; /* the background thread's */
+	struct space_protect protect;
 	a64 ran_ns; /* when a question last found that it had run, or it was created */
 	a32 barren; /* idle, and found to have nothing to give: not asked first until it ran */
 	a32 dying;  /* no new faults; reclaim leaves it alone */
@@ -159,6 +169,18 @@ void space_drain(struct space *s);
 a64 *space_counter(struct space *s, u64 word);
 /* After space_drain() and the MMUs' teardown: frees slots and the space itself. */
 void space_destroy(struct space *s);
+
+/*
+ * Sets the range that is write-protected, instead of the one before; 0 pages: none. When it returns, nothing
+ * lets the guest write there any more. Not with 2 MiB mappings (wants_huge). No lock held, not in an epoch
+ * section. Two callers at a time get one of the two ranges, or parts of both.
+ */
+void space_set_protect(struct space *s, gfn_t first, u64 npages);
+/* Exact with the MMU lock held, outside an invalidation; else it may be what was true a moment ago. */
+static inline bool space_write_protected(const struct space *s, gfn_t g)
+{
+	return g.v - a64_load(&s->protect.first) < a64_load(&s->protect.pages);
+}
 
 /* Did none of its vCPUs run for SPACE_IDLE_NS? Notices a run when it is asked: late, never early. */
 bool space_idle(struct space *s);

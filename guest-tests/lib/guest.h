@@ -5,6 +5,7 @@
 #include "guest-tests/lib/cmdline.h"
 #include "guest-tests/lib/console.h"
 #include "guest-tests/lib/cpu.h"
+#include "guest-tests/lib/experiment.h"
 #include "guest-tests/lib/mem.h"
 #include "guest-tests/lib/pattern.h"
 #include "guest-tests/lib/rng.h"

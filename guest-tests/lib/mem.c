@@ -170,6 +170,11 @@ u64 mem_largest(void)
 	return (r->end - r->start) / PAGE_SIZE;
 }
 
+u64 *mem_largest_start(void)
+{
+	return (u64 *)largest()->start;
+}
+
 u64 mem_top(void)
 {
 	u64 top = 0;
@@ -240,11 +245,21 @@ void mem_map_all(void)
 	cr3_write((u64)boot_pml4);
 }
 
-void mem_map_device(u64 gpa)
+static void map_large(u64 gpa, u64 flags)
 {
 	u64 base = gpa & ~(LARGE_SIZE - 1), *entry = large_entry(base);
 
 	if (!(*entry & PTE_PRESENT) || *entry & PTE_LARGE)
-		*entry = base | PTE_PRESENT | PTE_WRITE | PTE_LARGE | PTE_DEVICE;
+		*entry = base | PTE_PRESENT | PTE_WRITE | PTE_LARGE | flags;
 	cr3_write((u64)boot_pml4);
+}
+
+void mem_map_device(u64 gpa)
+{
+	map_large(gpa, PTE_DEVICE);
+}
+
+void mem_map_window(u64 gpa)
+{
+	map_large(gpa, 0);
 }

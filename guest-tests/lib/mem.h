@@ -22,6 +22,8 @@ u64 mem_pages(void);
 u64 *mem_page(u64 i);
 /* Free pages of the largest range: what mem_alloc() can give at once. */
 u64 mem_largest(void);
+/* ... and its first one: they lie behind each other. */
+u64 *mem_largest_start(void);
 /* First byte above the last RAM. */
 u64 mem_top(void);
 /* Whether the page at address belongs to RAM according to the memory map. */
@@ -29,3 +31,5 @@ bool mem_is_ram(u64 address);
 
 /* Maps the 2 MiB around gpa to itself, uncached, unless it is mapped. CPU 0 only. */
 void mem_map_device(u64 gpa);
+/* The same as memory, which may be there later. */
+void mem_map_window(u64 gpa);

@@ -81,6 +81,11 @@ static enum fault_result tdp_install_locked(struct tdp *t, gfn_t g, pfn_t page, 
 	bool fresh = spte_is_empty(e.seen);
 	u64 want;
 
+	if (unlikely(space_write_protected(t->notifier.space, g))) {
+		if (dirty) /* protected a moment ago: the guest's next attempt is found out */
+			return FAULT_RETRY;
+		rights &= ~(u64)SPTE_W;
+	}
 	if (fresh) {
 		DEBUG_ASSERT(e.level == 1);
 		want = spte_make_leaf(f, e.level, page, rights, dirty);
@@ -134,9 +139,9 @@ static enum fault_result tdp_fault_absent(struct tdp *t, const struct tdp_access
 		return FAULT_FIXED;
 	seq = invalidate_seq(s);
 	result = fault_bring_in(s, g, a->write, !a->write, &page);
-	writable = spte_has_dirty(t->format) || a->write || !page.clean;
 	if (result != FAULT_FIXED)
 		return result;
+	writable = spte_has_dirty(t->format) || a->write || !page.clean;
 	if (!tdp_prepare(t, g))
 		return FAULT_NO_MEMORY;
 	return tdp_install(t, g, seq, frame_pfn(page.frame),
@@ -148,7 +153,8 @@ static enum fault_result tdp_grant_write_locked(struct tdp *t, gfn_t g)
 {
 	struct tdp_entry e = tdp_find(t, g);
 
-	if (!spte_is_leaf(t->format, e.level, e.seen))
+	if (!spte_is_leaf(t->format, e.level, e.seen) ||
+	    space_write_protected(t->notifier.space, g))
 		return FAULT_RETRY;
 	if (!spte_replace(t->format, e.level, e.at, &e.seen,
 	                  spte_make_young(t->format, e.level, e.seen, SPTE_W, true)))

@@ -94,6 +94,7 @@ static void test_scenario_defaults_of_the_policy(void **state)
 	assert_int_equal(s.vm[0].target.kind, TARGET_NONE);
 	assert_false(s.vm[0].huge);
 	assert_false(s.vm[0].null_mmu);
+	assert_false(s.vm[0].experiments);
 }
 
 static void test_scenario_keys_of_the_policy(void **state)
@@ -104,8 +105,9 @@ static void test_scenario_keys_of_the_policy(void **state)
 	             "min_ttl = 1500ms\ntarget = free 8M\nchaos = 7\ntrace = on\n"
 	             "[vm a]\nimage = a\nmemory = 16M\nmin = 4M\nlow = 6M\nlimit = 8M\n"
 	             "min_ttl = 0s\nweight = 1000\ntarget = refaults 0.2%/min\npages = 2m\n"
-	             "null = yes\n",
+	             "null = yes\nexperiments = yes\n",
 	             NULL);
+	assert_true(s.vm[0].experiments);
 	assert_true(s.locked);
 	assert_int_equal(s.lookaround, POLICY_LOOK_ALL);
 	assert_int_equal(s.flush, POLICY_FLUSH_PER_PASS);

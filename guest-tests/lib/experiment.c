@@ -1,0 +1,142 @@
+#include "guest-tests/lib/experiment.h"
+
+#include "guest-tests/lib/mem.h"
+#include "guest-tests/lib/verdict.h"
+
+u32 experiment_call(u32 command, u64 arg0, u64 arg1, struct experiment_regs *out)
+{
+	register u64 r8 __asm__("r8");
+	register u64 r9 __asm__("r9");
+	register u64 r10 __asm__("r10");
+	register u64 r11 __asm__("r11");
+	u64 rax = command, rbx = arg0, rcx = arg1, rsi, rdi;
+
+	__asm__ volatile("inl %%dx, %%eax"
+	                 : "+a"(rax), "+b"(rbx), "+c"(rcx), "=S"(rsi), "=D"(rdi), "=r"(r8),
+	                   "=r"(r9), "=r"(r10), "=r"(r11)
+	                 : "d"(EXPERIMENT_PORT)
+	                 : "memory");
+	*out = (struct experiment_regs){rbx, rcx, rsi, rdi, r8, r9, r10, r11};
+	return (u32)rax;
+}
+
+static struct experiment_regs must(u32 command, u64 arg0, u64 arg1)
+{
+	struct experiment_regs out;
+	u32 status = experiment_call(command, arg0, arg1, &out);
+
+	VERDICT_CHECK(status == EXPERIMENT_OK, "experiment %u (0x%lx, 0x%lx) is refused: %u",
+	              command, arg0, arg1, status);
+	return out;
+}
+
+/* The window is mapped whether slots are there or not. */
+void experiment_init(void)
+{
+	struct experiment_regs out;
+	u32 status = experiment_call(EXPERIMENT_HELLO, 0, 0, &out);
+
+	VERDICT_CHECK(status == EXPERIMENT_OK && out.rbx == EXPERIMENT_VERSION,
+	              "no experiments here: the scenario needs experiments = yes");
+	for (u64 page = 0; page < EXPERIMENT_WINDOW_PAGES; page += LARGE_SIZE / PAGE_SIZE)
+		mem_map_window((u64)experiment_window(page));
+}
+
+u64 *experiment_window(u64 page)
+{
+	return (u64 *)((EXPERIMENT_WINDOW_FIRST + page) * PAGE_SIZE);
+}
+
+struct experiment_pass experiment_age(bool force)
+{
+	struct experiment_regs r = must(EXPERIMENT_AGE, force, 0);
+
+	return (struct experiment_pass){r.rbx, r.rcx, r.rsi, r.rdi, r.r8, r.r9, r.r10};
+}
+
+/* Runs a command on any number of pages; adds result 0. */
+static u64 on_range(u32 command, const void *first, u64 pages)
+{
+	u64 sum = 0, gfn = (u64)first / PAGE_SIZE;
+
+	for (u64 n; pages; gfn += n, pages -= n) {
+		n = pages < EXPERIMENT_PAGES_MAX ? pages : EXPERIMENT_PAGES_MAX;
+		sum += must(command, gfn, n).rbx;
+	}
+	return sum;
+}
+
+void experiment_ages_add(const void *first, u64 pages, struct experiment_ages *sum)
+{
+	u64 gfn = (u64)first / PAGE_SIZE;
+
+	for (u64 n; pages; gfn += n, pages -= n) {
+		struct experiment_regs r;
+
+		n = pages < EXPERIMENT_PAGES_MAX ? pages : EXPERIMENT_PAGES_MAX;
+		r = must(EXPERIMENT_AGES, gfn, n);
+		sum->gen[0] += r.rbx;
+		sum->gen[1] += r.rcx;
+		sum->gen[2] += r.rsi;
+		sum->gen[3] += r.rdi;
+		sum->unlisted += r.r8;
+		sum->away += r.r9;
+		sum->none += r.r10;
+		sum->youngest = r.r11;
+	}
+}
+
+struct experiment_ages experiment_ages_of(const void *first, u64 pages)
+{
+	struct experiment_ages sum = {.youngest = 0};
+
+	experiment_ages_add(first, pages, &sum);
+	return sum;
+}
+
+void experiment_zap_all(void)
+{
+	(void)on_range(EXPERIMENT_ZAP, NULL, mem_top() / PAGE_SIZE);
+	(void)on_range(EXPERIMENT_ZAP, experiment_window(0), EXPERIMENT_WINDOW_PAGES);
+}
+
+void experiment_protect(const void *first, u64 pages)
+{
+	(void)must(EXPERIMENT_PROTECT, (u64)first / PAGE_SIZE, pages);
+}
+
+void experiment_protect_nothing(void)
+{
+	(void)must(EXPERIMENT_PROTECT, 0, 0);
+}
+
+void experiment_unmap(const void *first, u64 pages)
+{
+	(void)on_range(EXPERIMENT_UNMAP, first, pages);
+}
+
+bool experiment_slot_add(u64 page, u64 pages)
+{
+	struct experiment_regs out;
+
+	return experiment_call(EXPERIMENT_SLOT_ADD, EXPERIMENT_WINDOW_FIRST + page, pages, &out) ==
+	       EXPERIMENT_OK;
+}
+
+bool experiment_slot_remove(u64 page)
+{
+	struct experiment_regs out;
+
+	return experiment_call(EXPERIMENT_SLOT_REMOVE, EXPERIMENT_WINDOW_FIRST + page, 1, &out) ==
+	       EXPERIMENT_OK;
+}
+
+u64 experiment_reclaim(u64 pages)
+{
+	return must(EXPERIMENT_RECLAIM, pages, 0).rbx;
+}
+
+u64 experiment_counter(u32 which)
+{
+	return must(EXPERIMENT_COUNTER, which, 0).rbx;
+}

@@ -1,0 +1,47 @@
+/*
+ * Asking the hypervisor about one's own memory (hv/experiment_call.h). Only on Varve, and only if the scenario
+ * says `experiments = yes`: experiment_init() FAILs the guest else. What is refused FAILs it, too.
+ */
+#pragma once
+
+#include "guest-tests/lib/types.h"
+#include "hv/experiment_call.h"
+
+struct experiment_regs {
+	u64 rbx, rcx, rsi, rdi, r8, r9, r10, r11;
+};
+
+/* One call; EXPERIMENT_OK or why not. */
+u32 experiment_call(u32 command, u64 arg0, u64 arg1, struct experiment_regs *out);
+
+void experiment_init(void);
+
+struct experiment_pass {
+	u64 youngest, ns, visited, young, tables, skipped_nonleaf, skipped_bloom;
+};
+/* A pass over this guest that begins now; `force`: all tables. */
+struct experiment_pass experiment_age(bool force);
+
+#define EXPERIMENT_GENS 4
+/* Pages of a range by age: gen[0] is the youngest generation. */
+struct experiment_ages {
+	u64 gen[EXPERIMENT_GENS];
+	u64 unlisted, away, none;
+	u64 youngest;
+};
+/* Of any number of pages from `first` on (an address); adds to *sum. */
+void experiment_ages_add(const void *first, u64 pages, struct experiment_ages *sum);
+struct experiment_ages experiment_ages_of(const void *first, u64 pages);
+/* All pages of the guest that have one, image and tables included. */
+void experiment_zap_all(void);
+/* At most EXPERIMENT_PAGES_MAX pages, instead of those before. */
+void experiment_protect(const void *first, u64 pages);
+void experiment_protect_nothing(void);
+void experiment_unmap(const void *first, u64 pages);
+/* In the window, by page; false if it was refused. */
+bool experiment_slot_add(u64 page, u64 pages);
+bool experiment_slot_remove(u64 page);
+/* Address of a page of the window, mapped by experiment_init(). */
+u64 *experiment_window(u64 page);
+u64 experiment_reclaim(u64 pages);
+u64 experiment_counter(u32 which);
