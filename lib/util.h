@@ -23,9 +23,11 @@
 		a_ > b_ ? a_ : b_;      \
 	})
 
-#define must_check             __attribute__((warn_unused_result))
-#define noreturn_fn            __attribute__((noreturn))
-#define packed                 __attribute__((packed))
+#define must_check  __attribute__((warn_unused_result))
+#define noreturn_fn __attribute__((noreturn))
+#define packed      __attribute__((packed))
+/* Has the cache line on its way before it is written: it may be another CPU's. A hint, any address will do. */
+#define prefetch_write(p)      __builtin_prefetch((p), 1)
 #define aligned_to(n)          __attribute__((aligned(n)))
 #define printf_like(fmt, args) __attribute__((format(printf, fmt, args)))
 #define likely(x)              __builtin_expect(!!(x), 1)

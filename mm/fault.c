@@ -239,6 +239,7 @@ enum fault_result fault_bring_in(struct space *s, gfn_t g, bool write, bool keep
 		return FAULT_STOP_VM;
 	epoch_enter();
 	where = gfnmap_word(s, g);
+	prefetch_write(where);
 	/* ord M5: the frame's owner and contents stand before the word names it; pairs with ord M4 */
 	word = where ? a64_load_acquire(where) : 0;
 	present = gfn_word_tag(word) == GFN_RESIDENT || gfn_word_tag(word) == GFN_EVICTING;

@@ -40,21 +40,14 @@ static void harvest_unlock(struct notifier *n, bool locked)
 		write_unlock(&n->space->mmu_lock);
 }
 
-/* Asks one MMU with a bitmap of its own, for each is to see all that was asked. */
-static unsigned age_one_mmu(struct notifier *n, gfn_t first, unsigned npages, const u64 *asked,
-                            u64 *young, unsigned flags, u64 *visited)
+/* Asks one MMU; its answer takes the place of the question. */
+static unsigned age_ask(struct notifier *n, gfn_t first, unsigned npages, u64 *bitmap,
+                        unsigned flags, u64 *visited)
 {
-	u64 bitmap[NOTIFIER_WORDS];
-	unsigned result;
-	bool locked;
+	bool locked = harvest_lock(n);
+	unsigned result = n->ops->age(n, first, npages, bitmap, flags, visited);
 
-	for (unsigned i = 0; i < words_for(npages); i++)
-		bitmap[i] = asked[i];
-	locked = harvest_lock(n);
-	result = n->ops->age(n, first, npages, bitmap, flags, visited);
 	harvest_unlock(n, locked);
-	for (unsigned i = 0; i < words_for(npages); i++)
-		young[i] |= bitmap[i];
 	if (!(result & NOTIFIER_YOUNG))
 		return 0;
 	return NOTIFIER_YOUNG | (n->ops->has_fast_aging ? NOTIFIER_WAS_FAST : 0);
@@ -68,6 +61,50 @@ static bool is_asked(struct notifier *n, u32 i, unsigned flags)
 	if (flags & NOTIFIER_FAST_ONLY && !n->ops->has_fast_aging)
 		return false;
 	return n->ops->populated(n);
+}
+
+/* One MMU of several, with a bitmap of its own: each is to see all that was asked. */
+static unsigned age_one_mmu(struct notifier *n, gfn_t first, unsigned npages, const u64 *asked,
+                            u64 *young, unsigned flags, u64 *visited)
+{
+	u64 bitmap[NOTIFIER_WORDS];
+	unsigned result;
+
+	for (unsigned i = 0; i < words_for(npages); i++)
+		bitmap[i] = asked[i];
+	result = age_ask(n, first, npages, bitmap, flags, visited);
+	for (unsigned i = 0; i < words_for(npages); i++)
+		young[i] |= bitmap[i];
+	return result;
+}
+
+static unsigned age_all_mmus(struct space *s, gfn_t first, unsigned npages, u64 *bitmap,
+                             unsigned flags, u64 *visited)
+{
+	u64 young[NOTIFIER_WORDS] = {0};
+	unsigned result = 0;
+
+	for (u32 i = 0; i < space_notifiers(s); i++) {
+		struct notifier *n = s->notifier[i];
+
+		if (!is_asked(n, i, flags))
+			continue;
+		result |= age_one_mmu(n, first, npages, bitmap, young, flags, visited);
+		if (flags & NOTIFIER_TEST && result & NOTIFIER_YOUNG)
+			break;
+	}
+	memcpy(bitmap, young, words_for(npages) * sizeof(u64));
+	return result;
+}
+
+/* The rule: its answer is the answer, and is copied nowhere. */
+static unsigned age_only_mmu(struct notifier *n, gfn_t first, unsigned npages, u64 *bitmap,
+                             unsigned flags, u64 *visited)
+{
+	if (likely(is_asked(n, 0, flags)))
+		return age_ask(n, first, npages, bitmap, flags, visited);
+	memset(bitmap, 0, words_for(npages) * sizeof(u64));
+	return 0;
 }
 
 /* `young`: the bitmap of the pages that were. */
@@ -87,25 +124,19 @@ static void trace_age(const struct space *s, gfn_t first, unsigned npages, unsig
 unsigned notifier_age(struct space *s, gfn_t first, unsigned npages, u64 *bitmap, unsigned flags,
                       u64 *visited)
 {
-	u64 young[NOTIFIER_WORDS] = {0}, before = *visited;
-	unsigned result = 0;
+	u64 before = *visited;
+	unsigned result;
 
 	DEBUG_ASSERT(npages && npages <= NOTIFIER_MAX_PAGES);
 	DEBUG_ASSERT(!(flags & NOTIFIER_TEST) != !(flags & NOTIFIER_CLEAR));
 	epoch_enter();
-	for (u32 i = 0; i < space_notifiers(s); i++) {
-		struct notifier *n = s->notifier[i];
-
-		if (!is_asked(n, i, flags))
-			continue;
-		result |= age_one_mmu(n, first, npages, bitmap, young, flags, visited);
-		if (flags & NOTIFIER_TEST && result & NOTIFIER_YOUNG)
-			break;
-	}
+	if (likely(space_notifiers(s) == 1))
+		result = age_only_mmu(s->notifier[0], first, npages, bitmap, flags, visited);
+	else
+		result = age_all_mmus(s, first, npages, bitmap, flags, visited);
 	epoch_exit();
 	if (trace_on())
-		trace_age(s, first, npages, flags, result, young, *visited - before);
-	memcpy(bitmap, young, words_for(npages) * sizeof(u64));
+		trace_age(s, first, npages, flags, result, bitmap, *visited - before);
 	return result;
 }
 

@@ -104,41 +104,48 @@ struct space_protect {
 	a64 caught_total; /* writes that did not happen */
 };
 
+/*
+ * What a harvest reads for every table stands first and hardly ever changes; what every fault changes has cache
+ * lines of its own. Sharing some, the two would hold each other up without a lock.
+ */
 struct space {
 	u16 id; /* 1 .. SPACE_MAX; index of space_at() */
 	char name[SPACE_NAME_MAX];
 	const struct space_ops *ops;
-	void *priv;                 /* the creator's */
-	aptr slots;                 /* struct slots */
-	struct spinlock slots_lock; /* LOCK_SLOTS: one writer of `slots` */
-	struct rwlock
-	        mmu_lock; /* LOCK_MMU: read by TDP fault and zap, write by invalidate, roots */
-	struct invalidate inv;
-	struct flush flush;
+	void *priv; /* the creator's */
+	aptr slots; /* struct slots */
 	struct notifier *notifier[SPACE_MAX_NOTIFIERS];
 	a32 nr_notifiers; /* constant after the first fault; space_notifiers() */
-	struct lruvec lru;
-	struct bloom bloom;
-	a64 walk_seq;    /* max_seq that the last finished aging pass superseded */
-	a64 walk_cursor; /* which block the walkers of a pass take next (walk.c) */
-	struct walk_cost walk_cost;
-	struct age_flush age_flush;
+	a32 dying;        /* no new faults; reclaim leaves it alone */
+	a32 wants_huge;   /* 2 MiB mappings where memory is plenty; set by the creator */
+	u64 pages;        /* sum of the slots */
+	struct space_limits limits;
+
+	/* LOCK_MMU: read by TDP fault and zap, write by invalidate, roots */
+	struct rwlock mmu_lock aligned_to(64);
+	struct invalidate inv;
 	/* Pages per gfn-map state, evicting among the resident; kept by the transitions. */
 	a64 resident, zero, filled, pooled;
-	u64 pages;         /* sum of the slots */
-	a32 wants_huge;    /* 2 MiB mappings where memory is plenty; set by the creator */
+
+	struct lruvec lru aligned_to(64);
+
+	struct flush flush aligned_to(64);
+	struct spinlock slots_lock; /* LOCK_SLOTS: one writer of `slots` */
+	a64 walk_seq;               /* max_seq that the last finished aging pass superseded */
+	a64 walk_cursor;            /* which block the walkers of a pass take next (walk.c) */
+	struct walk_cost walk_cost;
+	struct age_flush age_flush;
+	struct bloom bloom;
 	u64 collapse_next; /* range that the scan looks at next; the background thread's */
 	a64 huge_mappings; /* large leaves now; kept by the MMU */
-	struct space_limits limits;
 	struct vmlru_node vmlru;
 	a64 target;                   /* controller_set() */
 	struct controller controller; /* the background thread's */
 	struct space_protect protect;
 	a64 ran_ns; /* when a question last found that it had run, or it was created */
 	a32 barren; /* idle, and found to have nothing to give: not asked first until it ran */
-	a32 dying;  /* no new faults; reclaim leaves it alone */
 	a32 users;  /* reclaimers at work in it: drain waits until there are none */
-	struct space_stats stats;
+	struct space_stats stats aligned_to(64);
 	struct epoch_node node; /* through which the space is freed */
 };
 

@@ -1,6 +1,8 @@
 /*
  * Walkers of a pass take blocks from one cursor, so that two of them cost one walk. A block is what a slot
- * has of one second-level table. The pass a cursor belongs to stands in its upper half, so that a late
+ * has of one second-level table. They take WALK_TAKE at a time, because a table without a young page is
+ * harvested in the time that a cache line takes from CPU to CPU, and walk what they took to the end: so
+ * the cursor still says which blocks are or will be walked. The pass a cursor belongs to stands in its upper half, so that a late
  * walker of an old pass takes nothing from the new one.
  *
  *   walk_cursor   63:24 max_seq that the pass supersedes   23 doubt   22:0 next block
@@ -55,6 +57,7 @@ struct walk {
 	bool force;
 	bool doubt;     /* the pass before was cut short: it has left more than it says */
 	unsigned flags; /* for notifier_age() and notifier_range_young() */
+	u64 next, end;  /* blocks taken and not yet walked */
 	struct gen_batch batch;
 	struct age_result *result;
 };
@@ -109,8 +112,8 @@ static bool pass_complete(struct space *s, u64 cursor)
 	return (cursor & BLOCK_MASK) >= blocks;
 }
 
-/* The next block of the pass that nobody took yet; false at the end or when the pass is history. */
-static bool block_take(struct walk *w, u64 *block)
+/* The next blocks of the pass that nobody took yet; false when the pass is history. */
+static bool blocks_take(struct walk *w)
 {
 	struct space *s = w->space;
 	u64 cursor = a64_load(&s->walk_cursor), next;
@@ -124,10 +127,23 @@ static bool block_take(struct walk *w, u64 *block)
 		/* A cursor of zero is from before the first pass: nothing has been cleared. */
 		if (pass != w->max_seq && cursor && !pass_complete(s, cursor))
 			next |= CURSOR_DOUBT;
-		next++;
+		/* All of them have been taken: it goes no further, or it might reach the doubt. */
+		if (next & BLOCK_END)
+			return false;
+		next += WALK_TAKE;
 	} while (!a64_cas(&s->walk_cursor, &cursor, next));
-	*block = (next & BLOCK_MASK) - 1;
+	w->end = next & BLOCK_MASK;
+	w->next = w->end - WALK_TAKE;
 	w->doubt = next & CURSOR_DOUBT;
+	return true;
+}
+
+/* One block of those, taking more if there is none. */
+static bool block_take(struct walk *w, u64 *block)
+{
+	if (w->next == w->end && !blocks_take(w))
+		return false;
+	*block = w->next++;
 	return true;
 }
 
@@ -140,6 +156,8 @@ static void blocks_skip(struct walk *w, u64 to)
 	while (cursor >> CURSOR_BITS == w->max_seq && (cursor & BLOCK_MASK) < to &&
 	       !a64_cas(where, &cursor, (cursor & ~BLOCK_MASK) | to))
 		;
+	if (w->next < to)
+		w->next = min_of(to, w->end);
 }
 
 /* --- what is worth while --------------------------------------------------------------------------- */
@@ -276,7 +294,8 @@ void walk_space(struct space *s, u64 max_seq, bool force, struct age_result *res
 	};
 	bool more = true;
 
-	while (more && a64_load(&s->lru.max_seq) == max_seq && !a32_load(&s->dying)) {
+	while (more && (w.next < w.end || a64_load(&s->lru.max_seq) == max_seq) &&
+	       !a32_load(&s->dying)) {
 		epoch_enter();
 		more = walk_next(&w);
 		epoch_exit();

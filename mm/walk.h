@@ -6,6 +6,8 @@
 struct space;
 struct age_result;
 
+#define WALK_TAKE 8u /* tables that a walker takes at a time */
+
 /*
  * Harvests what is left of the pass that supersedes `max_seq`, together with whoever else walks it, and
  * adds to `result`. Ends early when the generation is made meanwhile. Not in an epoch section, no lock held.

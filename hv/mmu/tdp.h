@@ -20,8 +20,9 @@ struct tdp {
 	struct notifier notifier; /* registered with the space */
 	const struct spte_format *format;
 	hpa_t root;
-	a64 tables;                /* table pages, root included */
-	a64 leaves;                /* present leaves */
+	a64 tables; /* table pages, root included */
+	/* Changed by every fault, and on a cache line that a harvest does not read. */
+	a64 leaves aligned_to(64); /* present leaves */
 	struct spinlock huge_lock; /* LOCK_TDP_HUGE: large leaves come and go, with their spares */
 	struct tdp_spare *spare;   /* pages, as many as large leaves */
 	a64 fixed_fast_total; /* faults answered without the MMU lock (access-track restore, spurious) */

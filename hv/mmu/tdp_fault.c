@@ -56,6 +56,8 @@ static enum tdp_fast tdp_fault_fast(struct tdp *t, const struct tdp_access *a)
 
 	epoch_enter();
 	e = tdp_find(t, gpa_gfn(a->gpa));
+	prefetch_write(
+	        e.at); /* a harvester may have read it; it is changed here or after the page came */
 	while (spte_is_leaf(f, e.level, e.seen)) {
 		if (access_needs(a) & ~spte_saved_rights(f, e.seen)) {
 			result = a->write ? FAST_CLEAN : FAST_ABSENT;

@@ -10,6 +10,7 @@
 
 #include "mm/notifier.h"
 #include "mm/store.h"
+#include "mm/walk.h"
 
 #define TABLES 256u
 #define PAGES  (TABLES * TABLE_PAGES)
@@ -49,12 +50,14 @@ static void prepare(unsigned cpu)
 static void harvest(void)
 {
 	u64 bitmap[NOTIFIER_WORDS], visited = 0;
-	unsigned t;
+	unsigned first;
 
-	while ((t = a32_fetch_add(&shared.cursor, 1)) < TABLES) {
-		memset(bitmap, 0xff, sizeof(bitmap));
-		(void)notifier_age(vm.space, gfn(t * TABLE_PAGES), TABLE_PAGES, bitmap,
-		                   NOTIFIER_CLEAR | NOTIFIER_FAST_ONLY, &visited);
+	while ((first = a32_fetch_add(&shared.cursor, WALK_TAKE)) < TABLES) {
+		for (unsigned t = first; t < first + WALK_TAKE; t++) {
+			memset(bitmap, 0xff, sizeof(bitmap));
+			(void)notifier_age(vm.space, gfn(t * TABLE_PAGES), TABLE_PAGES, bitmap,
+			                   NOTIFIER_CLEAR | NOTIFIER_FAST_ONLY, &visited);
+		}
 	}
 }
 
@@ -112,7 +115,7 @@ static double turn(unsigned cpus)
 
 static void scale(void)
 {
-	static double ratio[ROUNDS];
+	static double ratio[ROUNDS], ns[2][ROUNDS];
 	char name[64];
 
 	for (unsigned r = 0; r < ROUNDS; r++) {
@@ -122,9 +125,13 @@ static void scale(void)
 			unsigned cpus = 1 + (r + i) % 2;
 
 			round_seed = 2 * r + 1;
-			took[cpus - 1] = turn(cpus);
+			took[cpus - 1] = ns[cpus - 1][r] = turn(cpus);
 		}
 		ratio[r] = took[0] / took[1];
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(name, sizeof(name), "harvest-by-%u-cpus-%u", i + 1, percent);
+		bench_report(name, "ns", ns[i], ROUNDS);
 	}
 	snprintf(name, sizeof(name), "two-cpus-%u", percent);
 	bench_report(name, "times", ratio, ROUNDS);
