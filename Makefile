@@ -99,6 +99,7 @@ TORTURE_SRC := $(sort $(wildcard tests/torture/*.c))
 MODEL_SRC := $(sort $(wildcard tests/model/*.c))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 BENCH_SRC := $(sort $(wildcard tests/bench/bench_*.c))
+LAB_SRC := $(sort $(wildcard tools/lab/*.c))
 HOST_BASE := -std=gnu17 -g $(WARN) $(REPRO) $(PREFETCHW) -I. -DVARVE_HOST -DVARVE_DEBUG -fno-strict-aliasing -fno-omit-frame-pointer
 HOST_CFLAGS_plain := $(HOST_BASE) -O2
 HOST_CFLAGS_asan  := $(HOST_BASE) -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
@@ -117,7 +118,7 @@ FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/host/fuzz/%)
 
 # --- targets ---------------------------------------------------------------------------------------
 
-.PHONY: all hv guests host-tests fuzzers benchmarks run test bench results soak iso check unit mutants fuzz gdb plot clean help FORCE
+.PHONY: all hv guests host-tests fuzzers benchmarks lab lab-traces run test bench results soak iso check unit mutants fuzz gdb plot clean help FORCE
 
 all: hv guests ## build the hypervisor and the guests
 
@@ -148,6 +149,13 @@ soak: ## twenty minutes of two guests with chaos and a controller, audited
 	$(Q)$(again) all
 	$(Q)tools/run --build $(O) --machine $(MACHINE) --scenario tools/scenarios/soak.cfg --timeout 2400 --out out/soak --append \
 	'host.time=2100s vm.kv.args="value=2048 zipf=0.99 seconds=1200" vm.touch.args="seconds=1200 noise=20"'
+
+lab: ## build the policy laboratory: build/host/bench/lab (tools/lab/README.md)
+	$(Q)tools/setup lab
+	$(Q)$(again) $(O)/host/bench/lab
+
+lab-traces: lab ## record Debian programs for the laboratory: out/lab/traces (some minutes)
+	$(Q)tools/lab/record $(O)/host/bench/lab out/lab/traces
 
 iso: ## a GRUB image of the demo for BIOS and UEFI: build/varve.iso
 	$(Q)tools/setup iso
@@ -187,7 +195,7 @@ print-%:
 	@printf '%s\n' '$($*)'
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
 	@sed -n '3,9s/^#//p' Makefile
 
 # --- rules -----------------------------------------------------------------------------------------
@@ -272,7 +280,16 @@ $(eval $(call host-program,tsan,$(HOSTCC),tests/torture,))
 $(eval $(call host-program,bench,$(HOSTCC),tests/bench,))
 $(eval $(call host-program,fuzz,$(FUZZCC),tests/fuzz,-lZydis))
 
-host-tests: $(UNIT_plain) $(UNIT_asan) $(TORTURE) $(MODEL)
+# The policy laboratory: with debug assertions for the tests, as in a release for use.
+define host-lab
+$(O)/host/$(1)/lab: $(LAB_SRC:%=$(O)/host/$(1)/obj/%.o) $(O)/host/$(1)/libvarve.a
+	$$(call say,HOSTLD,$$@)
+	$$(Q)$(HOSTCC) $$(HOST_CFLAGS_$(1)) -o $$@ $$^ $$(HOST_LIBS) -lz -lm
+endef
+$(eval $(call host-lab,plain))
+$(eval $(call host-lab,bench))
+
+host-tests: $(O)/host/plain/lab $(UNIT_plain) $(UNIT_asan) $(TORTURE) $(MODEL)
 fuzzers: $(FUZZERS)
 benchmarks: $(BENCH)
 

@@ -1,0 +1,467 @@
+"""The policy laboratory: every policy against a naive model of it, OPT against trying everything, and the table
+of ratios that is known."""
+
+import csv
+import io
+import math
+import os
+import random
+import subprocess
+import tempfile
+import unittest
+from collections import OrderedDict
+
+from tests.tools.load import ROOT
+
+LAB = os.path.join(ROOT, os.environ.get("VARVE_BUILD", "build"), "host", "plain", "lab")
+HERE = os.path.join(ROOT, "tools", "lab")
+SIMPLE = ("lru", "clock", "2q", "arc", "lirs", "clock-pro", "s3-fifo", "sieve")
+
+
+def lab(*arguments, text=None):
+    done = subprocess.run([LAB, *map(str, arguments)], input=text, capture_output=True, text=True, timeout=100)
+    if done.returncode:
+        raise AssertionError(f"lab {' '.join(map(str, arguments))}: {done.stderr}")
+    return done.stdout
+
+
+folder = tempfile.TemporaryDirectory()
+
+
+def tearDownModule():
+    folder.cleanup()
+
+
+def setUpModule():
+    subprocess.run(["make", "--no-print-directory", "-j2", os.path.relpath(LAB, ROOT)], cwd=ROOT, check=True,
+                   stdout=subprocess.DEVNULL)
+
+
+class Trace:
+    """A trace file of these pages."""
+
+    made = 0
+
+    def __init__(self, pages, filter_=0):
+        Trace.made += 1
+        self.path = os.path.join(folder.name, f"{Trace.made}.trace")
+        text = "".join(f"{p}\n" for p in pages)
+        lab("convert", "--text", "plain", "--filter", filter_, "--output", self.path, text=text)
+
+    def outcome(self, policy, capacity, *more):
+        return lab("hits", self.path, "--policy", policy, "--capacity", capacity, *more).strip()
+
+
+# --- naive models: touch(page) says whether it was there ---
+
+
+class Lru:
+    def __init__(self, c):
+        self.c, self.pages = c, OrderedDict()
+
+    def touch(self, p):
+        hit = p in self.pages
+        self.pages[p] = None
+        self.pages.move_to_end(p)
+        if len(self.pages) > self.c:
+            self.pages.popitem(last=False)
+        return hit
+
+
+class Clock:
+    """A ring with a hand, as textbooks draw it."""
+
+    def __init__(self, c):
+        self.ring, self.bit, self.hand = [None] * c, [0] * c, 0
+
+    def touch(self, p):
+        if p in self.ring:
+            self.bit[self.ring.index(p)] = 1
+            return True
+        while self.ring[self.hand] is not None and self.bit[self.hand]:
+            self.bit[self.hand] = 0
+            self.hand = (self.hand + 1) % len(self.ring)
+        self.ring[self.hand], self.bit[self.hand] = p, 0
+        self.hand = (self.hand + 1) % len(self.ring)
+        return False
+
+
+class Sieve:
+    """Lists run from the newest to the oldest."""
+
+    def __init__(self, c):
+        self.c, self.queue, self.visited, self.hand = c, [], {}, None
+
+    def touch(self, p):
+        if p in self.visited:
+            self.visited[p] = True
+            return True
+        if len(self.queue) == self.c:
+            at = self.queue.index(self.hand) if self.hand is not None else self.c - 1
+            while self.visited[self.queue[at]]:
+                self.visited[self.queue[at]] = False
+                at = (at - 1) % self.c
+            self.hand = self.queue[at - 1] if at else None
+            del self.visited[self.queue.pop(at)]
+        self.queue.insert(0, p)
+        self.visited[p] = False
+        return False
+
+
+class S3Fifo:
+    def __init__(self, c):
+        self.c, self.small_max = c, max(c // 10, 1)
+        self.small, self.main, self.ghost, self.freq = [], [], [], {}
+
+    def touch(self, p):
+        if p in self.small or p in self.main:
+            self.freq[p] = min(self.freq[p] + 1, 3)
+            return True
+        while len(self.small) + len(self.main) == self.c:
+            self.evict()
+        if p in self.ghost:
+            self.ghost.remove(p)
+            self.main.insert(0, p)
+        else:
+            self.small.insert(0, p)
+        self.freq[p] = 0
+        return False
+
+    def evict(self):
+        if len(self.small) >= self.small_max or not self.main:
+            t = self.small.pop()
+            if self.freq[t] > 1:
+                self.freq[t] = 0
+                self.main.insert(0, t)
+            else:
+                self.ghost.insert(0, t)
+                del self.ghost[self.c - self.small_max :]
+        else:
+            t = self.main.pop()
+            if self.freq[t]:
+                self.freq[t] -= 1
+                self.main.insert(0, t)
+
+
+class TwoQ:
+    def __init__(self, c):
+        self.c, self.kin, self.kout = c, max(c // 4, 1), max(c // 2, 1)
+        self.a1in, self.a1out, self.am = [], [], []
+
+    def touch(self, p):
+        if p in self.am:
+            self.am.remove(p)
+            self.am.insert(0, p)
+            return True
+        if p in self.a1in:
+            return True
+        if len(self.a1in) + len(self.am) == self.c:
+            if len(self.a1in) > self.kin or not self.am:
+                self.a1out.insert(0, self.a1in.pop())
+                del self.a1out[self.kout :]
+            else:
+                self.am.pop()
+        if p in self.a1out:
+            self.a1out.remove(p)
+            self.am.insert(0, p)
+        else:
+            self.a1in.insert(0, p)
+        return False
+
+
+class Arc:
+    """Figure 4 of the paper, line by line; lists from MRU to LRU."""
+
+    def __init__(self, c):
+        self.c, self.p = c, 0.0
+        self.t1, self.t2, self.b1, self.b2 = [], [], [], []
+
+    def replace(self, x):
+        if self.t1 and (len(self.t1) > self.p or (x in self.b2 and len(self.t1) == int(self.p))):
+            self.b1.insert(0, self.t1.pop())
+        elif self.t2:
+            self.b2.insert(0, self.t2.pop())
+        else:
+            self.b1.insert(0, self.t1.pop())
+
+    def touch(self, x):
+        for t in (self.t1, self.t2):
+            if x in t:
+                t.remove(x)
+                self.t2.insert(0, x)
+                return True
+        full = len(self.t1) + len(self.t2) == self.c
+        if x in self.b1 or x in self.b2:
+            if x in self.b1:
+                self.p = min(self.p + max(len(self.b2) / len(self.b1), 1), self.c)
+            else:
+                self.p = max(self.p - max(len(self.b1) / len(self.b2), 1), 0)
+            if full:
+                self.replace(x)
+            (self.b1 if x in self.b1 else self.b2).remove(x)
+            self.t2.insert(0, x)
+            return False
+        l1, l2 = len(self.t1) + len(self.b1), len(self.t2) + len(self.b2)
+        if l1 == self.c:
+            if len(self.t1) < self.c:
+                self.b1.pop()
+                self.replace(x)
+            else:
+                self.t1.pop()
+        elif l1 + l2 >= self.c:
+            if l1 + l2 == 2 * self.c:
+                self.b2.pop()
+            if full:
+                self.replace(x)
+        self.t1.insert(0, x)
+        return False
+
+
+class Lirs:
+    """Stack and queue as plain lists, oldest first."""
+
+    def __init__(self, c):
+        self.c, self.lirs = c, c - max(c // 100, 1)
+        self.stack, self.queue, self.lir, self.gone = [], [], set(), []
+
+    def prune(self):
+        while self.stack and self.stack[0] not in self.lir:
+            p = self.stack.pop(0)
+            if p in self.gone:
+                self.gone.remove(p)
+
+    def make_lir(self, p):
+        self.lir.add(p)
+        for where in (self.stack, self.queue, self.gone):
+            if p in where:
+                where.remove(p)
+        self.stack.append(p)
+        if len(self.lir) > self.lirs:
+            self.prune()
+            bottom = self.stack.pop(0)
+            self.lir.remove(bottom)
+            self.queue.append(bottom)
+            self.prune()
+
+    def touch(self, p):
+        hit = p in self.lir or p in self.queue
+        if not hit and len(self.lir) + len(self.queue) == self.c:
+            victim = self.queue.pop(0)
+            if victim in self.stack:
+                self.gone.append(victim)
+            if len(self.gone) > 2 * self.c:
+                self.stack.remove(self.gone.pop(0))
+        if p in self.lir:
+            self.stack.remove(p)
+            self.stack.append(p)
+            self.prune()
+        elif p in self.stack or (not hit and len(self.lir) < self.lirs):
+            self.make_lir(p)
+        else:
+            if p in self.queue:
+                self.queue.remove(p)
+            self.queue.append(p)
+            self.stack.append(p)
+        return hit
+
+
+MODELS = {"lru": Lru, "clock": Clock, "sieve": Sieve, "s3-fifo": S3Fifo, "2q": TwoQ, "arc": Arc, "lirs": Lirs}
+
+
+def model_outcome(model, pages):
+    seen, out = set(), []
+    for p in pages:
+        hit = model.touch(p)
+        out.append("h" if hit else "r" if p in seen else "m")
+        seen.add(p)
+    return "".join(out)
+
+
+def random_pages(rng, pages, n):
+    """Something of everything: popular pages, loops, and jumps."""
+    out, at = [], 0
+    while len(out) < n:
+        kind = rng.randrange(3)
+        for _ in range(rng.randrange(1, 3 * pages)):
+            if kind == 0:
+                out.append(int(pages * rng.random() ** 3))
+            elif kind == 1:
+                at = (at + 1) % pages
+                out.append(at)
+            else:
+                out.append(rng.randrange(pages))
+    return out[:n]
+
+
+class Models(unittest.TestCase):
+    def test_every_access_is_as_in_the_naive_model(self):
+        rng = random.Random(1)
+        for size, capacities in ((8, (2, 3, 5)), (60, (7, 20, 41)), (400, (130,))):
+            pages = random_pages(rng, size, 6000)
+            trace = Trace(pages)
+            for name, model in MODELS.items():
+                for c in capacities:
+                    with self.subTest(policy=name, pages=size, capacity=c):
+                        self.assertEqual(trace.outcome(name, c), model_outcome(model(c), pages))
+
+    def test_opt_is_as_good_as_trying_everything(self):
+        rng = random.Random(2)
+        for _ in range(40):
+            pages = [rng.randrange(6) for _ in range(14)]
+            if len(set(pages)) < 4:
+                continue
+            states = {frozenset(): 0}
+            for p in pages:
+                after = {}
+                for s, misses in states.items():
+                    if p in s:
+                        choices, cost = [s], misses
+                    else:
+                        choices = [(s | {p}) if len(s) < 3 else (s - {v}) | {p} for v in (s or {p})]
+                        cost = misses + 1
+                    for t in choices:
+                        after[t] = min(cost, after.get(t, 99))
+                states = after
+            found = Trace(pages).outcome("opt", 3)
+            self.assertEqual(len(found) - found.count("h"), min(states.values()), pages)
+
+    def test_opt_is_never_beaten(self):
+        rng = random.Random(3)
+        pages = random_pages(rng, 100, 4000)
+        trace = Trace(pages)
+        best = trace.outcome("opt", 30).count("r")
+        for name in SIMPLE:
+            for mode in ((), ("--bits", "--interval", 30)):
+                self.assertGreaterEqual(trace.outcome(name, 30, *mode).count("r"), best, name)
+
+
+class Papers(unittest.TestCase):
+    """What defines each policy, in examples worked out by hand."""
+
+    def test_lirs_changes_places_by_reuse_distance(self):
+        # Two LIR pages, one place for HIR. A and D fill LIR; B comes back soon and takes A's place; A comes
+        # back while it is in Q, and again: it takes B's place, so that B goes when E comes. B is in the stack
+        # then, and takes D's place when it comes back, which leaves A LIR: a hit.
+        self.assertEqual(Trace([0, 3, 1, 2, 1, 0, 3, 0, 4, 1, 0]).outcome("lirs", 3), "mmmmrhhhmrh")
+
+    def test_loops_are_no_problem_for_reuse_distances(self):
+        trace = Trace(list(range(50)) * 40)
+        for name, least in (("lirs", 0.75), ("clock-pro", 0.6), ("lru", 0), ("arc", 0)):
+            got = trace.outcome(name, 40).count("h") / (50 * 39)
+            self.assertGreaterEqual(got, least, name)
+        self.assertEqual(trace.outcome("lru", 40).count("h"), 0)
+
+    def test_clock_pro_keeps_hot_pages_through_a_scan(self):
+        hot = list(range(5))
+        pages = hot * 2 + list(range(10, 18)) + hot * 6 + list(range(100, 400)) + hot
+        outcome = Trace(pages).outcome("clock-pro", 10)
+        self.assertEqual(outcome[-5:], "hhhhh")
+        self.assertEqual(Trace(pages).outcome("lru", 10)[-5:], "rrrrr")
+
+    def test_twoq_keeps_what_came_back_through_a_scan(self):
+        # 0 falls out of A1in, is remembered by A1out, comes back into Am and outlives what is seen once.
+        pages = [0, 1, 2, 3, 4, 5, 6, 7, 8, 0, *range(20, 60), 0]
+        self.assertEqual(Trace(pages).outcome("2q", 8)[-1], "h")
+        self.assertEqual(Trace(pages).outcome("lru", 8)[-1], "r")
+
+    def test_arc_keeps_what_was_seen_twice_through_a_scan(self):
+        pages = [0, 0, 1, 1, *range(20, 60), 0, 1]
+        self.assertEqual(Trace(pages).outcome("arc", 8)[-2:], "hh")
+
+    def test_sieve_does_not_move_what_is_touched(self):
+        # 0 and 2 are touched: the hand passes 0, evicts 1, and stands at 2 then, though 0 is older.
+        self.assertEqual(Trace([0, 1, 2, 0, 2, 3, 4, 0, 1]).outcome("sieve", 3), "mmmhhmmhr")
+
+    def test_accessed_bits_are_all_that_these_need(self):
+        trace = Trace(random_pages(random.Random(4), 200, 20000))
+        for name in ("clock", "sieve", "clock-pro"):
+            self.assertEqual(trace.outcome(name, 60), trace.outcome(name, 60, "--bits", "--interval", 45), name)
+
+    def test_order_is_lost_between_harvests(self):
+        trace = Trace(random_pages(random.Random(5), 200, 20000))
+        self.assertEqual(trace.outcome("lru", 60), trace.outcome("lru", 60, "--bits", "--interval", 1))
+        self.assertNotEqual(trace.outcome("lru", 60), trace.outcome("lru", 60, "--bits", "--interval", 45))
+
+
+# --- the whole: known ratios, the trace file, ours ---
+
+
+def ratios(*arguments):
+    """{(trace, percent, policy, mode): refaults / OPT's}"""
+    rows = list(csv.DictReader(io.StringIO(lab("matrix", *arguments))))
+    opt = {(r["trace"], r["percent"]): int(r["refaults"]) for r in rows if r["policy"] == "opt"}
+    return {
+        (r["trace"], r["percent"], r["policy"], r["mode"]): int(r["refaults"]) / opt[r["trace"], r["percent"]]
+        for r in rows
+    }
+
+
+class Calibration(unittest.TestCase):
+    def test_known_ratios_of_zipf_and_loop(self):
+        known = {
+            ("zipf-0.99", "10"): {"lru": 1.79, "clock": 1.74, "2q": 1.54, "arc": 1.50, "s3-fifo": 1.45, "sieve": 1.38},
+            ("zipf-0.99", "25"): {"lru": 2.12, "clock": 2.05, "2q": 1.91, "arc": 1.90, "s3-fifo": 1.78, "sieve": 1.67},
+            ("loop", "50"): {"lru": 2.0, "clock": 2.0, "2q": 2.0, "arc": 2.0, "s3-fifo": 2.0, "sieve": 2.0},
+        }
+        found = ratios("zipf-0.99", "loop", "--capacities", "10,25,50", "--policies", "opt,lru,clock,2q,arc,s3-fifo,sieve")
+        for (trace, percent), row in known.items():
+            for policy, ratio in row.items():
+                with self.subTest(trace=trace, percent=percent, policy=policy):
+                    self.assertLess(abs(math.log(found[trace, percent, policy, "order"] / ratio)), math.log(1.03))
+
+
+class Ours(unittest.TestCase):
+    def test_ours_is_deterministic_and_stays_within_its_memory(self):
+        # That it never has more than its capacity, the program checks itself.
+        trace = Trace(random_pages(random.Random(6), 2000, 60000))
+        one = trace.outcome("ours", 500, "--interval", 500)
+        self.assertEqual(one, trace.outcome("ours", 500, "--interval", 500))
+        self.assertIn("h", one)
+        self.assertEqual(one.count("m"), 2000)
+        self.assertLessEqual(trace.outcome("opt", 500).count("r"), one.count("r"))
+
+    def test_ours_faults_once_when_memory_is_plenty(self):
+        pages = random_pages(random.Random(7), 300, 5000)
+        self.assertEqual(Trace(pages).outcome("ours", 300, "--interval", 100).count("r"), 0)
+
+
+class Files(unittest.TestCase):
+    def test_text_comes_out_again(self):
+        with tempfile.TemporaryDirectory() as own:
+            path = os.path.join(own, "t")
+            lab("convert", "--text", "plain", "--name", "x", "--output", path, text="0x500\n7 w\n# no\n0x500 w\n9\n")
+            self.assertEqual(lab("info", path), "name=x pages=3 accesses=4 writes=2 filter=0 recorded\n")
+            self.assertEqual(lab("hits", path, "--policy", "lru", "--capacity", 2), "mmhm\n")
+
+    def test_lackey_lines_become_pages(self):
+        text = "==1== Lackey\nI  04001000,3\n S 1ffe000,8\nI  04001003,3\n L 04001ff8,8\n M 1fff000,4\nI  04002000,2\n"
+        with tempfile.TemporaryDirectory() as own:
+            path = os.path.join(own, "t")
+            self.assertIn("pages=4 accesses=6 writes=2", lab("convert", "--text", "lackey", "--output", path, text=text))
+            self.assertIn("pages=4 accesses=4 writes=2",
+                          lab("convert", "--text", "lackey", "--filter", 2, "--output", path, text=text))
+
+    def test_a_hidden_write_is_not_lost(self):
+        with tempfile.TemporaryDirectory() as own:
+            path = os.path.join(own, "t")
+            self.assertIn("accesses=2 writes=1",
+                          lab("convert", "--text", "plain", "--filter", 2, "--output", path, text="1\n2\n1 w\n1\n"))
+
+    def test_damaged_files_are_refused(self):
+        with tempfile.TemporaryDirectory() as own:
+            path = os.path.join(own, "t")
+            for content in (b"", b"VARVELAB", b"nothing of ours" * 20):
+                with open(path, "wb") as f:
+                    f.write(content)
+                done = subprocess.run([LAB, "info", path], capture_output=True, text=True, timeout=10)
+                self.assertEqual(done.returncode, 2)
+                self.assertIn("no trace", done.stderr)
+
+    def test_the_same_seed_gives_the_same_trace(self):
+        a, b, c = (lab("hits", "zipf-0.99", "--policy", "lru", "--capacity", 1000, "--seed", s) for s in (1, 1, 2))
+        self.assertEqual(a, b)
+        self.assertNotEqual(a, c)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,140 @@
+#include "tools/lab/matrix.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tools/lab/file.h"
+#include "tools/lab/synth.h"
+
+#define JOBS_MAX   16u
+#define TRACES_MAX 256
+#define LISTED_MAX 32u
+#define CAPACITIES "10,25,50,75"
+#define INTERVAL   100u
+
+void lab_trace_get(const char *name, u64 seed, struct lab_trace *t)
+{
+	if (!lab_synth_make(name, seed, t))
+		lab_file_read(name, t);
+}
+
+/* The items of a list with commas, in `copy`, which is cut up. */
+static unsigned split(char *copy, char **item)
+{
+	unsigned n = 0;
+	char *rest = copy;
+
+	while (n < LISTED_MAX && (item[n] = strsep(&rest, ",")))
+		n++;
+	return n;
+}
+
+static void print_row(FILE *out, const struct lab_trace *t, const struct lab_policy *p,
+                      const struct lab_setup *s, const char *percent, const struct lab_result *r)
+{
+	fprintf(out, "%s,%s,%s,%u,%s,%s,%u,%llu,%llu,%llu,%llu,%llu,%llu,%.3f\n", t->name,
+	        t->real ? "real" : "made", percent, s->capacity, p->name,
+	        s->bits ? "bits" : "order", s->interval, (unsigned long long)r->accesses,
+	        (unsigned long long)r->first, (unsigned long long)r->refaults,
+	        (unsigned long long)r->evictions, (unsigned long long)r->scanned,
+	        (unsigned long long)r->harvested, r->seconds);
+}
+
+/* Both modes, but what the future knows needs no bits, and ours knows nothing else. */
+static void run_policy(FILE *out, const struct lab_matrix *m, const struct lab_trace *t,
+                       const struct lab_policy *p, const char *percent)
+{
+	u64 of = t->pages * strtoull(percent, NULL, 10) / 100;
+	u64 interval = of * (m->interval ? m->interval : INTERVAL) / 100;
+
+	for (unsigned bits = 0; bits < 2; bits++) {
+		struct lab_setup s = {.capacity = (u32)max_of(of, 2ull),
+		                      .interval = (u32)max_of(interval, 1ull),
+		                      .bits = bits};
+		struct lab_result r;
+
+		if (bits ? p->future : p->bits_only)
+			continue;
+		r = lab_replay(p, t, &s);
+		print_row(out, t, p, &s, percent, &r);
+	}
+}
+
+static void run_trace(FILE *out, const struct lab_matrix *m, const char *name)
+{
+	char *policies = strdup(m->policies ? m->policies : ""),
+	     *capacities = strdup(m->capacities ? m->capacities : CAPACITIES);
+	char *policy[LISTED_MAX], *capacity[LISTED_MAX];
+	unsigned np = m->policies ? split(policies, policy) : 0, nc = split(capacities, capacity);
+	struct lab_trace t;
+
+	lab_trace_get(name, m->seed, &t);
+	for (unsigned c = 0; c < nc; c++) {
+		for (unsigned i = 0; i < np; i++) {
+			const struct lab_policy *p = lab_policy_find(policy[i]);
+
+			if (!p)
+				lab_die("there is no policy %s", policy[i]);
+			run_policy(out, m, &t, p, capacity[c]);
+		}
+		for (unsigned i = 0; !np && lab_policies[i]; i++)
+			run_policy(out, m, &t, lab_policies[i], capacity[c]);
+	}
+	free(t.access);
+	free(policies);
+	free(capacities);
+}
+
+/* Every jobs-th trace, each into a temporary file of its own. */
+static int run_share(const struct lab_matrix *m, char **trace, int n, FILE **out, unsigned job)
+{
+	for (int i = (int)job; i < n; i += (int)m->jobs) {
+		run_trace(out[i], m, trace[i]);
+		fflush(out[i]);
+	}
+	return 0;
+}
+
+static void copy_out(FILE *from)
+{
+	char line[512];
+
+	rewind(from);
+	while (fgets(line, sizeof(line), from))
+		fputs(line, stdout);
+	fclose(from);
+}
+
+int lab_matrix_run(const struct lab_matrix *m, char **trace, int n)
+{
+	char *all[TRACES_MAX];
+	FILE *out[TRACES_MAX];
+	int status = 0;
+
+	for (unsigned i = 0; !n && i < lab_nr_synths; i++)
+		all[i] = strdup(lab_synths[i].name);
+	if (!n) {
+		trace = all;
+		n = (int)lab_nr_synths;
+	}
+	if (n > TRACES_MAX || !m->jobs || m->jobs > JOBS_MAX)
+		lab_die("at most %d traces and %u jobs", TRACES_MAX, JOBS_MAX);
+	for (int i = 0; i < n; i++)
+		if (!(out[i] = tmpfile()))
+			lab_die("no temporary file");
+	for (unsigned job = 0; job < m->jobs; job++)
+		if (!fork())
+			_exit(run_share(m, trace, n, out, job));
+	for (unsigned job = 0; job < m->jobs; job++) {
+		int one;
+
+		status |= wait(&one) < 0 || one != 0;
+	}
+	puts("trace,kind,percent,frames,policy,mode,interval,accesses,first,refaults,evictions,"
+	     "scanned,harvested,seconds");
+	for (int i = 0; i < n; i++)
+		copy_out(out[i]);
+	return status;
+}

@@ -1,0 +1,172 @@
+/*
+ * Varve itself: mm/ compiled unchanged, with the fake MMU of the host tests in the place of EPT or NPT. What the
+ * laboratory adds is the hardware's part, in short: an access of a page that is mapped sets its Accessed bit
+ * (and Dirty, and that of the entry above), any other is a fault. There is no TLB: bits are as exact as they get.
+ *
+ * The space has the capacity for its limit, so each fault at the limit reclaims as in the hypervisor, ages when
+ * eviction finds nothing old, and takes a chunk at a time. A pass is made besides at each harvest.
+ */
+#include "tools/lab/ours.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "mm/age.h"
+#include "mm/epoch.h"
+#include "mm/frame.h"
+#include "mm/gen.h"
+#include "mm/policy.h"
+#include "mm/reclaim.h"
+#include "mm/store.h"
+#include "tests/host/fake_mmu.h"
+#include "tests/host/hal.h"
+#include "tools/lab/lab.h"
+
+#define FRAMES    (1ull << 17) /* of the host: never short, only the limit counts */
+#define ACCESS_NS 1000u
+#define PATIENCE  8u /* an eviction on the way to a frame makes a fault try again */
+
+struct ours {
+	struct lab_env *e;
+	struct fake_guest g;
+};
+
+static bool age_at_harvest = true;
+static bool ready;
+
+void lab_ours_reset(void)
+{
+	policy_init();
+	age_at_harvest = true;
+}
+
+static a32 *setting(const char *name)
+{
+	static const struct {
+		const char *name;
+		a32 *where;
+	} settings[] = {
+	        {"two_touch", &policy.two_touch}, {"lookaround", &policy.lookaround},
+	        {"batch", &policy.batch},         {"swappiness", &policy.swappiness},
+	        {"caps", &policy.caps},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(settings); i++)
+		if (!strcmp(settings[i].name, name))
+			return settings[i].where;
+	return NULL;
+}
+
+bool lab_ours_set(const char *name, u64 value)
+{
+	a32 *where = setting(name);
+
+	if (!strcmp(name, "age")) {
+		age_at_harvest = value;
+		return true;
+	}
+	if (!where)
+		return false;
+	a32_store(where, (u32)value);
+	return true;
+}
+
+static void host_start(void)
+{
+	if (ready)
+		return;
+	ready = true;
+	host_time_set(0);
+	reclaim_init(NULL);
+	fake_frames_create(FRAMES);
+	if (!store_init())
+		lab_die("no memory for the store");
+}
+
+static void *ours_create(struct lab_env *e)
+{
+	const struct fake_config c = {.name = "lab", .npages = e->pages, .upper_bits = true};
+	struct ours *p = lab_alloc(1, sizeof(*p));
+
+	host_start();
+	if (e->capacity + FRAMES / 4 > FRAMES)
+		lab_die("a capacity of %u frames is too much", e->capacity);
+	p->e = e;
+	fake_guest_create(&p->g, &c);
+	a64_store(&p->g.space->limits.limit, e->capacity);
+	/* Its TLB is always empty: there is nothing to flush. */
+	a64_store(&p->g.vcpu[0].flushed, ~0ull);
+	return p;
+}
+
+static void ours_destroy(void *arg)
+{
+	struct ours *p = arg;
+	const struct space_stats *stats = &p->g.space->stats;
+
+	p->e->scanned = a64_load(&stats->scanned_total);
+	p->e->harvested = a64_load(&stats->visited_total);
+	p->e->evictions = a64_load(&stats->evictions_total);
+	if (a64_load(&stats->over_limit_total))
+		lab_die("ours had more than its capacity");
+	fake_guest_destroy(&p->g);
+	epoch_barrier();
+	free(p);
+}
+
+static void nothing(u64 *words, void *arg)
+{
+	(void)words;
+	(void)arg;
+}
+
+static void touch(struct fake_mmu *m, u32 page, u64 entry, bool write)
+{
+	a64 *upper = &m->upper[page / TABLE_PAGES];
+	u64 next = entry | FAKE_A | (write ? FAKE_D : 0);
+
+	if (next != entry)
+		a64_store(&m->entry[page], next);
+	if (!(a64_load(upper) & FAKE_A))
+		a64_store(upper, FAKE_A);
+}
+
+static bool ours_access(void *arg, u32 page, bool write)
+{
+	struct ours *p = arg;
+	struct fake_mmu *m = &p->g.mmu[0];
+	u64 entry = a64_load(&m->entry[page]);
+
+	a32_store(&p->g.ran, 1);
+	if (entry & FAKE_P) {
+		touch(m, page, entry, write);
+		return true;
+	}
+	host_time_set((u64)p->e->now * ACCESS_NS);
+	if (fake_access(&p->g, 0, page, write, PATIENCE, nothing, NULL) != FAULT_FIXED)
+		lab_die("a fault of page %u is not resolved", page);
+	p->g.vcpu[0].tlb[page] = 0;
+	return false;
+}
+
+static void ours_harvest(void *arg)
+{
+	struct ours *p = arg;
+	struct space *s = p->g.space;
+
+	if (!age_at_harvest)
+		return;
+	host_time_set((u64)p->e->now * ACCESS_NS);
+	age_space(s, a64_load(&s->lru.max_seq), false);
+	epoch_poll();
+}
+
+const struct lab_policy lab_ours = {
+        .name = "ours",
+        .about = "Varve: mm/ as it is",
+        .create = ours_create,
+        .destroy = ours_destroy,
+        .access = ours_access,
+        .harvest = ours_harvest,
+        .bits_only = true,
+};
