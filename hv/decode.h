@@ -88,6 +88,9 @@ enum insn_op {
 	INSN_MWAIT,
 	INSN_VMCALL,
 	INSN_VMMCALL,
+	INSN_LGDT,
+	INSN_LIDT,
+	INSN_INT, /* imm: the vector */
 };
 
 enum insn_operand_kind {

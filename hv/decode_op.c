@@ -206,6 +206,8 @@ static bool name_one(struct decode_state *d)
 		           operand_imm(size));
 	case 0xc6 ... 0xc7:
 		return name_group11(d);
+	case 0xcd:
+		return set_op(d, INSN_INT);
 	case 0xe4 ... 0xe7:
 	case 0xec ... 0xef:
 		return name_port(d);
@@ -252,7 +254,16 @@ static bool name_0f01(struct decode_state *d)
 		return set(d, INSN_LMSW, (struct insn_operand){0}, operand_e(d, 2));
 	if (d->mod == 3)
 		return name_0f01_reg(d);
-	return d->reg == 7 ? set_op(d, INSN_INVLPG) : true;
+	switch (d->reg) {
+	case 2:
+		return set_op(d, INSN_LGDT);
+	case 3:
+		return set_op(d, INSN_LIDT);
+	case 7:
+		return set_op(d, INSN_INVLPG);
+	default:
+		return true;
+	}
 }
 
 /* 0F 20 .. 23. Which registers there are: Intel SDM vol. 2, "MOV - Move to/from control registers". */

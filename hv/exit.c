@@ -57,13 +57,27 @@ static void cr8_changed(struct vcpu *v)
 	a32_fetch_or(&v->requests, VCPU_REQ_EVENT);
 }
 
-void exit_handle(struct vcpu *v)
+/* Those that only shadow guests have. */
+static void dispatch_shadow(struct vcpu *v)
 {
-	v->exits_total++;
-	if (unlikely(v->arch.cr8 != v->cr8_seen))
-		cr8_changed(v);
-	if (unlikely(v->window)) /* it may be behind a STI now, where none can be asked for */
-		a32_fetch_or(&v->requests, VCPU_REQ_EVENT);
+	switch (v->exit.kind) {
+	case VEXIT_REAL_GP:
+		exit_real_gp(v);
+		break;
+	case VEXIT_REAL_EVENT:
+		exit_real_event(v);
+		break;
+	case VEXIT_REAL_UNFIT:
+		exit_real_unfit(v);
+		break;
+	default: /* no vCPU runs on shadow tables yet */
+		exit_stop(v, "exit of an unknown kind");
+		break;
+	}
+}
+
+void exit_dispatch(struct vcpu *v)
+{
 	switch (v->exit.kind) {
 	case VEXIT_HANDLED:
 	case VEXIT_NMI: /* a kick: the loop looks at what it was for */
@@ -105,6 +119,13 @@ void exit_handle(struct vcpu *v)
 	case VEXIT_CR:
 		exit_cr(v);
 		break;
+	case VEXIT_PAGE_FAULT:
+	case VEXIT_INVLPG:
+	case VEXIT_REAL_GP:
+	case VEXIT_REAL_EVENT:
+	case VEXIT_REAL_UNFIT:
+		dispatch_shadow(v);
+		break;
 	case VEXIT_WBINVD: /* memory is coherent, devices are ours */
 		(void)!exit_step(v);
 		break;
@@ -125,4 +146,14 @@ void exit_handle(struct vcpu *v)
 		exit_stop(v, "exit of an unknown kind");
 		break;
 	}
+}
+
+void exit_handle(struct vcpu *v)
+{
+	v->exits_total++;
+	if (unlikely(v->arch.cr8 != v->cr8_seen))
+		cr8_changed(v);
+	if (unlikely(v->window)) /* it may be behind a STI now, where none can be asked for */
+		a32_fetch_or(&v->requests, VCPU_REQ_EVENT);
+	exit_dispatch(v);
 }

@@ -14,18 +14,28 @@ void exit_handle(struct vcpu *v);
 void exit_fault(struct vcpu *v, const struct vexit_fault *fault);
 /* exit_io.c: I/O ports. */
 void exit_io(struct vcpu *v, const struct vexit_io *io);
-/* exit_cr.c: writes to CR0 and CR4. */
+/* Acts on v->exit, which may be one that another exit was found to stand for. */
+void exit_dispatch(struct vcpu *v);
+/* exit_cr.c: accesses to CR0, CR3 and CR4. */
 void exit_cr(struct vcpu *v);
 /* exit_msr.c */
 void exit_rdmsr(struct vcpu *v);
 void exit_wrmsr(struct vcpu *v);
 void exit_xsetbv(struct vcpu *v);
+/* exit_real.c: real mode in virtual-8086 mode. */
+void exit_real_gp(struct vcpu *v);
+void exit_real_event(struct vcpu *v);
+void exit_real_unfit(struct vcpu *v);
+/* exit_fault.c: an access to what is no RAM. */
+void exit_no_memory(struct vcpu *v, gpa_t at, bool fetch);
 /*
  * Steps over the instruction that left the guest: its length is that of v->exit, or is found by
  * fetching and decoding it. False: not now (the guest executes it again), or not at all (the VM was
  * stopped with a line). So nothing of the instruction may have been carried out before.
  */
 bool exit_step(struct vcpu *v) must_check;
+/* The length that exit_step() would step by; 0: as false there. */
+unsigned exit_length(struct vcpu *v) must_check;
 /* Lets others run (memory is short, the guest spins); the world may stop meanwhile. */
 void exit_yield(struct vcpu *v);
 /* Stops the VM over an instruction, whose bytes are named. */

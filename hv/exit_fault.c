@@ -109,26 +109,30 @@ static void emulate_access(struct vcpu *v, gpa_t at)
 		vendor->advance(&v->arch, insn.length);
 }
 
-static void no_memory_there(struct vcpu *v, const struct vexit_fault *fault)
+void exit_no_memory(struct vcpu *v, gpa_t at, bool fetch)
 {
 	struct vm *vm = v->vm;
 
-	if (fault->walk) {
-		vm_stop(vm, VM_STOPPED,
-		        "vCPU %u has a page table at 0x%llx where there is no memory", v->index,
-		        (ull)fault->gpa.v);
-		return;
-	}
-	if (fault->fetch) {
+	if (fetch) {
 		vm_stop(vm, VM_STOPPED,
 		        "vCPU %u executes at 0x%llx (rip 0x%llx) where there is no memory",
-		        v->index, (ull)fault->gpa.v, (ull)v->arch.rip);
+		        v->index, (ull)at.v, (ull)v->arch.rip);
 		return;
 	}
-	if (!is_apic(fault->gpa) && !a32_load(&vm->said_hole) && !a32_xchg(&vm->said_hole, 1))
+	if (!is_apic(at) && !a32_load(&vm->said_hole) && !a32_xchg(&vm->said_hole, 1))
 		hal_log(HAL_DEBUG, "[%s] access to 0x%llx and maybe others: no memory there",
-		        vm->name, (ull)fault->gpa.v);
-	emulate_access(v, fault->gpa);
+		        vm->name, (ull)at.v);
+	emulate_access(v, at);
+}
+
+static void no_memory_there(struct vcpu *v, const struct vexit_fault *fault)
+{
+	if (fault->walk)
+		vm_stop(v->vm, VM_STOPPED,
+		        "vCPU %u has a page table at 0x%llx where there is no memory", v->index,
+		        (ull)fault->gpa.v);
+	else
+		exit_no_memory(v, fault->gpa, fault->fetch);
 }
 
 /*

@@ -36,8 +36,11 @@ void exit_wrmsr(struct vcpu *v)
 	const u64 *gpr = v->arch.gpr;
 	u64 value = (u32)gpr[GPR_RAX] | gpr[GPR_RDX] << 32;
 
-	if (check(v, msr_guest_write(v, &v->vm->cpuid, (u32)gpr[GPR_RCX], value), true))
-		(void)!exit_step(v);
+	if (!check(v, msr_guest_write(v, &v->vm->cpuid, (u32)gpr[GPR_RCX], value), true))
+		return;
+	if ((u32)gpr[GPR_RCX] == MSR_EFER)
+		vcpu_paging_changed(v);
+	(void)!exit_step(v);
 }
 
 /* SDM vol. 2, XSETBV: only XCR0; x87 always; AVX only with SSE. */

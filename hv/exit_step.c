@@ -61,15 +61,17 @@ static unsigned remembered_length(struct vcpu *v)
 	return v->skip_length;
 }
 
+unsigned exit_length(struct vcpu *v)
+{
+	return likely(v->exit.length) ? v->exit.length : remembered_length(v);
+}
+
 bool exit_step(struct vcpu *v)
 {
-	unsigned length = v->exit.length;
+	unsigned length = exit_length(v);
 
-	if (unlikely(!length)) {
-		length = remembered_length(v);
-		if (!length)
-			return false;
-	}
+	if (unlikely(!length))
+		return false;
 	vendor->advance(&v->arch, length);
 	return true;
 }

@@ -3,6 +3,7 @@
 #include "arch/x86/regs.h"
 #include "arch/x86/vendor.h"
 #include "hv/gwalk.h"
+#include "hv/insn_address.h"
 #include "hv/mmu/guest_mem.h"
 #include "hv/vcpu.h"
 #include "hv/vm.h"
@@ -52,6 +53,29 @@ static unsigned fetch_access(struct vcpu *v)
 
 	vendor->get_seg(&v->arch, SEG_SS, &ss);
 	return GWALK_FETCH | ((ss.access & SEG_ACCESS_DPL) == SEG_ACCESS_DPL ? GWALK_USER : 0);
+}
+
+bool fetch_long_code(struct vcpu *v)
+{
+	struct seg_state cs;
+
+	vendor->get_seg(&v->arch, SEG_CS, &cs);
+	return (cs.access & SEG_ACCESS_LONG) && (vendor->get(&v->arch, VREG_EFER) & EFER_LMA);
+}
+
+/* In 64-bit code only FS and GS have a base; elsewhere addresses wrap at 4 GiB. */
+gva_t fetch_operand(struct vcpu *v, const struct insn *insn)
+{
+	u64 at = insn_offset(insn, v->arch.gpr, v->arch.rip + insn->length);
+	unsigned segment = insn_segment(insn);
+	bool is_long = fetch_long_code(v);
+	struct seg_state seg;
+
+	if (is_long && segment < SEG_FS)
+		return gva(at);
+	vendor->get_seg(&v->arch, (enum seg)segment, &seg);
+	at += seg.base;
+	return gva(is_long ? at : (u32)at);
 }
 
 static enum decode_mode code_mode(struct vcpu *v, const struct seg_state *cs)

@@ -16,6 +16,10 @@ enum fetch_result {
 
 /* Up to 15 bytes at the guest's rip; *n says how many could be had. On the vCPU's thread. */
 enum fetch_result fetch_bytes(struct vcpu *v, u8 bytes[DECODE_MAX_BYTES], unsigned *n) must_check;
+/* Is the vCPU in 64-bit code? */
+bool fetch_long_code(struct vcpu *v);
+/* Linear address of the memory operand of the instruction at rip. */
+gva_t fetch_operand(struct vcpu *v, const struct insn *insn);
 /* fetch_bytes() and decode(). The bytes are for messages. */
 enum fetch_result fetch_insn(struct vcpu *v, u8 bytes[DECODE_MAX_BYTES], unsigned *n,
                              struct insn *out) must_check;

@@ -188,7 +188,7 @@ bool loader_load(struct vcpu *v)
 	fill_boot_page(vm, &page, (u32)at);
 	if (!load_segments(v) || !write_all(v, at, &page, sizeof(page)))
 		return false;
-	vendor->reset(&v->arch, &how);
+	vcpu_reset(v, &how);
 	vm->started_ns = hal_time_ns();
 	return true;
 }

@@ -169,7 +169,7 @@ static void sipi_request(struct vcpu *v)
 
 	if (v->activity != VCPU_WAIT_SIPI)
 		return;
-	vendor->reset(&v->arch, &how);
+	vcpu_reset(v, &how);
 	v->window = false;
 	v->activity = VCPU_ACTIVE;
 }
@@ -250,4 +250,15 @@ void vcpu_inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error)
 	        .vector = vector, .type = 3, .valid = true, .has_error = has_error, .error = error};
 
 	vendor->inject(&v->arch, &event);
+}
+
+void vcpu_paging_changed(struct vcpu *v)
+{
+	vendor->flush(&v->arch);
+}
+
+void vcpu_reset(struct vcpu *v, const struct vreset *how)
+{
+	vendor->reset(&v->arch, how);
+	vcpu_paging_changed(v);
 }

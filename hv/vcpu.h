@@ -90,6 +90,10 @@ static inline bool vcpu_active(const struct vcpu *v)
 {
 	return v->activity == VCPU_ACTIVE;
 }
+/* Registers as `how` says. */
+void vcpu_reset(struct vcpu *v, const struct vreset *how);
+/* CR0, CR3, CR4 or EFER was written: what was cached of its translations is dropped. */
+void vcpu_paging_changed(struct vcpu *v);
 void vcpu_inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error);
 static inline void vcpu_inject_gp(struct vcpu *v)
 {

@@ -89,6 +89,12 @@ void vlapic_accept(struct vlapic *a, u8 vector)
 	a->isr[vector / 32] |= bit;
 }
 
+void vlapic_give_back(struct vlapic *a, u8 vector)
+{
+	a->isr[vector / 32] &= ~(1u << vector % 32);
+	(void)vlapic_post(a, vector);
+}
+
 static void end_of_interrupt(struct vlapic *a)
 {
 	int isr = highest_isr(a);

@@ -102,6 +102,8 @@ bool vlapic_is_dest(const struct vlapic *a, const struct vlapic_ipi *ipi,
 int vlapic_pending(const struct vlapic *a);
 /* vlapic_pending() has been injected: in service. */
 void vlapic_accept(struct vlapic *a, u8 vector);
+/* It was accepted, but could not be delivered: it is pending again. */
+void vlapic_give_back(struct vlapic *a, u8 vector);
 /* CR8 of the guest: the priority class in TPR. */
 void vlapic_set_cr8(struct vlapic *a, u8 class);
 static inline u8 vlapic_cr8(const struct vlapic *a)

@@ -89,11 +89,13 @@ struct arch_vcpu {
 	u64 rflags;
 	struct fpu_area *fpu; /* owned; loaded eagerly when the vCPU's thread is switched in */
 	u64 xcr0;             /* the guest's, switched with the FPU state */
-	hpa_t root;           /* second-level root table */
+	hpa_t root; /* second-level root table; of a shadow vCPU: what CR3 holds in the guest */
 	u64 deadline_ns; /* the guest leaves no later than this: 0 = no limit. Used by vendors that
 				 have a preemption timer; others rely on the local APIC's interrupt */
 	u16 id;          /* system-wide number, 1.., of this vCPU: VPID, or wish for an ASID */
 	bool ad;         /* let hardware keep Accessed and Dirty; needs vendor_caps.ad */
+	bool shadow;     /* no second level: the guest runs on our tables (arch/x86/vcpu_shadow.h).
+			    Set before create(), constant */
 	u8 cr8;          /* the guest's task priority class (bits 7:4 of its APIC's TPR) */
 	s32 loaded_cpu;  /* CPU on which the control block is current, -1 none */
 	void *control;   /* vendor's: VMCB or VMCS and what goes with it */
@@ -102,7 +104,12 @@ struct arch_vcpu {
 	u32 event;       /* what the next entry delivers, in the manuals' layout; 0 nothing */
 	u32 event_error; /* its error code */
 	bool nmi_wanted; /* an NMI that waits until the guest can take one */
-	u64 dr[4];       /* DR0-3 and (VMX) DR6 while not loaded */
+	u64 event_rip;   /* where the guest was when `event` was offered */
+	u32 vectoring;   /* what hardware was delivering at the last exit, 0 nothing */
+	struct {
+		u64 cr0, cr3, cr4, efer;
+	} guest; /* of a shadow vCPU: the guest's own values; the control block has the real ones */
+	u64 dr[4]; /* DR0-3 and (VMX) DR6 while not loaded */
 	u64 dr6;
 };
 static_assert(offsetof(struct arch_vcpu, gpr) == 0, "run.S of both vendors");

@@ -17,6 +17,9 @@
 #define EVENT_HAS_ERROR (1u << 11)
 #define EVENT_VALID     (1u << 31)
 
+#define VECTOR_DF 8u
+#define VECTOR_PF 14u
+
 /* inject() of both vendors: replaces what waits; an NMI is remembered beside it. vCPU loaded. */
 void vcpu_event_inject(struct arch_vcpu *v, const struct vevent *event);
 /*
@@ -24,6 +27,14 @@ void vcpu_event_inject(struct arch_vcpu *v, const struct vevent *event);
  * IDT-vectoring information). Keeps what we injected and was not delivered for the next entry.
  */
 void vcpu_event_interrupted(struct arch_vcpu *v, u32 info);
+/* What a page fault leads to. */
+enum vcpu_event_next { VCPU_EVENT_PAGE_FAULT, VCPU_EVENT_DOUBLE, VCPU_EVENT_TRIPLE };
+/*
+ * The last exit is a page fault that the guest has to get: queues it, or the double fault that it
+ * becomes while another is being delivered. TRIPLE: nothing is queued, the machine shuts down.
+ * Whoever calls sets CR2.
+ */
+enum vcpu_event_next vcpu_event_page_fault(struct arch_vcpu *v, u32 error);
 /* Queues hardware exception `vector`, as inject() does. */
 void vcpu_event_exception(struct arch_vcpu *v, u8 vector, bool has_error, u32 error);
 /*

@@ -14,6 +14,8 @@
 #define RFLAGS_TF BIT(8)
 #define RFLAGS_IF BIT(9)
 #define RFLAGS_RF BIT(16) /* an instruction that completes clears it */
+#define RFLAGS_VM BIT(17)
+#define RFLAGS_IOPL BITS(13, 12)
 #define DR6_BS    BIT(14)
 
 /*

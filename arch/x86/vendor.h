@@ -25,7 +25,13 @@ enum vexit_kind {
 	VEXIT_WRMSR,
 	VEXIT_FAULT, /* second-level fault: EPT violation/misconfiguration or nested page fault */
 	VEXIT_XSETBV,
-	VEXIT_CR, /* a write to CR0 or CR4 (MOV, LMSW, CLTS): fetch, check and carry it out */
+	VEXIT_CR, /* an access to a control register (MOV, LMSW, SMSW, CLTS): check, carry out */
+	VEXIT_PAGE_FAULT, /* shadow: #PF, the guest's own or for our tables; CR2 is as it was */
+	VEXIT_INVLPG,     /* shadow */
+	/* Real mode where the CPU cannot run it: */
+	VEXIT_REAL_GP,    /* #GP: an instruction to emulate, or the guest's own fault */
+	VEXIT_REAL_EVENT, /* deliver `vector` through the guest's vector table */
+	VEXIT_REAL_UNFIT, /* a segment that cannot be expressed */
 	VEXIT_HYPERCALL,
 	VEXIT_UNDEFINED,  /* an instruction this VM does not have: inject #UD */
 	VEXIT_PRIVILEGED, /* not allowed here: inject #GP(0) */
@@ -53,6 +59,23 @@ struct vexit_fault {
 	bool misconfig;    /* reserved or impossible entry (EPT misconfiguration, RSVD) */
 };
 
+/* What of a VEXIT_CR hardware told; CR_DECODE: nothing, fetch and decode. */
+struct vexit_cr {
+	enum { CR_DECODE, CR_WRITE, CR_READ } what;
+	u8 number;
+	u8 gpr; /* in encoding order */
+};
+
+struct vexit_page_fault {
+	gva_t gva;
+	u32 error; /* as hardware would push it for the real tables */
+};
+
+struct vexit_invlpg {
+	bool known; /* else fetch and decode */
+	gva_t gva;
+};
+
 struct vexit {
 	enum vexit_kind kind;
 	u8 length; /* of the instruction, 0 = unknown: fetch and decode */
@@ -61,6 +84,10 @@ struct vexit {
 	union {
 		struct vexit_io io;
 		struct vexit_fault fault;
+		struct vexit_cr cr;
+		struct vexit_page_fault page_fault;
+		struct vexit_invlpg invlpg;
+		u8 vector;
 	};
 };
 
@@ -92,7 +119,7 @@ struct vendor_caps {
 	struct vendor_cap cap[VENDOR_MAX_CAPS];
 	u32 nr_caps;
 	const char *why;   /* for anything but VENDOR_OK: one sentence with what to do */
-	bool second_level; /* EPT or NPT */
+	bool second_level; /* EPT or NPT, and what it needs; else guests run on shadow tables only */
 	bool ept;          /* format of the second level: EPT, else NPT */
 	bool ad;           /* Accessed and Dirty bits in it */
 	bool page_2m, page_1g;

@@ -76,6 +76,9 @@ static const struct {
         {INSN_MWAIT, {ZYDIS_MNEMONIC_MWAIT}},
         {INSN_VMCALL, {ZYDIS_MNEMONIC_VMCALL}},
         {INSN_VMMCALL, {ZYDIS_MNEMONIC_VMMCALL}},
+        {INSN_LGDT, {ZYDIS_MNEMONIC_LGDT}},
+        {INSN_LIDT, {ZYDIS_MNEMONIC_LIDT}},
+        {INSN_INT, {ZYDIS_MNEMONIC_INT}},
 };
 
 /* What Zydis said, whole, so that a difference can be shown. */
@@ -213,7 +216,7 @@ static void check_named(const struct insn *i)
 		check_operand(i, &i->dst, &z.op[k++]);
 	if (i->src.kind != OPERAND_NONE)
 		check_operand(i, &i->src, &z.op[k++]);
-	if (i->op == INSN_INVLPG)
+	if (i->op == INSN_INVLPG || i->op == INSN_LGDT || i->op == INSN_LIDT)
 		check_memory(i, &z.op[0].mem);
 }
 

@@ -50,6 +50,11 @@ static const struct encoding system_encodings[] = {
         E(ALL, INSN_LMSW, "\x0f\x01\xf0"),
         E(ALL, INSN_SMSW, "\x0f\x01\xe0"),
         E(D64, INSN_INVLPG, "\x0f\x01\x3c\x24"),
+        E(ALL, INSN_INT, "\xcd\x60"),
+        E(D64, INSN_LGDT, "\x0f\x01\x14\x24"),
+        E(D16, INSN_LGDT, "\x66\x0f\x01\x16\x34\x12"),
+        E(D64, INSN_LIDT, "\x0f\x01\x18"),
+        E(ALL, INSN_OTHER, "\x0f\x01\x00"), /* SGDT */
         E(D64, INSN_INVPCID, "\x66\x0f\x38\x82\x08"),
         E(ALL, INSN_MOV_FROM_CR, "\x0f\x20\xc0"),
         E(ALL, INSN_MOV_TO_CR, "\x0f\x22\xd8"),

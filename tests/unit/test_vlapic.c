@@ -229,10 +229,25 @@ static void test_vlapic_divide(void **state)
 	assert_int_equal(vlapic_read(&a, VLAPIC_TIMER_CURRENT, 140), 20);
 }
 
+/* Accepted, but its delivery came to nothing: pending again, and no longer in service. */
+static void test_vlapic_give_back(void **state)
+{
+	(void)state;
+	vlapic_post(&a, 0x41);
+	vlapic_accept(&a, 0x41);
+	assert_int_equal(vlapic_pending(&a), -1);
+	vlapic_give_back(&a, 0x41);
+	assert_int_equal(vlapic_pending(&a), 0x41);
+	vlapic_accept(&a, 0x41);
+	wr(VLAPIC_EOI, 0);
+	assert_int_equal(vlapic_pending(&a), -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup(test_vlapic_reset, setup),
+	        cmocka_unit_test_setup(test_vlapic_give_back, setup),
 	        cmocka_unit_test_setup(test_vlapic_priority, setup),
 	        cmocka_unit_test_setup(test_vlapic_bad_vectors, setup),
 	        cmocka_unit_test_setup(test_vlapic_icr, setup),

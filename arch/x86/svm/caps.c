@@ -4,6 +4,22 @@
 
 struct svm_caps svm_caps;
 
+#define HYPERVISOR_LEAF 0x40000000u
+#define TCG_EBX         0x54474354u /* "TCGTCGTCGTCG" */
+#define TCG_ECX         0x43544743u
+#define TCG_EDX         0x47435447u
+
+/* QEMU says so where its own translator and no host CPU runs the machine. */
+static bool is_tcg(void)
+{
+	struct cpuid_regs leaf;
+
+	if (!cpu_features.hypervisor)
+		return false;
+	leaf = cpuid(HYPERVISOR_LEAF, 0);
+	return leaf.ebx == TCG_EBX && leaf.ecx == TCG_ECX && leaf.edx == TCG_EDX;
+}
+
 static void raw_read(struct svm_raw *raw)
 {
 	struct cpuid_regs leaf;
@@ -12,6 +28,7 @@ static void raw_read(struct svm_raw *raw)
 	        .svm = cpu_features.svm,
 	        .gib_pages = cpu_features.gib_pages,
 	        .xsave = cpu_features.xsave,
+	        .tcg = is_tcg(),
 	        .max_ext_leaf = cpu_features.max_ext_leaf,
 	};
 	if (!raw->svm || raw->max_ext_leaf < SVM_LEAF)

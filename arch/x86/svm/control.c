@@ -62,3 +62,19 @@ void svm_control_init(struct vmcb *vmcb)
 	c->int_control = SVM_V_MASKING;
 	c->nested_control = 1;
 }
+
+/*
+ * Reads of control registers leave as well, since the real values differ. INVPCID is hidden, so where
+ * the CPU has it, it leaves to be refused; CPUs without it ignore the bit.
+ */
+void svm_control_shadow(struct vmcb *vmcb)
+{
+	struct vmcb_control *c = &vmcb->control;
+
+	c->cr_reads |= BIT(0) | BIT(3) | BIT(4);
+	c->cr_writes |= BIT(3);
+	c->exceptions |= BIT(14);
+	c->intercept1 |= SVM_INVLPG;
+	c->intercept3 |= SVM_INVPCID;
+	c->nested_control = 0;
+}

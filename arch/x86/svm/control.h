@@ -109,6 +109,7 @@ static_assert(sizeof(struct vmcb) == PAGE_SIZE, "APM 15.5");
 #define SVM_INVD     BIT(22)
 #define SVM_PAUSE    BIT(23)
 #define SVM_HLT      BIT(24)
+#define SVM_INVLPG   BIT(25)
 #define SVM_INVLPGA  BIT(26)
 #define SVM_IOIO     BIT(27)
 #define SVM_MSR      BIT(28)
@@ -129,6 +130,8 @@ static_assert(sizeof(struct vmcb) == PAGE_SIZE, "APM 15.5");
 #define SVM_MWAIT_C BIT(12)
 #define SVM_XSETBV  BIT(13)
 #define SVM_RDPRU   BIT(14)
+/* intercept3 */
+#define SVM_INVPCID BIT(2)
 
 /* int_control */
 #define SVM_V_TPR     0xfu
@@ -209,6 +212,8 @@ void svm_disable(void);
 /* control.c: the shared permission maps (once, boot CPU); a VMCB's constant half. */
 void svm_control_maps_init(void);
 void svm_control_init(struct vmcb *vmcb);
+/* Another thing for a guest without nested paging: what concerns its tables leaves it. */
+void svm_control_shadow(struct vmcb *vmcb);
 /* run.S: GPRs but RAX and RSP from and to v->gpr. GIF is clear before, set after; IF clear after. */
 void svm_enter(struct arch_vcpu *v, hpa_t vmcb, hpa_t host_vmcb);
 /* run.c */

@@ -41,7 +41,7 @@ static bool in_shadow(const struct svm_vcpu *c)
  */
 static bool shadow_is_lost(void)
 {
-	return !svm_caps.nrip;
+	return svm_caps.tcg;
 }
 
 /*
@@ -95,13 +95,13 @@ void svm_event_iret(struct arch_vcpu *v)
  * QEMU (7.2 to 10) leaves the vector of an injected external interrupt behind as if an exception
  * were still to be raised; if the emulation is interrupted before the guest's first instruction, the
  * guest gets it a second time. So there it is offered as the virtual interrupt, which the guest takes
- * before its next instruction. QEMU is known by its lack of NRIP save, as are the oldest CPUs, where
- * this is as good as injection; Bochs 2.7 has NRIP save, and does not say when the virtual interrupt
- * was taken. The virtual interrupt is busy while a window is asked for; then it has to be injection.
+ * before its next instruction. QEMU is known by its hypervisor leaf. Not so anywhere else: Bochs 2.7
+ * does not say whether the virtual interrupt was taken. It is busy while a window is asked for; then it
+ * has to be injection.
  */
 static bool by_virq(const struct arch_vcpu *v, const struct svm_vcpu *c)
 {
-	return !svm_caps.nrip && !(v->event & EVENT_TYPE) && /* 0: external interrupt */
+	return svm_caps.tcg && !(v->event & EVENT_TYPE) && /* 0: external interrupt */
 	       !(c->vmcb.control.intercept1 & SVM_VINTR);
 }
 
@@ -110,6 +110,7 @@ void svm_event_enter(struct arch_vcpu *v)
 	struct svm_vcpu *c = svm_of(v);
 
 	shadow_enter(c, v->rip);
+	v->event_rip = v->rip;
 	if (unlikely(v->nmi_wanted))
 		nmi_enter(v, c);
 	c->vmcb.control.event_inject = 0;

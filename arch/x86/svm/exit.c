@@ -3,17 +3,19 @@
 #include "arch/x86/vcpu_event.h"
 
 /* APM vol. 2, appendix C. */
-#define EXIT_CR0_WRITE 0x10u
-#define EXIT_CR4_WRITE 0x14u
+#define EXIT_CR_LAST   0x1fu /* reads of CR0 .. 15, then writes */
 #define EXIT_EXCEPTION 0x40u
 #define EXIT_DB        0x41u
+#define EXIT_PF        0x4eu
 #define EXIT_AC        0x51u
 #define EXIT_MC        0x52u
 #define EXIT_FIRST     0x60u
 #define EXIT_NMI       0x61u
 #define EXIT_IRET      0x74u
+#define EXIT_INVLPG    0x79u
 #define EXIT_IOIO      0x7bu
 #define EXIT_MSR       0x7cu
+#define EXIT_INVPCID   0xa2u
 #define EXIT_NPF       0x400u
 #define EXIT_INVALID   0xffffffffu
 
@@ -81,10 +83,23 @@ static void decode_fault(const struct vmcb *vmcb, struct vexit *exit)
 	};
 }
 
+/* EXITINFO1 is the error code, EXITINFO2 the address (APM vol. 2, section 15.12.15). */
+static void decode_page_fault(const struct vmcb *vmcb, struct vexit *exit)
+{
+	exit->kind = VEXIT_PAGE_FAULT;
+	exit->page_fault = (struct vexit_page_fault){
+	        .gva = gva(vmcb->control.exit_info2),
+	        .error = (u32)vmcb->control.exit_info1,
+	};
+}
+
 /* Only what a guest could use to hang the CPU is intercepted: it gets what it would have got. */
 static void decode_exception(struct arch_vcpu *v, struct vexit *exit)
 {
 	switch ((u32)exit->code) {
+	case EXIT_PF:
+		decode_page_fault(&svm_of(v)->vmcb, exit);
+		break;
 	case EXIT_DB: /* DR6 and DR7 are as the handler has to see them (15.12.2) */
 		vcpu_event_exception(v, 1, false, 0);
 		break;
@@ -97,6 +112,30 @@ static void decode_exception(struct arch_vcpu *v, struct vexit *exit)
 	default:
 		exit->kind = VEXIT_UNKNOWN;
 	}
+}
+
+/*
+ * With decode assists, a MOV tells its general register and bit 63 (APM vol. 2, section 15.33.1). Bochs
+ * 2.7 leaves bit 63 out when a register is read, and QEMU (8 and later) reports every read as one of
+ * CR0: those are decoded.
+ */
+static void decode_cr(struct vexit *exit)
+{
+	exit->kind = VEXIT_CR;
+	exit->cr = (struct vexit_cr){.what = CR_DECODE};
+	if (!svm_caps.decode || !(exit->info & BIT(63)))
+		return;
+	exit->cr = (struct vexit_cr){
+	        .what = exit->code & 0x10 ? CR_WRITE : CR_READ,
+	        .number = exit->code & 15,
+	        .gpr = exit->info & 15,
+	};
+}
+
+static void decode_invlpg(struct vexit *exit)
+{
+	exit->kind = VEXIT_INVLPG;
+	exit->invlpg = (struct vexit_invlpg){.known = svm_caps.decode, .gva = gva(exit->info)};
 }
 
 /* STGI has let the NMI in: it was handled already. */
@@ -112,8 +151,12 @@ static void decode_simple(struct arch_vcpu *v, struct vexit *exit)
 {
 	u64 index = exit->code - EXIT_FIRST;
 
-	if (exit->code == EXIT_CR0_WRITE || exit->code == EXIT_CR4_WRITE)
-		exit->kind = VEXIT_CR;
+	if (exit->code <= EXIT_CR_LAST)
+		decode_cr(exit);
+	else if (exit->code == EXIT_INVLPG)
+		decode_invlpg(exit);
+	else if (exit->code == EXIT_INVPCID)
+		exit->kind = VEXIT_UNDEFINED;
 	else if (exit->code == EXIT_IRET)
 		svm_event_iret(v);
 	else if (exit->code == EXIT_NMI)

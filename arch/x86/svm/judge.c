@@ -26,6 +26,7 @@ static void judge_features(const struct svm_raw *raw, struct svm_caps *c)
 	        .clean_bits = raw->features & SVM_CLEAN,
 	        .pause_filter = raw->features & SVM_PAUSE_FILT,
 	        .decode = raw->features & SVM_DECODE,
+	        .tcg = raw->tcg,
 	        .unlock = (raw->vm_cr & VM_CR_SVMDIS) && !(raw->vm_cr & VM_CR_LOCK),
 	};
 }
@@ -42,7 +43,7 @@ static void judge_report(const struct svm_raw *raw, const struct svm_caps *c,
 	caps->unrestricted = true;
 	caps->decode_len = c->nrip;
 	caps->nr_tags = c->nr_asids;
-	vendor_cap_add(caps, "npt", caps->second_level, NULL);
+	vendor_cap_add(caps, "npt", caps->second_level, "shadow paging");
 	vendor_cap_add(caps, "ad-bits", caps->ad, NULL);
 	vendor_cap_add(caps, "asids", c->nr_asids > 1, NULL);
 	vendor_cap_add(caps, "flush-by-asid", c->flush_asid, "flushes drop every ASID");
@@ -63,11 +64,8 @@ static void judge_report(const struct svm_raw *raw, const struct svm_caps *c,
 }
 
 /* What there is no fallback for. */
-static const char *judge_lacks(const struct svm_raw *raw, const struct vendor_caps *caps)
+static const char *judge_lacks(const struct svm_raw *raw)
 {
-	if (!caps->second_level)
-		return "SVM without nested paging: shadow paging is not there yet, use a CPU "
-		       "with NPT";
 	/* Number 0 is the host's, and VMRUN refuses it (APM vol. 2, section 15.5.1). */
 	if (raw->nr_asids < 2)
 		return "SVM without an address space identifier for guests: use another CPU";
@@ -86,6 +84,6 @@ enum vendor_state svm_judge(const struct svm_raw *raw, struct svm_caps *own,
 		            "virtualization in the firmware setup";
 		return VENDOR_LOCKED;
 	}
-	caps->why = judge_lacks(raw, caps);
+	caps->why = judge_lacks(raw);
 	return caps->why ? VENDOR_LACKS : VENDOR_OK;
 }

@@ -13,6 +13,7 @@
 struct svm_raw {
 	bool svm, gib_pages; /* leaf 0x80000001 */
 	bool xsave;          /* leaf 1 */
+	bool tcg;            /* leaf 0x40000000 says that this is QEMU's own emulation */
 	u32 max_ext_leaf;
 	u32 features, nr_asids; /* leaf 0x8000000a, 0 if there is none */
 	u64 vm_cr;              /* 0 if there is none: SVM cannot be locked off then */
@@ -22,6 +23,7 @@ struct svm_raw {
 struct svm_caps {
 	u32 nr_asids;
 	bool nrip, flush_asid, clean_bits, pause_filter, decode;
+	bool tcg;
 	bool unlock; /* VM_CR.SVMDIS is set but may be cleared */
 };
 

@@ -14,6 +14,8 @@ static bool svm_create(struct arch_vcpu *v)
 	if (!c)
 		return false;
 	svm_control_init(&c->vmcb);
+	if (v->shadow)
+		svm_control_shadow(&c->vmcb);
 	c->vmcb.save.efer = EFER_SVME;
 	c->last_cpu = -1;
 	c->dirty = SVM_DIRTY_ALL;

@@ -51,14 +51,15 @@ void svm_flush(struct arch_vcpu *v)
 static void run_prepare(struct arch_vcpu *v, struct svm_vcpu *c)
 {
 	struct vmcb *vmcb = &c->vmcb;
+	u64 *root = v->shadow ? &vmcb->save.cr3 : &vmcb->control.nested_cr3;
 
 	vmcb->save.rax = v->gpr[GPR_RAX];
 	vmcb->save.rsp = v->gpr[GPR_RSP];
 	vmcb->save.rip = v->rip;
 	vmcb->save.rflags = v->rflags | 2;
-	if (unlikely(vmcb->control.nested_cr3 != v->root.v)) {
-		vmcb->control.nested_cr3 = v->root.v;
-		svm_touch(c, SVM_DIRTY_NESTED);
+	if (unlikely(*root != v->root.v)) {
+		*root = v->root.v;
+		svm_touch(c, v->shadow ? SVM_DIRTY_CR : SVM_DIRTY_NESTED);
 		c->flush = true;
 	}
 	if (unlikely((vmcb->control.int_control & SVM_V_TPR) != v->cr8)) {

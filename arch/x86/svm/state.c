@@ -2,6 +2,7 @@
 #include "arch/x86/regs.h"
 #include "arch/x86/svm/control.h"
 #include "arch/x86/vcpu_event.h"
+#include "arch/x86/vcpu_shadow.h"
 #include "arch/x86/vcpu_state.h"
 
 #define ATTR_LONG 0x200u
@@ -72,9 +73,25 @@ u64 svm_get(struct arch_vcpu *v, enum vreg reg)
 {
 	u64 group, value = *vmcb_reg(&svm_of(v)->vmcb, reg, &group);
 
+	if (vcpu_shadow_keeps(v, reg))
+		return vcpu_shadow_get(v, reg);
 	if (reg == VREG_EFER)
 		value = efer_with_lma(value, svm_of(v)->vmcb.save.cr0) & ~EFER_SVME;
 	return value;
+}
+
+/* CR3 is what run() loads. Real mode with PG set is paged real mode (APM vol. 2, section 15.9). */
+static void set_shadow(struct arch_vcpu *v, enum vreg reg, u64 value)
+{
+	struct svm_vcpu *c = svm_of(v);
+	struct vcpu_shadow_real real;
+
+	vcpu_shadow_set(v, reg, value);
+	real = vcpu_shadow_real(v, false);
+	c->vmcb.save.cr0 = real.cr0;
+	c->vmcb.save.cr4 = real.cr4;
+	c->vmcb.save.efer = real.efer | EFER_SVME;
+	svm_touch(c, SVM_DIRTY_CR);
 }
 
 void svm_set(struct arch_vcpu *v, enum vreg reg, u64 value)
@@ -83,6 +100,10 @@ void svm_set(struct arch_vcpu *v, enum vreg reg, u64 value)
 	struct vmcb_save *save = &c->vmcb.save;
 	u64 group, *at = vmcb_reg(&c->vmcb, reg, &group);
 
+	if (vcpu_shadow_keeps(v, reg)) {
+		set_shadow(v, reg, value);
+		return;
+	}
 	*at = value;
 	if (reg == VREG_CR0 || reg == VREG_EFER)
 		save->efer = efer_with_lma(save->efer, save->cr0) | EFER_SVME;
@@ -135,7 +156,7 @@ void svm_set_seg(struct arch_vcpu *v, enum seg seg, const struct seg_state *in)
 /* 64-bit mode: LMA and CS.L. */
 static bool long_code(const struct vmcb_save *save)
 {
-	return (save->efer & EFER_LMA) && (save->cs.attr & ATTR_LONG);
+	return (save->efer & EFER_LME) && (save->cr0 & CR0_PG) && (save->cs.attr & ATTR_LONG);
 }
 
 void svm_advance(struct arch_vcpu *v, unsigned length)

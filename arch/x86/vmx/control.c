@@ -34,27 +34,36 @@ void vmx_control_maps_init(void)
 		bitmap_pass(pass[i]);
 }
 
+/*
+ * #AC and #DB leave the guest because a guest can make the CPU raise them without end while it
+ * delivers them. In virtual-8086 mode everything has to go through the guest's real-mode vectors.
+ */
+u32 vmx_exceptions(const struct arch_vcpu *v)
+{
+	if (((const struct vmx_vcpu *)v->control)->vm86)
+		return ~0u;
+	return (u32)(BIT(1) | BIT(17) | BIT(18) | (v->shadow ? BIT(14) : 0));
+}
+
 /* What we want as far as the CPU has it, and what it insists on. */
 static u32 allowed(struct vmx_allowed a, u32 want)
 {
 	return (want & a.may) | a.must;
 }
 
-/*
- * #AC and #DB leave the guest because a guest can make the CPU raise them without end while it
- * delivers them.
- */
 static void control_fields(struct arch_vcpu *v, struct vmx_vcpu *c)
 {
-	u32 proc2 = allowed(vmx_caps.proc2, PROC2_WANTED & ~(vmx_caps.vpid ? 0 : PROC2_VPID));
+	u32 not = (vmx_caps.vpid ? 0 : PROC2_VPID) | (v->shadow ? PROC2_TDP : 0);
+	u32 proc2 = allowed(vmx_caps.proc2, PROC2_WANTED & ~not );
 
-	c->proc = allowed(vmx_caps.proc, PROC_WANTED);
+	c->proc = allowed(vmx_caps.proc, PROC_WANTED | (v->shadow ? PROC_SHADOW : 0));
 	vmwrite(VMCS_PIN_CONTROLS, allowed(vmx_caps.pin, PIN_WANTED));
 	vmwrite(VMCS_PROC_CONTROLS, c->proc);
-	vmwrite(VMCS_PROC2_CONTROLS, proc2);
+	if (vmx_caps.proc2_there)
+		vmwrite(VMCS_PROC2_CONTROLS, proc2);
 	vmwrite(VMCS_EXIT_CONTROLS, allowed(vmx_caps.exit, EXIT_WANTED));
 	vmwrite(VMCS_ENTRY_CONTROLS, allowed(vmx_caps.entry, ENTRY_WANTED));
-	vmwrite(VMCS_EXCEPTIONS, BIT(1) | BIT(17) | BIT(18));
+	vmwrite(VMCS_EXCEPTIONS, vmx_exceptions(v));
 	vmwrite(VMCS_MSR_BITMAP, (u64)msr_bitmap);
 	if (proc2 & PROC2_VPID)
 		vmwrite(VMCS_VPID, v->id);
@@ -76,16 +85,18 @@ void vmx_control_init(struct arch_vcpu *v)
 	        VMCS_EXIT_MSR_LOADS, VMCS_EXIT_MSR_STORES, VMCS_ENTRY_MSR_LOADS,
 	        VMCS_ENTRY_EVENT,    VMCS_GUEST_ACTIVITY,  VMCS_GUEST_SHADOW,
 	        VMCS_TSC_OFFSET,     VMCS_GUEST_DEBUGCTL,  VMCS_GUEST_PENDING_DB,
-	        VMCS_GUEST_CR0,      VMCS_GUEST_CR4,       VMCS_GUEST_EFER,
+	        VMCS_GUEST_CR0,      VMCS_GUEST_CR3,       VMCS_GUEST_CR4,
 	        VMCS_GUEST_RIP,      VMCS_GUEST_RSP,       VMCS_GUEST_RFLAGS,
 	};
 
 	control_fields(v, vmx_of(v));
 	for (size_t i = 0; i < ARRAY_SIZE(zero); i++)
 		vmwrite(zero[i], 0);
+	if (vmx_caps.efer)
+		vmwrite(VMCS_GUEST_EFER, 0);
 	vmwrite(VMCS_LINK, ~0ull);
-	vmwrite(VMCS_CR0_MASK, vmx_cr0_owned());
-	vmwrite(VMCS_CR4_MASK, vmx_cr4_owned());
+	vmwrite(VMCS_CR0_MASK, vmx_cr0_owned(v));
+	vmwrite(VMCS_CR4_MASK, vmx_cr4_owned(v));
 }
 
 /*
@@ -114,7 +125,8 @@ void vmx_control_host(struct vmx_vcpu *c)
 	vmwrite(VMCS_HOST_SYSENTER_CS, 0);
 	vmwrite(VMCS_HOST_SYSENTER_ESP, 0);
 	vmwrite(VMCS_HOST_SYSENTER_EIP, 0);
-	vmwrite(VMCS_HOST_EFER, msr_read(MSR_EFER));
+	if (vmx_caps.efer)
+		vmwrite(VMCS_HOST_EFER, msr_read(MSR_EFER));
 	if (vmx_caps.pat)
 		vmwrite(VMCS_HOST_PAT, msr_read(MSR_PAT));
 	vmwrite(VMCS_HOST_RIP, (u64)vmx_exit_landing);

@@ -59,6 +59,7 @@ enum vmcs_field {
 	VMCS_INSN_ERROR = VMCS_FIELD(W32, READ_ONLY, 0),
 	VMCS_EXIT_REASON = VMCS_FIELD(W32, READ_ONLY, 1),
 	VMCS_EXIT_INTERRUPT = VMCS_FIELD(W32, READ_ONLY, 2),
+	VMCS_EXIT_ERROR = VMCS_FIELD(W32, READ_ONLY, 3),
 	VMCS_VECTORING = VMCS_FIELD(W32, READ_ONLY, 4),
 	VMCS_INSN_LENGTH = VMCS_FIELD(W32, READ_ONLY, 6),
 	VMCS_GUEST_LIMIT = VMCS_FIELD(W32, GUEST, 0),   /* + 2 * enum seg, ES .. IDTR */
@@ -125,6 +126,7 @@ static_assert(VMCS_HOST_RIP == 0x6c16, "SDM B.4.4");
 #define PROC_IRQ_WINDOW (1u << 2)
 #define PROC_TSC_OFFSET (1u << 3)
 #define PROC_HLT        (1u << 7)
+#define PROC_INVLPG     (1u << 9)
 #define PROC_MWAIT      (1u << 10)
 #define PROC_RDPMC      (1u << 11)
 #define PROC_CR3_LOAD   (1u << 15)
@@ -163,6 +165,9 @@ static_assert(VMCS_HOST_RIP == 0x6c16, "SDM B.4.4");
 #define PROC_WANTED                                                                              \
 	(PROC_TSC_OFFSET | PROC_HLT | PROC_MWAIT | PROC_RDPMC | PROC_CR8_LOAD | PROC_CR8_STORE | \
 	 PROC_IO | PROC_MSR_BITMAP | PROC_MONITOR | PROC_PROC2)
+/* With shadow tables besides, and what then cannot be. */
+#define PROC_SHADOW  (PROC_CR3_LOAD | PROC_CR3_STORE | PROC_INVLPG)
+#define PROC2_TDP    (PROC2_EPT | PROC2_UNRESTRICTED)
 #define PROC2_WANTED (PROC2_EPT | PROC2_VPID | PROC2_WBINVD | PROC2_UNRESTRICTED | PROC2_PLE)
 #define EXIT_WANTED                                                                         \
 	(EXIT_HOST_64 | EXIT_SAVE_DEBUG | EXIT_SAVE_EFER | EXIT_LOAD_EFER | EXIT_SAVE_PAT | \
@@ -182,8 +187,12 @@ struct vmx_vcpu {
 	u64 rip, rsp, rflags; /* as the VMCS has them */
 	u64 host_rsp;         /* likewise; run.S */
 	u64 cr2;
-	u64 root_ad; /* the root table and the A/D bit that EPTP was made of */
-	u64 pat;     /* the guest's, where the CPU does not switch it */
+	u64 root_ad;     /* the root table and the A/D bit that EPTP was made of; shadow: CR3 */
+	bool vm86;       /* shadow: real mode, run in virtual-8086 mode */
+	bool vm86_unfit; /* it cannot express a segment */
+	u8 iopl;         /* vm86: the guest's, where the real one is 3 */
+	struct seg_state kept[SEG_COUNT]; /* vm86: as they were in protected mode, or set since */
+	u64 pat;                          /* the guest's, where the CPU does not switch it */
 	u64 star, lstar, cstar, sfmask, kernel_gs_base; /* while not loaded */
 	u64 deadline_ns, deadline_tsc;
 	u32 proc;         /* primary processor-based controls in the VMCS */
@@ -217,6 +226,8 @@ void vmx_disable(void);
 void vmx_control_maps_init(void);
 void vmx_control_init(struct arch_vcpu *v);
 void vmx_control_host(struct vmx_vcpu *c);
+/* The exception bitmap. */
+u32 vmx_exceptions(const struct arch_vcpu *v);
 /* run.S: everything but RSP from and to v->gpr. False if the CPU refused to enter. */
 bool vmx_enter(struct arch_vcpu *v, u64 *host_rsp, bool launched);
 void vmx_exit_landing(void); /* HOST_RIP */
@@ -228,8 +239,8 @@ void vmx_nmi(void);
 void vmx_exit_decode(struct arch_vcpu *v, struct vexit *exit, u32 reason);
 /* cr.c: exits for control registers. */
 void vmx_cr_decode(struct arch_vcpu *v, struct vexit *exit);
-u64 vmx_cr0_owned(void);
-u64 vmx_cr4_owned(void);
+u64 vmx_cr0_owned(const struct arch_vcpu *v);
+u64 vmx_cr4_owned(const struct arch_vcpu *v);
 /* event.c: before an entry, after an exit, and the operations of the same names. */
 void vmx_event_enter(struct arch_vcpu *v);
 void vmx_event_exit(struct arch_vcpu *v);
@@ -242,7 +253,17 @@ u64 vmx_get(struct arch_vcpu *v, enum vreg reg);
 void vmx_set(struct arch_vcpu *v, enum vreg reg, u64 value);
 void vmx_get_seg(struct arch_vcpu *v, enum seg seg, struct seg_state *out);
 void vmx_set_seg(struct arch_vcpu *v, enum seg seg, const struct seg_state *in);
+/* As the VMCS has it. */
+void vmx_seg_read(enum seg seg, struct seg_state *out);
+void vmx_seg_write(enum seg seg, const struct seg_state *in);
 void vmx_advance(struct arch_vcpu *v, unsigned length);
 /* The registers that no VMCS field switches: to and from the CPU. */
-void vmx_msrs_load(const struct vmx_vcpu *c);
-void vmx_msrs_save(struct vmx_vcpu *c);
+void vmx_msrs_load(const struct arch_vcpu *v);
+void vmx_msrs_save(struct arch_vcpu *v);
+/* vm86.c: real mode without unrestricted guest. */
+void vmx_vm86_enter(struct arch_vcpu *v);
+void vmx_vm86_leave(struct arch_vcpu *v);
+void vmx_vm86_get_seg(struct arch_vcpu *v, enum seg seg, struct seg_state *out);
+void vmx_vm86_set_seg(struct arch_vcpu *v, enum seg seg, const struct seg_state *in);
+bool vmx_vm86_exception(struct arch_vcpu *v, struct vexit *exit, u32 info);
+bool vmx_vm86_event(struct arch_vcpu *v, struct vexit *exit);

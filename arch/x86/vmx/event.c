@@ -42,6 +42,7 @@ void vmx_event_enter(struct arch_vcpu *v)
 {
 	u32 info;
 
+	v->event_rip = v->rip;
 	if (unlikely(v->nmi_wanted))
 		nmi_enter(v, vmx_of(v));
 	if (likely(!v->event))

@@ -9,6 +9,7 @@
 /* SDM vol. 3, appendix C. */
 #define EXIT_EXCEPTION  0u
 #define EXIT_NMI_WINDOW 8u
+#define EXIT_INVLPG     14u
 #define EXIT_CR         28u
 #define EXIT_IO         30u
 #define EXIT_VIOLATION  48u
@@ -116,6 +117,22 @@ static void debug_exception(struct arch_vcpu *v, struct vexit *exit, u32 info)
 	vcpu_event_exception(v, 1, false, 0);
 }
 
+/*
+ * The qualification is the address. An IRET that faulted has unblocked NMIs (bit 12); it will be
+ * executed again, by way of the guest's handler if the fault is its own (SDM vol. 3, section 28.2.3).
+ */
+static void page_fault(struct vexit *exit, u32 info)
+{
+	exit->kind = VEXIT_PAGE_FAULT;
+	exit->page_fault = (struct vexit_page_fault){
+	        .gva = gva(exit->info),
+	        .error = vmread32(VMCS_EXIT_ERROR),
+	};
+	if (unlikely(info & BIT(12)) && !(vmread32(VMCS_VECTORING) & EVENT_VALID) &&
+	    vmx_caps.virtual_nmi)
+		vmx_event_iret_undone();
+}
+
 /* NMIs stay blocked after the exit until an IRET: the handler is called through the IDT. */
 static void decode_exception(struct arch_vcpu *v, struct vexit *exit)
 {
@@ -128,7 +145,12 @@ static void decode_exception(struct arch_vcpu *v, struct vexit *exit)
 		exit->kind = VEXIT_NMI;
 		return;
 	}
+	if (unlikely(vmx_of(v)->vm86) && vmx_vm86_exception(v, exit, info))
+		return;
 	switch (info & EVENT_VECTOR) {
+	case VECTOR_PF:
+		page_fault(exit, info);
+		break;
 	case 1:
 		debug_exception(v, exit, info);
 		break;
@@ -165,6 +187,10 @@ static void decode_qualified(struct arch_vcpu *v, struct vexit *exit)
 		break;
 	case EXIT_IO:
 		decode_io(exit);
+		break;
+	case EXIT_INVLPG:
+		exit->kind = VEXIT_INVLPG;
+		exit->invlpg = (struct vexit_invlpg){.known = true, .gva = gva(exit->info)};
 		break;
 	case EXIT_CR:
 		vmx_cr_decode(v, exit);

@@ -22,7 +22,7 @@
 
 /*
  * Reserved controls that read as "must be 1" (A.3.1, A.3.2, A.4, A.5), less those that mean something:
- * exits for CR3, which are not handled; the debug controls of exit and entry are wanted anyway.
+ * exits for CR3, which only shadow guests have; the debug controls of exit and entry are wanted anyway.
  */
 #define PIN_DEFAULT1   0x00000016u
 #define PROC_DEFAULT1  0x04006172u
@@ -94,14 +94,30 @@ static void judge_optional(const struct vmx_raw *raw, struct vmx_caps *c)
 	c->virtual_nmi = c->pin.may & PIN_VIRTUAL_NMI;
 	c->ple = c->proc2.may & PROC2_PLE;
 	c->wbinvd = c->proc2.may & PROC2_WBINVD;
+	c->efer = (c->entry.may & ENTRY_LOAD_EFER) && (c->exit.may & EXIT_LOAD_EFER) &&
+	          (c->exit.may & EXIT_SAVE_EFER);
+	c->proc2_there = c->proc.may & PROC_PROC2;
 	c->pat = (c->entry.may & ENTRY_LOAD_PAT) && (c->exit.may & EXIT_LOAD_PAT) &&
 	         (c->exit.may & EXIT_SAVE_PAT);
+}
+
+/*
+ * What a guest on EPT needs and one on shadow tables does not: real mode and CR3 left to it, EFER switched
+ * by the CPU, tables of four levels in write-back memory that can be invalidated.
+ */
+static bool second_level_usable(const struct vmx_raw *raw, const struct vmx_caps *c)
+{
+	const u64 need = EPT_WALK_4 | EPT_WB | EPT_INVEPT;
+
+	return (c->proc2.may & PROC2_EPT) && (c->proc2.may & PROC2_UNRESTRICTED) && c->efer &&
+	       !(c->proc.must & (PROC_CR3_LOAD | PROC_CR3_STORE)) &&
+	       (raw->ept_vpid & need) == need && (raw->ept_vpid & (EPT_INV_SINGLE | EPT_INV_ALL));
 }
 
 static void judge_report(const struct vmx_raw *raw, const struct vmx_caps *c,
                          struct vendor_caps *caps)
 {
-	caps->second_level = c->proc2.may & PROC2_EPT;
+	caps->second_level = second_level_usable(raw, c);
 	caps->ept = true;
 	caps->ad = c->ad;
 	caps->page_2m = raw->ept_vpid & EPT_2M;
@@ -112,12 +128,12 @@ static void judge_report(const struct vmx_raw *raw, const struct vmx_caps *c,
 	caps->decode_len = true;
 	caps->xsetbv_exits = true;
 	caps->nr_tags = c->vpid ? 65536 : 0;
-	vendor_cap_add(caps, "ept", caps->second_level, NULL);
+	vendor_cap_add(caps, "ept", caps->second_level, "shadow paging");
 	vendor_cap_add(caps, "ad-bits", c->ad, "access rights are removed and restored");
 	vendor_cap_add(caps, "vpids", c->vpid, "every entry flushes");
 	vendor_cap_add(caps, "invept-single", c->invept_single, "flushes drop every context");
 	vendor_cap_add(caps, "invvpid-single", c->invvpid_single, "flushes drop every VPID");
-	vendor_cap_add(caps, "unrestricted", caps->unrestricted, NULL);
+	vendor_cap_add(caps, "unrestricted", caps->unrestricted, "real mode in virtual-8086 mode");
 	vendor_cap_add(caps, "preemption-timer", c->timer,
 	               "the local APIC's timer ends time slices");
 	vendor_cap_add(caps, "true-controls", vmx_raw_true(raw->basic), "the default controls");
@@ -126,6 +142,7 @@ static void judge_report(const struct vmx_raw *raw, const struct vmx_caps *c,
 	vendor_cap_add(caps, "msr-bitmap", c->proc.may & PROC_MSR_BITMAP, NULL);
 	vendor_cap_add(caps, "io-exit", c->proc.may & PROC_IO, NULL);
 	vendor_cap_add(caps, "xsave", raw->xsave, "FXSAVE");
+	vendor_cap_add(caps, "efer-switch", c->efer, "EFER is loaded with the vCPU");
 	vendor_cap_add(caps, "virtual-nmi", c->virtual_nmi, "no NMIs for guests");
 	vendor_cap_add(caps, "pat-switch", c->pat, "guests run with the host's PAT");
 	vendor_cap_add(caps, "wbinvd-exit", c->wbinvd, "guests flush the caches themselves");
@@ -139,43 +156,24 @@ static void judge_report(const struct vmx_raw *raw, const struct vmx_caps *c,
 static bool forces_unknown(const struct vmx_caps *c)
 {
 	return (c->pin.must & ~(PIN_WANTED | PIN_DEFAULT1)) ||
-	       (c->proc.must & ~(PROC_WANTED | PROC_DEFAULT1)) || (c->proc2.must & ~PROC2_WANTED) ||
-	       (c->exit.must & ~(EXIT_WANTED | EXIT_DEFAULT1)) ||
+	       (c->proc.must & ~(PROC_WANTED | PROC_SHADOW | PROC_DEFAULT1)) ||
+	       (c->proc2.must & ~PROC2_WANTED) || (c->exit.must & ~(EXIT_WANTED | EXIT_DEFAULT1)) ||
 	       (c->entry.must & ~(ENTRY_WANTED | ENTRY_DEFAULT1));
 }
 
+/* What there is no fallback for, under shadow paging either. */
 static const char *lacks_controls(const struct vmx_caps *c)
 {
 	const u32 proc = PROC_TSC_OFFSET | PROC_HLT | PROC_IO | PROC_MSR_BITMAP | PROC_CR8_LOAD |
-	                 PROC_CR8_STORE;
-	const u32 exit = EXIT_HOST_64 | EXIT_SAVE_EFER | EXIT_LOAD_EFER;
-	const u32 entry = ENTRY_GUEST_64 | ENTRY_LOAD_EFER;
+	                 PROC_CR8_STORE | PROC_INVLPG;
 
-	if (c->proc.must & (PROC_CR3_LOAD | PROC_CR3_STORE))
-		return "VMX cannot leave CR3 to the guest (no true controls): use another CPU";
-	if ((c->entry.may & entry) != entry || (c->exit.may & exit) != exit)
-		return "VMX does not switch EFER or has no 64-bit guests: use another CPU";
+	if (!(c->entry.may & ENTRY_GUEST_64) || !(c->exit.may & EXIT_HOST_64))
+		return "VMX without 64-bit guests: use another CPU";
 	if ((c->proc.may & proc) != proc || !(c->pin.may & PIN_NMI) || !(c->pin.may & PIN_INTR))
 		return "VMX without MSR bitmaps or the exits that isolate a guest: use another CPU";
 	if (forces_unknown(c))
 		return "VMX insists on a control that is not known here: use another CPU";
 	return NULL;
-}
-
-/* What there is no fallback for. Every CPU with unrestricted guest that was ever sold has the rest. */
-static const char *judge_lacks(const struct vmx_raw *raw, const struct vmx_caps *c,
-                               const struct vendor_caps *caps)
-{
-	const u64 need = EPT_WALK_4 | EPT_WB | EPT_INVEPT;
-
-	if (!caps->second_level)
-		return "VMX without EPT: shadow paging is not there yet, use a CPU with EPT";
-	if (!caps->unrestricted)
-		return "VMX without unrestricted guest: real mode would have to be emulated, use a "
-		       "CPU (Westmere or later) that has it";
-	if ((raw->ept_vpid & need) != need || !(raw->ept_vpid & (EPT_INV_SINGLE | EPT_INV_ALL)))
-		return "EPT without write-back tables of four levels and INVEPT: use another CPU";
-	return lacks_controls(c);
 }
 
 enum vendor_state vmx_judge(const struct vmx_raw *raw, struct vmx_caps *own,
@@ -192,6 +190,6 @@ enum vendor_state vmx_judge(const struct vmx_raw *raw, struct vmx_caps *own,
 	judge_controls(raw, own);
 	judge_optional(raw, own);
 	judge_report(raw, own, caps);
-	caps->why = judge_lacks(raw, own, caps);
+	caps->why = lacks_controls(own);
 	return caps->why ? VENDOR_LACKS : VENDOR_OK;
 }

@@ -28,6 +28,8 @@ struct vmx_caps {
 	u64 cr0_fixed0, cr4_fixed0, cr4_fixed1;
 	u32 timer_shift; /* the preemption timer counts when this bit of the TSC changes */
 	bool ad, vpid, timer, virtual_nmi, ple, pat, wbinvd;
+	bool efer; /* switched by entry and exit; else by us, for shadow guests only */
+	bool proc2_there;
 	bool invept_single, invvpid_single;
 };
 

@@ -40,6 +40,8 @@ static void vmx_reset(struct arch_vcpu *v, const struct vreset *how)
 	vmwrite(VMCS_GUEST_SHADOW, 0);
 	vmwrite(VMCS_GUEST_ACTIVITY, 0);
 	vmwrite(VMCS_GUEST_PENDING_DB, 0);
+	if (vmx_of(v)->vm86)
+		vmx_vm86_leave(v);
 	vcpu_state_reset(&vmx_ops, v, how);
 }
 
@@ -49,7 +51,7 @@ static void load_first_time_here(struct arch_vcpu *v, struct vmx_vcpu *c)
 	c->last_cpu = v->loaded_cpu;
 	vmx_control_host(c);
 	vmx_flush(v);
-	if (vmx_caps.vpid)
+	if (vmx_caps.vpid && !v->shadow)
 		invvpid(vmx_caps.invvpid_single ? INVVPID_SINGLE : INVVPID_ALL, v->id);
 }
 
@@ -69,7 +71,7 @@ static void vmx_load(struct arch_vcpu *v)
 	c->initialised = true;
 	if (c->last_cpu != v->loaded_cpu)
 		load_first_time_here(v, c);
-	vmx_msrs_load(c);
+	vmx_msrs_load(v);
 	vcpu_debug_load(v);
 }
 
@@ -79,7 +81,7 @@ static void vmx_put(struct arch_vcpu *v)
 	struct vmx_cpu *cpu = this_cpu()->vendor;
 
 	DEBUG_ASSERT(cpu->loaded == v);
-	vmx_msrs_save(c);
+	vmx_msrs_save(v);
 	vcpu_debug_save(v);
 	if (!vmclear((u64)c))
 		hal_panic("vmx: the CPU does not write back the control structure of vCPU %u",

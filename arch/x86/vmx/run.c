@@ -15,6 +15,7 @@
 #include "arch/x86/insn.h"
 #include "arch/x86/percpu.h"
 #include "arch/x86/time.h"
+#include "arch/x86/vcpu_state.h"
 #include "arch/x86/vmx/control.h"
 #include "arch/x86/vmx/insn.h"
 
@@ -34,6 +35,11 @@ static u64 eptp_of(const struct arch_vcpu *v)
  */
 void vmx_flush(struct arch_vcpu *v)
 {
+	if (v->shadow) {
+		if (vmx_caps.vpid) /* else every entry and exit drops everything (29.4.3.1) */
+			invvpid(vmx_caps.invvpid_single ? INVVPID_SINGLE : INVVPID_ALL, v->id);
+		return;
+	}
 	invept(vmx_caps.invept_single ? INVEPT_SINGLE : INVEPT_ALL, eptp_of(v));
 }
 
@@ -70,16 +76,19 @@ static bool run_arm_timer(const struct arch_vcpu *v, struct vmx_vcpu *c)
 /* Writes what changed since the last exit. */
 static void run_prepare(struct arch_vcpu *v, struct vmx_vcpu *c)
 {
-	u64 root_ad = v->root.v | v->ad;
+	u64 rflags = v->rflags | 2;
+	u64 root_ad = v->root.v | (v->ad && !v->shadow);
 
 	if (v->rip != c->rip)
 		vmwrite(VMCS_GUEST_RIP, c->rip = v->rip);
 	if (v->gpr[GPR_RSP] != c->rsp)
 		vmwrite(VMCS_GUEST_RSP, c->rsp = v->gpr[GPR_RSP]);
-	if ((v->rflags | 2) != c->rflags)
-		vmwrite(VMCS_GUEST_RFLAGS, c->rflags = v->rflags | 2);
+	if (unlikely(c->vm86))
+		rflags = (rflags & ~RFLAGS_IOPL) | RFLAGS_VM | RFLAGS_IOPL;
+	if (rflags != c->rflags)
+		vmwrite(VMCS_GUEST_RFLAGS, c->rflags = rflags);
 	if (unlikely(root_ad != c->root_ad)) {
-		vmwrite(VMCS_EPTP, eptp_of(v));
+		vmwrite(v->shadow ? VMCS_GUEST_CR3 : VMCS_EPTP, v->shadow ? v->root.v : eptp_of(v));
 		c->root_ad = root_ad;
 		vmx_flush(v);
 	}
@@ -103,6 +112,8 @@ static void run_left(struct arch_vcpu *v, struct vmx_vcpu *c, struct vexit *exit
 	c->rip = v->rip = vmread(VMCS_GUEST_RIP);
 	c->rsp = v->gpr[GPR_RSP] = vmread(VMCS_GUEST_RSP);
 	c->rflags = v->rflags = vmread(VMCS_GUEST_RFLAGS);
+	if (unlikely(c->vm86))
+		v->rflags = (v->rflags & ~(RFLAGS_VM | RFLAGS_IOPL)) | (u64)c->iopl << 12;
 	vmx_event_exit(v);
 	vmx_exit_decode(v, exit, reason);
 }
@@ -115,6 +126,8 @@ void vmx_run(struct arch_vcpu *v, struct vexit *exit)
 
 	DEBUG_ASSERT(cpu->loaded == v);
 	*exit = (struct vexit){.kind = VEXIT_TIMER};
+	if (unlikely(c->vm86) && vmx_vm86_event(v, exit))
+		return;
 	run_prepare(v, c);
 	if (!run_arm_timer(v, c))
 		return;
