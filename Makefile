@@ -87,8 +87,8 @@ GUEST_CFLAGS := $(BARE) -mgeneral-regs-only -fno-stack-protector
 -include $(GUEST_DIRS:%=%/flags.mk)
 
 # --- what runs on the build machine ----------------------------------------------------------------
-# The same mm, MMU and parser sources against tests/host: with sanitizers, with assertions only (plain), and
-# as in a release (bench).
+# The same mm, MMU and parser sources against tests/host: with sanitizers, with assertions only (plain),
+# as in a release (bench), and with simulated CPUs that change places at atomic operations (cpus).
 
 HOST_SRC := $(filter-out lib/string.c,$(sort $(wildcard mm/*.c hv/mmu/*.c lib/*.c \
 	$(addprefix hv/,scenario*.c experiment.c command.c line_edit.c timeline.c value.c decode*.c emulate*.c gwalk*.c insn*.c real_mode.c elf.c vlapic.c vuart.c cpuid.c msr.c) \
@@ -105,6 +105,7 @@ HOST_CFLAGS_plain := $(HOST_BASE) -O2
 HOST_CFLAGS_asan  := $(HOST_BASE) -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 HOST_CFLAGS_tsan  := $(HOST_BASE) -O1 -fsanitize=thread
 HOST_CFLAGS_bench := $(filter-out -DVARVE_DEBUG,$(HOST_BASE)) -O2
+HOST_CFLAGS_cpus  := $(HOST_CFLAGS_asan) -include tests/host/yield.h
 HOST_CFLAGS_fuzz  := $(HOST_BASE) -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 HOST_LIBS := -llz4 -lpthread
 
@@ -112,7 +113,7 @@ UNIT_plain := $(UNIT_SRC:tests/unit/%.c=$(O)/host/plain/%)
 UNIT_asan := $(UNIT_SRC:tests/unit/%.c=$(O)/host/asan/%)
 TORTURE := $(TORTURE_SRC:tests/torture/%.c=$(O)/host/tsan/%)
 # Explorers of interleavings switch stacks millions of times: nothing for the sanitizer.
-MODEL := $(foreach m,$(MODEL_SRC:tests/model/%.c=%),$(O)/host/$(if $(findstring explore,$m),plain,asan)/$m)
+MODEL := $(foreach m,$(MODEL_SRC:tests/model/%.c=%),$(O)/host/$(if $(findstring explore,$m),plain,$(if $(findstring machine,$m),cpus,asan))/$m)
 BENCH := $(BENCH_SRC:tests/bench/%.c=$(O)/host/bench/%)
 FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/host/fuzz/%)
 
@@ -263,6 +264,7 @@ endef
 $(eval $(call host-variant,plain,$(HOSTCC)))
 $(eval $(call host-variant,asan,$(HOSTCC)))
 $(eval $(call host-variant,bench,$(HOSTCC)))
+$(eval $(call host-variant,cpus,$(HOSTCC)))
 $(eval $(call host-variant,tsan,$(HOSTCC)))
 $(eval $(call host-variant,fuzz,$(FUZZCC)))
 
@@ -276,6 +278,7 @@ $(eval $(call host-program,plain,$(HOSTCC),tests/unit,-lcmocka))
 $(eval $(call host-program,asan,$(HOSTCC),tests/unit,-lcmocka))
 $(eval $(call host-program,asan,$(HOSTCC),tests/model,))
 $(eval $(call host-program,plain,$(HOSTCC),tests/model,))
+$(eval $(call host-program,cpus,$(HOSTCC),tests/model,))
 $(eval $(call host-program,tsan,$(HOSTCC),tests/torture,))
 $(eval $(call host-program,bench,$(HOSTCC),tests/bench,))
 $(eval $(call host-program,fuzz,$(FUZZCC),tests/fuzz,-lZydis))

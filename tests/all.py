@@ -19,6 +19,8 @@ from tests.system import run as system  # noqa: E402
 RINGS = ("build", "unit", "model", "torture", "tools", "mutants", "fuzz", "check", "system")
 UNIT_S, TORTURE_S, BUILD_S, MUTANTS_S = 180, 400, 900, 600
 MUTANTS_PICKED = 12
+# What the models of one run have to come to, all together.
+STEPS_MIN, SCHEDULES_MIN, SCENES_MIN = 5_000_000, 200_000, 10
 
 
 def parse_arguments(argv):
@@ -101,13 +103,31 @@ def run_whole(report, label, path, timeout_s):
         report.ok(label, f"{seconds:.1f} s")
     else:
         report.fail(label, "its time was up" if status is None else f"exit status {status}", output)
+    return output
+
+
+def model_variant(name):
+    """As in the Makefile: explorers of interleavings run without sanitizers, the machine yields at its atomics."""
+    return "plain" if "explore" in name else "cpus" if "machine" in name else "asan"
+
+
+def count_models(report, output):
+    """What all models did together is a figure of its own."""
+    steps = sum(int(n) for n in re.findall(r"(?<!up to )\b(\d+) steps", output))
+    scenes = [int(n) for n in re.findall(r"^(?:.*: )?(\d+) schedules.*: none bad", output, re.M)]
+    for name, found, least in (("steps", steps, STEPS_MIN), ("schedules", sum(scenes), SCHEDULES_MIN), ("scenes", len(scenes), SCENES_MIN)):
+        if found >= least:
+            report.ok(f"model/count-{name}", f"{found} {name}, all good")
+        else:
+            report.fail(f"model/count-{name}", f"{found} {name}, at least {least} wanted", "")
 
 
 def ring_model(report, options):
-    # As in the Makefile: explorers of interleavings run without sanitizers.
-    found = [(n, p) for v in ("plain", "asan") for n, p in programs(options, v, "model") if ("explore" in n) == (v == "plain")]
+    found = [(n, p.replace("/any/", f"/{model_variant(n)}/")) for n, p in programs(options, "any", "model")]
+    output = ""
     for name, path in built(report, options, found, "model"):
-        run_whole(report, f"model/{name}", path, TORTURE_S)
+        output += run_whole(report, f"model/{name}", path, TORTURE_S)
+    count_models(report, output)
 
 
 def ring_torture(report, options):

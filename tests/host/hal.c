@@ -11,7 +11,7 @@
 #include "lib/atomic.h"
 
 static _Thread_local unsigned this_cpu;
-static _Thread_local bool fpu_active;
+static _Thread_local bool fpu_active[HAL_MAX_CPUS]; /* this thread may be several CPUs by turns */
 static _Thread_local void (*pause_fn)(void *arg);
 static _Thread_local void *pause_arg;
 static _Thread_local void (*fpu_fn)(void);
@@ -154,19 +154,19 @@ void hal_fpu_begin(void)
 {
 	if (fpu_fn)
 		fpu_fn();
-	ASSERT(!fpu_active);
-	fpu_active = true;
+	ASSERT(!fpu_active[this_cpu]);
+	fpu_active[this_cpu] = true;
 }
 
 void hal_fpu_end(void)
 {
-	ASSERT(fpu_active);
-	fpu_active = false;
+	ASSERT(fpu_active[this_cpu]);
+	fpu_active[this_cpu] = false;
 }
 
 bool host_fpu_active(void)
 {
-	return fpu_active;
+	return fpu_active[this_cpu];
 }
 
 void hal_log(enum hal_log level, const char *fmt, ...)

@@ -19,11 +19,28 @@ static bool must_leave(struct host_vcpu *v, u64 gen)
 	return a32_load_acquire(&v->in_guest) && a64_load_acquire(&v->flushed) < gen;
 }
 
+static bool host_nudge(struct space *s, u64 gen)
+{
+	struct host_vm *vm = s->priv;
+	bool any = false;
+
+	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
+		if (!must_leave(&vm->vcpu[i], gen))
+			continue;
+		a32_store(&vm->vcpu[i].kicked, 1);
+		any = true;
+	}
+	return any;
+}
+
 static void host_shootdown(struct space *s, u64 gen)
 {
 	struct host_vm *vm = s->priv;
 
 	a64_count(&vm->shootdowns, 1);
+	if (vm->fault == HOST_VM_NO_SHOOTDOWN)
+		return;
+	(void)host_nudge(s, gen);
 	for (unsigned i = 0; i < vm->nr_vcpus; i++)
 		while (must_leave(&vm->vcpu[i], gen))
 			hal_pause();
@@ -43,6 +60,7 @@ static bool host_ran_lately(struct space *s)
 
 static const struct space_ops host_space_ops = {
         .shootdown = host_shootdown,
+        .nudge = host_nudge,
         .ran = host_ran,
         .ran_lately = host_ran_lately,
 };
@@ -78,32 +96,43 @@ void host_vm_destroy(struct host_vm *vm)
 	space_destroy(vm->space);
 }
 
-static void enter_guest(struct host_vm *vm, struct host_vcpu *v)
+void host_vm_enter(struct host_vm *vm, unsigned vcpu)
 {
+	struct host_vcpu *v = &vm->vcpu[vcpu];
 	u64 wanted;
 
+	a32_store(&vm->ran, 1);
+	a32_store(&vm->ran_lately, 1);
+	a32_store(&v->kicked, 0);
 	a32_store_full(&v->in_guest, 1);
 	wanted = a64_load(&vm->space->flush.wanted);
 	if (a64_load(&v->flushed) != wanted) {
-		walker_flush(&v->walker);
+		if (vm->fault != HOST_VM_NO_FLUSH)
+			walker_flush(&v->walker);
 		a64_store_release(&v->flushed, wanted);
 	}
 }
 
-/* The guest's instruction, if the walker lets it: plain memory, so that a race detector can judge. */
-static enum walker_result guest_step(struct host_vm *vm, struct host_vcpu *v,
-                                     const struct tdp_access *a, u64 *value)
+void host_vm_leave(struct host_vm *vm, unsigned vcpu)
 {
+	a32_store_release(&vm->vcpu[vcpu].in_guest, 0);
+}
+
+/* The guest's instruction, if the walker lets it: plain memory, so that a race detector can judge. */
+static enum walker_result guest_step(struct host_vm *vm, unsigned vcpu, const struct tdp_access *a,
+                                     u64 *value)
+{
+	struct host_vcpu *v = &vm->vcpu[vcpu];
 	enum walker_result r;
 	hpa_t where;
 
-	enter_guest(vm, v);
+	host_vm_enter(vm, vcpu);
 	r = walker_translate(&v->walker, a->gpa, a->write, a->fetch, &where);
 	if (r == WALKER_OK && a->write)
 		*(u64 *)(uintptr_t)where.v = *value;
 	else if (r == WALKER_OK)
 		*value = *(u64 *)(uintptr_t)where.v;
-	a32_store_release(&v->in_guest, 0);
+	host_vm_leave(vm, vcpu);
 	return r;
 }
 
@@ -112,10 +141,8 @@ static enum fault_result guest_access(struct host_vm *vm, unsigned vcpu, const s
 {
 	struct host_vcpu *v = &vm->vcpu[vcpu];
 
-	a32_store(&vm->ran, 1);
-	a32_store(&vm->ran_lately, 1);
 	for (;;) {
-		enum walker_result r = guest_step(vm, v, a, value);
+		enum walker_result r = guest_step(vm, vcpu, a, value);
 		enum fault_result fault;
 
 		if (r == WALKER_OK)

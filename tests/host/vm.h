@@ -27,7 +27,15 @@ struct host_vcpu {
 	struct walker walker;
 	a32 in_guest;
 	a64 flushed; /* flush generation that this or the next stay has honoured */
+	a32 kicked;  /* to leave: cleared at the next entry */
 	u64 faults;
+};
+
+/* What can be left out on purpose, to see a test fail of it. */
+enum host_vm_fault {
+	HOST_VM_SOUND,
+	HOST_VM_NO_SHOOTDOWN, /* nobody waits for who is in the guest */
+	HOST_VM_NO_FLUSH,     /* nobody flushes at an entry */
 };
 
 struct host_vm {
@@ -38,6 +46,7 @@ struct host_vm {
 	struct host_vcpu vcpu[HOST_VM_VCPUS];
 	a32 ran, ran_lately;
 	a64 shootdowns;
+	enum host_vm_fault fault;
 };
 
 /* Frames for all guests, once per test; and back. */
@@ -49,6 +58,12 @@ void host_vm_create(struct host_vm *vm, const struct host_machine *m, u64 npages
                     unsigned nr_vcpus);
 void host_vm_destroy(struct host_vm *vm);
 
+/*
+ * The handshake of an entry and of an exit by itself, for who stays inside over several accesses: whoever does looks
+ * at `kicked` between them, and leaves when it is set.
+ */
+void host_vm_enter(struct host_vm *vm, unsigned vcpu);
+void host_vm_leave(struct host_vm *vm, unsigned vcpu);
 /*
  * One aligned 8-byte access of the guest, with the faults it takes until it succeeds. FAULT_FIXED, or
  * the result that stopped it.

@@ -87,18 +87,48 @@ struct access {
 	bool write, fetch;
 };
 
+static struct walker_tlb *small_slot(struct walker *w, gfn_t g)
+{
+	return &w->tlb[g.v % WALKER_TLB];
+}
+
+static struct walker_tlb *large_slot(struct walker *w, gfn_t g)
+{
+	return &w->large[g.v / TABLE_PAGES % WALKER_LARGE];
+}
+
+/* What the TLB has for the page; NULL: nothing. */
+static struct walker_tlb *tlb_find(struct walker *w, gfn_t g)
+{
+	struct walker_tlb *small = small_slot(w, g), *large = large_slot(w, g);
+
+	if (small->valid && small->g.v == g.v)
+		return small;
+	return large->valid && large->g.v == align_down(g.v, (u64)TABLE_PAGES) ? large : NULL;
+}
+
+/* Drops what was cached to translate the page. */
+static void forget(struct walker *w, gfn_t g)
+{
+	small_slot(w, g)->valid = false;
+	large_slot(w, g)->valid = false;
+}
+
+/* Every other 2 MiB leaf is cached in pieces, as when the guest's own page is smaller. */
 static void tlb_fill(struct walker *w, const struct access *x, unsigned level, u64 entry)
 {
 	gfn_t g = gpa_gfn(x->a);
+	bool whole = level == 2 && w->walks % 2;
 	u64 below = (1ull << ((level - 1) * 9)) - 1;
+	u64 inside = whole ? 0 : g.v & below;
 
-	w->tlb[g.v % WALKER_TLB] = (struct walker_tlb){
+	*(whole ? large_slot(w, g) : small_slot(w, g)) = (struct walker_tlb){
 	        .valid = true,
 	        .write = allows(w, entry, true, false),
 	        .exec = allows(w, entry, false, true),
 	        .dirty = !sets_accessed(w) || (entry & dirty_bit(w)),
-	        .g = g,
-	        .p = pfn((((entry & BITS(51, 12)) >> PAGE_SHIFT) & ~below) | (g.v & below)),
+	        .g = gfn(whole ? g.v & ~below : g.v),
+	        .p = pfn((((entry & BITS(51, 12)) >> PAGE_SHIFT) & ~below) | inside),
 	};
 }
 
@@ -166,35 +196,47 @@ void walker_flush(struct walker *w)
 {
 	for (unsigned i = 0; i < WALKER_TLB; i++)
 		w->tlb[i].valid = false;
+	for (unsigned i = 0; i < WALKER_LARGE; i++)
+		w->large[i].valid = false;
 	for (unsigned i = 0; i < WALKER_UPPER; i++)
 		w->upper[i].valid = false;
+}
+
+/* Walks the tables; the translation is in the TLB then. */
+static enum walker_result fill(struct walker *w, const struct access *x)
+{
+	enum walker_result result = WALKER_OK;
+
+	forget(w, gpa_gfn(x->a));
+	w->walks++;
+	while (!walk_once(w, x, &result))
+		;
+	if (result != WALKER_OK)
+		upper_slot(w, x->a)->valid = false;
+	return result;
 }
 
 enum walker_result walker_translate(struct walker *w, gpa_t a, bool write, bool fetch, hpa_t *out)
 {
 	const struct access x = {.a = a, .write = write, .fetch = fetch};
-	struct walker_tlb *e = &w->tlb[gpa_gfn(a).v % WALKER_TLB];
-	enum walker_result result = WALKER_OK;
-	bool hit = e->valid && e->g.v == gpa_gfn(a).v;
+	gfn_t g = gpa_gfn(a);
+	struct walker_tlb *e = tlb_find(w, g);
 
-	if (hit && ((write && !e->write) || (fetch && !e->exec))) {
+	if (e && ((write && !e->write) || (fetch && !e->exec))) {
 		/* A fault drops what was cached to translate it (SDM 3C 28.4.3.1). */
-		e->valid = false;
+		forget(w, g);
 		upper_slot(w, a)->valid = false;
 		return WALKER_FAULT;
 	}
-	if (!hit || (write && !e->dirty)) {
-		e->valid = false;
-		w->walks++;
-		while (!walk_once(w, &x, &result))
-			;
-		if (result != WALKER_OK) {
-			upper_slot(w, a)->valid = false;
-			return result;
-		}
-	} else {
+	if (e && (!write || e->dirty)) {
 		w->hits++;
+	} else {
+		enum walker_result result = fill(w, &x);
+
+		if (result != WALKER_OK)
+			return result;
+		e = tlb_find(w, g);
 	}
-	*out = hpa(pfn_hpa(e->p).v | (a.v % PAGE_SIZE));
+	*out = hpa(pfn_hpa(pfn(e->p.v + (g.v - e->g.v))).v | (a.v % PAGE_SIZE));
 	return WALKER_OK;
 }

@@ -1,8 +1,8 @@
 /*
  * Second-level address translation as the hardware does it, for tests: walks EPT or NPT tables in
  * memory, sets Accessed in every entry it walks through and Dirty in the leaf by a locked operation, and
- * keeps leaves in a TLB and the way to the leaf tables in a paging-structure cache until it is told to
- * flush: what is cached sets no bits. Written from the manuals and without hv/mmu/spte.h, so that it disagrees if that is
+ * keeps leaves, large ones too, in a TLB and the way to the leaf tables in a paging-structure cache until it is
+ * told to flush: what is cached sets no bits. Written from the manuals and without hv/mmu/spte.h, so that it disagrees if that is
  * wrong. One walker is one CPU: used by one thread at a time.
  */
 #pragma once
@@ -17,12 +17,13 @@ enum walker_kind {
 	WALKER_NPT,
 };
 
-#define WALKER_TLB 64u
+#define WALKER_TLB   64u
+#define WALKER_LARGE 4u /* entries for 2 MiB */
 
 struct walker_tlb {
 	bool valid, write, exec;
 	bool dirty; /* the Dirty bit is known to be set */
-	gfn_t g;
+	gfn_t g;    /* the first of its pages */
 	pfn_t p;
 };
 
@@ -38,6 +39,7 @@ struct walker {
 	enum walker_kind kind;
 	hpa_t root;
 	struct walker_tlb tlb[WALKER_TLB];
+	struct walker_tlb large[WALKER_LARGE];
 	struct walker_upper upper[WALKER_UPPER];
 	u64 hits, walks;
 };

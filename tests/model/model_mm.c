@@ -529,11 +529,12 @@ int main(void)
 	for (u64 i = 1; i <= nseeds; i++)
 		if (!only || strtoull(only, NULL, 0) == i)
 			run_seed(i, only ? steps : steps / nseeds);
-	printf("%llu accesses (%llu abandoned), %llu seams used, %llu stale writes, %llu victims, "
-	       "%llu checks\n",
-	       (unsigned long long)accesses, (unsigned long long)abandoned,
-	       (unsigned long long)seams_used, (unsigned long long)stale_writes,
-	       (unsigned long long)victims, (unsigned long long)verified);
+	printf("%llu steps, %llu accesses (%llu abandoned), %llu seams used, %llu stale writes, "
+	       "%llu victims, %llu checks\n",
+	       (unsigned long long)steps, (unsigned long long)accesses,
+	       (unsigned long long)abandoned, (unsigned long long)seams_used,
+	       (unsigned long long)stale_writes, (unsigned long long)victims,
+	       (unsigned long long)verified);
 	/* A model whose interesting cases do not happen shows nothing. */
 	return seams_used && stale_writes && pages_evicted && pages_not_evicted &&
 	                       abandoned < accesses / 2

@@ -131,10 +131,10 @@ class JudgeTest(unittest.TestCase):
         with open(where, "w", encoding="utf-8") as f:
             f.write(textwrap.dedent(text))
 
-    def rows(self, trust=False):
-        options = types.SimpleNamespace(out="out", jobs=1, trust=trust)
-        project = tool.Project(self.root, "build", "make")
-        return {r["name"]: r for r in tool.run_all(project, tool.find_mutants(self.root), options, say=lambda _: None)}
+    def rows(self, trust=False, keep=False):
+        options = types.SimpleNamespace(out="out", jobs=1, trust=trust, keep=keep)
+        project, known = tool.Project(self.root, "build", "make"), tool.find_mutants(self.root)
+        return {r["name"]: r for r in tool.run_all(project, known, known, options, say=lambda _: None)}
 
     def test_killed_and_survived(self):
         rows = self.rows()
@@ -147,6 +147,15 @@ class JudgeTest(unittest.TestCase):
             report = f.read()
         self.assertIn("| `mm/toy.c:toy_get:load_acquire:relaxed` | Z1 |", report)
         self.assertIn("1 killed, 3 survived", report)
+
+    def test_what_was_judged_is_not_new(self):
+        self.write("tests/mutants/killers", "")
+        known = tool.find_mutants(self.root)
+        rows = self.rows(keep=True)
+        killed = {n for n, r in rows.items() if r["verdict"] == "killed"}
+        new = tool.only_new(known, types.SimpleNamespace(root=self.root))
+        self.assertTrue(killed)
+        self.assertEqual({m.name for m in new}, {m.name for m in known} - killed)
 
     def test_a_reason_makes_a_survivor_good(self):
         self.write("tests/mutants/survivors", "mm/toy.c:toy_get:load_acquire:relaxed: nobody reads it\n")
