@@ -15,12 +15,15 @@
 #include "mm/notifier.h"
 
 struct tdp_spare;
+struct shadow;
 
 struct tdp {
 	struct notifier notifier; /* registered with the space */
 	const struct spte_format *format;
 	hpa_t root;
-	a64 tables; /* table pages, root included */
+	struct shadow
+	        *shadow; /* beside it: what that tracks is not mapped writable here; NULL: none */
+	a64 tables;      /* table pages, root included */
 	/* Changed by every fault, and on a cache line that a harvest does not read. */
 	a64 leaves aligned_to(64); /* present leaves */
 	struct spinlock huge_lock; /* LOCK_TDP_HUGE: large leaves come and go, with their spares */
@@ -47,3 +50,9 @@ void tdp_destroy(struct tdp *t);
  * FIXED and RETRY alike.
  */
 enum fault_result tdp_fault(struct tdp *t, const struct tdp_access *access);
+
+/*
+ * Takes W from the page's translation; whether it had it, and is to be flushed. Dirty stays. MMU lock held for writing:
+ * a fault that would grant W again asks whether it may, under the read side.
+ */
+bool tdp_write_protect_locked(struct tdp *t, gfn_t g);

@@ -5,11 +5,32 @@
 #include "hv/mmu/tdp_iter.h"
 #include "mm/space.h"
 
+/* The page's entry; a page of a large leaf gets one of its own first: the other 511 stay as they are. */
+static struct tdp_entry find_small(struct tdp *t, gfn_t g)
+{
+	struct tdp_entry e = tdp_find(t, g);
+
+	if (e.level == 1 || !spte_is_leaf(t->format, e.level, e.seen))
+		return e;
+	tdp_split_locked(t, g);
+	return tdp_find(t, g);
+}
+
+bool tdp_write_protect_locked(struct tdp *t, gfn_t g)
+{
+	struct tdp_entry e;
+
+	if (!tdp_reaches(g))
+		return false;
+	e = find_small(t, g);
+	return spte_protect(t->format, e.level, e.at);
+}
+
 /*
  * The read side is enough: a fault that could still install the page has finished
  * (invalidate_begin() waited for its read section), later ones find the invalidation; restoring and
  * aging race this by compare-exchange and lose. What was set in the entry up to the exchange is in
- * its old value. A page of a large leaf gets a leaf of its own first: the other 511 stay mapped.
+ * its old value.
  */
 void tdp_zap(struct notifier *n, gfn_t g, struct notifier_zap *result)
 {
@@ -21,11 +42,7 @@ void tdp_zap(struct notifier *n, gfn_t g, struct notifier_zap *result)
 	if (!tdp_reaches(g))
 		return;
 	read_lock(&s->mmu_lock);
-	e = tdp_find(t, g);
-	if (e.level > 1 && spte_is_leaf(f, e.level, e.seen)) {
-		tdp_split_locked(t, g);
-		e = tdp_find(t, g);
-	}
+	e = find_small(t, g);
 	if (spte_is_leaf(f, e.level, e.seen)) {
 		u64 was = spte_zap(f, e.level, e.at);
 
