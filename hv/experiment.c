@@ -9,6 +9,7 @@
 #include "mm/policy.h"
 #include "mm/reclaim.h"
 #include "mm/space.h"
+#include "mm/twolist.h"
 #include "mm/zap.h"
 
 /* Generations are made all the time: so often is it tried to read a range in one of them. */
@@ -45,7 +46,7 @@ static u32 run_age(struct space *s, struct experiment *e)
 	if (e->arg[0] > 1)
 		return EXPERIMENT_RANGE;
 	do {
-		if (a32_load(&s->dying))
+		if (a32_load(&s->dying) || twolist_on())
 			return EXPERIMENT_REFUSED;
 		r = age_space(s, a64_load(&s->lru.max_seq), e->arg[0]);
 	} while (!r.produced);

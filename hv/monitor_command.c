@@ -17,6 +17,7 @@
 #include "mm/proactive.h"
 #include "mm/space.h"
 #include "mm/trace.h"
+#include "mm/twolist.h"
 
 #define MS_NS 1000000ull
 
@@ -83,6 +84,11 @@ static void age(const struct command *c, struct space *s)
 		    (ull)a64_load(&s->lru.max_seq));
 		break;
 	default:
+		if (twolist_on()) {
+			say("+ %s %llu: EINVAL: policy = twolist has no generations", s->name,
+			    (ull)seq);
+			break;
+		}
 		say("+ %s %llu: EINVAL: it is in the future, the youngest is %llu", s->name,
 		    (ull)seq, (ull)youngest);
 		break;

@@ -381,6 +381,18 @@ static bool check_timeline(struct scenario *s, struct scenario_error *error)
 	return true;
 }
 
+/* Promises by age need ages. */
+static bool check_policy(const struct scenario *s, struct scenario_error *error)
+{
+	u64 min_ttl = s->min_ttl_ns;
+
+	for (u32 i = 0; i < s->nr_vms; i++)
+		min_ttl |= s->vm[i].min_ttl_ns;
+	if (s->policy == SCENARIO_POLICY_TWOLIST && min_ttl)
+		return error_whole(error, "min_ttl needs policy = mglru: twolist knows no ages");
+	return true;
+}
+
 static bool check_whole(struct scenario *s, struct scenario_error *error)
 {
 	u64 sum;
@@ -389,7 +401,7 @@ static bool check_whole(struct scenario *s, struct scenario_error *error)
 		return error_whole(error, "[host] has no memory = SIZE");
 	if (!s->nr_vms)
 		return error_whole(error, "the scenario has no [vm NAME]");
-	if (!check_vms(s, error, &sum) || !check_timeline(s, error))
+	if (!check_policy(s, error) || !check_vms(s, error, &sum) || !check_timeline(s, error))
 		return false;
 	if (sum > s->memory_bytes && !s->overcommit)
 		return error_whole(

@@ -36,7 +36,7 @@
 #define SCENARIO_MIN_PERIOD_NS    1000000ull
 #define SCENARIO_MAX_CHAOS        1000000u
 
-enum scenario_policy { SCENARIO_POLICY_MGLRU };
+enum scenario_policy { SCENARIO_POLICY_MGLRU, SCENARIO_POLICY_TWOLIST };
 enum scenario_mmu { SCENARIO_MMU_TDP };
 enum scenario_expect { SCENARIO_EXPECT_PASS, SCENARIO_EXPECT_FAIL, SCENARIO_EXPECT_STOP };
 

@@ -54,6 +54,7 @@ static void add_policy(struct stats_line *l)
 	line_count(l, "batch", a32_load(&policy.batch));
 	line_count(l, "two_touch", a32_load(&policy.two_touch));
 	line_count(l, "swappiness", a32_load(&policy.swappiness));
+	line_count(l, "twolist", a32_load(&policy.twolist));
 	line_count(l, "locked", a32_load(&policy.locked));
 	line_count(l, "min_ttl_ns", a64_load(&policy.min_ttl_ns));
 	line_add(l, "}");

@@ -16,6 +16,7 @@
 #include "mm/policy.h"
 #include "mm/space.h"
 #include "mm/trace.h"
+#include "mm/twolist.h"
 #include "mm/walk.h"
 
 /* Promotes the pages that have their bits set; returns how many those are. Inside an epoch section. */
@@ -97,7 +98,7 @@ static bool look_around_wanted(const struct space *s, unsigned young)
 {
 	u32 rule = a32_load(&policy.lookaround);
 
-	if (!policy_has(POLICY_CORE) || !(young & NOTIFIER_WAS_FAST))
+	if (!policy_has(POLICY_CORE) || twolist_on() || !(young & NOTIFIER_WAS_FAST))
 		return false;
 	return rule == POLICY_LOOK_ANY || (rule == POLICY_LOOK_ALL && notifier_all_fast(s));
 }
@@ -164,7 +165,7 @@ struct age_result age_space(struct space *s, u64 max_seq, bool force)
 	u64 start = hal_time_ns();
 
 	DEBUG_ASSERT(!epoch_active());
-	if (a64_load(&s->lru.max_seq) != max_seq)
+	if (a64_load(&s->lru.max_seq) != max_seq || twolist_on())
 		return result;
 	age_flush_before(s);
 	if (policy_has(POLICY_WALK) && notifier_any_fast(s))

@@ -31,6 +31,7 @@
 #include "mm/space.h"
 #include "mm/store.h"
 #include "mm/trace.h"
+#include "mm/twolist.h"
 
 /* Isolated frames on their way through the steps; `n` shrinks as they drop out. */
 struct batch {
@@ -139,6 +140,8 @@ static void evicted(struct batch *b, u32 frame, u64 state, u64 word, bool reused
 
 	a64_count(&s->lru.evicted[b->chunk.type][refault_tier(state)], 1);
 	a64_count(&s->stats.evictions_total, 1);
+	if (twolist_on())
+		twolist_count(&s->lru);
 	a64_count(&s->resident, -1ull);
 	if (space_counter(s, word))
 		a64_count(space_counter(s, word), 1);
@@ -302,6 +305,8 @@ struct evict_result evict_space(struct space *s, struct evict_request request)
 	DEBUG_ASSERT(!epoch_active());
 	a32_fetch_add(&at_work, 1);
 	while (result.freed < request.target && result.scanned < budget && !a32_load(&s->dying)) {
+		if (twolist_on())
+			twolist_balance(s);
 		gen_isolate(&s->lru, swappiness_of(request), request.last_seq, &b.chunk);
 		count_isolated(&b);
 		if (b.chunk.n)

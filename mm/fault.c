@@ -25,6 +25,7 @@
 #include "mm/space.h"
 #include "mm/store.h"
 #include "mm/trace.h"
+#include "mm/twolist.h"
 
 #define TRIES 4u
 
@@ -142,7 +143,7 @@ static enum gen_entry judge(struct space *s, u64 word, u64 *state)
 	if (!refault_count(&s->lru, word))
 		return GEN_ENTER_REFAULT;
 	a64_count(&s->stats.refaults_recent_total, 1);
-	if (word & GFN_WORKINGSET)
+	if (word & GFN_WORKINGSET || twolist_on())
 		return GEN_ENTER_REFAULT_HOT;
 	/* What software had seen of it. The youngest generation is worth more than that. */
 	*state |= (word & GFN_TIER) >> GFN_TIER_SHIFT << FRAME_REFS_SHIFT;

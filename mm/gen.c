@@ -46,9 +46,7 @@
 #include "mm/gen_word.h"
 #include "mm/policy.h"
 #include "mm/refault.h"
-
-/* Of so many meetings of the evictor with unpackable pages, one makes it try again. */
-#define UNPACKABLE_RETRY 16u
+#include "mm/twolist.h"
 
 /* max_seq for somebody who holds the lock. */
 static u64 max_locked(const struct lruvec *l)
@@ -105,6 +103,7 @@ static u64 entry_seq_locked(const struct lruvec *l, enum gen_entry how, u64 stat
 		break;
 	case GEN_ENTER_FRESH:
 	case GEN_ENTER_UNPACKABLE:
+	case GEN_ENTER_DEACTIVATED:
 		seq = max - 1;
 		break;
 	case GEN_ENTER_REFAULT:
@@ -126,9 +125,19 @@ static u64 entry_flags(enum gen_entry how, u64 state)
 	case GEN_ENTER_RESCUED:
 		return state_touched(state);
 	case GEN_ENTER_UNPACKABLE:
+	case GEN_ENTER_DEACTIVATED:
 		break;
 	}
 	return state;
+}
+
+/* The generation that a frame enters; *state gets the flags that go with it. */
+static u64 enter_locked(const struct lruvec *l, enum gen_entry how, u64 *state)
+{
+	if (twolist_on())
+		return twolist_entry(how, state);
+	*state = entry_flags(how, *state);
+	return entry_seq_locked(l, how, *state);
 }
 
 void gen_insert(struct lruvec *l, u32 frame, enum gen_entry how)
@@ -140,13 +149,15 @@ void gen_insert(struct lruvec *l, u32 frame, enum gen_entry how)
 	state = a64_load(&f->state);
 	do {
 		ASSERT(!(state & FRAME_LISTED) && frame_use(state) == FRAME_GUEST);
-		next = entry_flags(how, state) & ~(FRAME_ISOLATED | FRAME_SEEN);
-		seq = entry_seq_locked(l, how, next);
-		next = state_listed(next, seq);
+		next = state;
+		seq = enter_locked(l, how, &next);
+		next = state_listed(next & ~(FRAME_ISOLATED | FRAME_SEEN), seq);
 		/* ord L2: pairs with ord L1 of the next evictor, ord FR1 of who pins it */
 	} while (!a64_cas(&f->state, &state, next));
 	frame_list_push_head(&l->list[gen_index(seq)][state_type(next)], frame);
 	size_add(l, seq, state_type(next), 1);
+	if (twolist_on() && seq == TWOLIST_ACTIVE)
+		twolist_count(l);
 	spin_unlock(&l->lock);
 }
 
@@ -211,6 +222,8 @@ static void advance_min_locked(struct lruvec *l, enum gen_type type)
 
 void gen_trim_locked(struct lruvec *l, enum gen_type type)
 {
+	if (twolist_on()) /* its window stands still */
+		return;
 	while (evictable_locked(l, type) &&
 	       l->list[gen_index(l->min_seq[type])][type].tail == FRAME_NONE) {
 		advance_min_locked(l, type);
@@ -307,6 +320,8 @@ static bool make_room_locked(struct lruvec *l, enum gen_type type, unsigned *bud
 
 bool gen_advance(struct lruvec *l, u64 expected)
 {
+	if (twolist_on())
+		return false;
 	for (;;) {
 		unsigned budget = GEN_MAX_BATCH;
 
@@ -329,20 +344,11 @@ bool gen_advance(struct lruvec *l, u64 expected)
 
 /* --- eviction end ---------------------------------------------------------------------------------- */
 
-/*
- * A page that no store took is tried again now and then, for it may have been written since; every time
- * would mean to unmap and flush it for nothing at each turn of the window.
- */
-static bool unpackable_rests_locked(struct lruvec *l, u64 state)
-{
-	return state & FRAME_UNPACKABLE && ++l->unpackable_met % UNPACKABLE_RETRY;
-}
-
 /* May a frame in this state not be evicted now, and is that because of its tier? */
 static bool stays_locked(struct lruvec *l, u64 state, unsigned tier_limit, bool *protect)
 {
 	*protect = false;
-	if (state & FRAME_PINS || unpackable_rests_locked(l, state))
+	if (state & FRAME_PINS || gen_unpackable_rests_locked(l, state))
 		return true;
 	*protect = refault_tier(state) > tier_limit;
 	return *protect;
@@ -388,13 +394,11 @@ static void isolate_type_locked(struct lruvec *l, enum gen_type type, u64 last_s
 		isolate_one_locked(l, list->tail, tier_limit, out);
 }
 
-void gen_isolate(struct lruvec *l, unsigned swappiness, u64 last_seq, struct gen_chunk *out)
+static void isolate_locked(struct lruvec *l, unsigned swappiness, u64 last_seq,
+                           struct gen_chunk *out)
 {
 	enum gen_type type;
 
-	out->n = 0;
-	out->scanned = out->sorted = out->protected_ = out->rotated = 0;
-	spin_lock(&l->lock);
 	gen_trim_locked(l, GEN_CLEAN);
 	gen_trim_locked(l, GEN_DIRTY);
 	type = refault_choose_type_locked(l, swappiness);
@@ -406,6 +410,17 @@ void gen_isolate(struct lruvec *l, unsigned swappiness, u64 last_seq, struct gen
 	gen_trim_locked(l, GEN_DIRTY);
 	out->need_aging = !evictable_locked(l, GEN_CLEAN) &&
 	                  !(swappiness && evictable_locked(l, GEN_DIRTY));
+}
+
+void gen_isolate(struct lruvec *l, unsigned swappiness, u64 last_seq, struct gen_chunk *out)
+{
+	out->n = 0;
+	out->scanned = out->sorted = out->protected_ = out->rotated = 0;
+	spin_lock(&l->lock);
+	if (twolist_on())
+		twolist_isolate_locked(l, swappiness, out);
+	else
+		isolate_locked(l, swappiness, last_seq, out);
 	spin_unlock(&l->lock);
 }
 
@@ -425,11 +440,11 @@ bool gen_isolate_page(struct lruvec *l, u32 frame, u16 space_id, gfn_t g, struct
 		taken = a64_cas(&f->state, &state, state_unlisted(state) | FRAME_ISOLATED);
 	if (taken) {
 		out->type = state_type(state);
-		out->seq = gen_seq_locked(l, state);
+		out->seq = twolist_on() ? twolist_stamp(l) : gen_seq_locked(l, state);
 		out->frame[out->n++] = frame;
 		out->scanned = 1;
 		frame_list_remove(list_of_locked(l, frame), frame);
-		size_add(l, out->seq, out->type, -1);
+		size_add(l, gen_seq_locked(l, state), out->type, -1);
 	}
 	spin_unlock(&l->lock);
 	return taken;

@@ -34,6 +34,9 @@ struct lruvec {
 	u64 oldest_label[GEN_TYPES];  /* nothing listed has an older one; lruvec lock */
 	a64 size[GEN_MAX][GEN_TYPES]; /* signed frames */
 	u32 unpackable_met;           /* meetings of evictors with such pages; lruvec lock */
+	/* mm/twolist.c: pages evicted or activated, and each type's claim to be evicted from; lruvec lock */
+	a64 turnover;
+	s64 credit[GEN_TYPES];
 	/* Refault feedback of the generation now evicted, and its moving average. */
 	a64 evicted[GEN_TYPES][GEN_TIERS];
 	a64 refaulted[GEN_TYPES][GEN_TIERS];
@@ -86,9 +89,10 @@ enum gen_entry {
 	GEN_ENTER_FRESH,
 	GEN_ENTER_REFAULT,
 	GEN_ENTER_REFAULT_HOT,
-	GEN_ENTER_REJECTED,   /* the evictor found it young: counts as a touch */
-	GEN_ENTER_RESCUED,    /* a fault was faster than the evictor: counts as a touch */
-	GEN_ENTER_UNPACKABLE, /* no store took it: ages again, untouched */
+	GEN_ENTER_REJECTED,    /* the evictor found it young: counts as a touch */
+	GEN_ENTER_RESCUED,     /* a fault was faster than the evictor: counts as a touch */
+	GEN_ENTER_UNPACKABLE,  /* no store took it: ages again, untouched */
+	GEN_ENTER_DEACTIVATED, /* twolist only: from the old end of the active list */
 };
 /* Puts an unlisted frame on the list its entry calls for. Takes the lruvec lock. */
 void gen_insert(struct lruvec *l, u32 frame, enum gen_entry how);
@@ -132,7 +136,7 @@ struct gen_chunk {
 	u64 sorted;     /* promoted since they were listed: moved to the list they belong on */
 	u64 protected_; /* of a tier above the limit: moved to the next generation */
 	u64 rotated;    /* pinned, or resting because a store declined it: the same */
-	u64 seq;        /* generation they come from, and its type */
+	u64 seq;        /* generation they come from (twolist: twolist_stamp()), and its type */
 	enum gen_type type;
 	bool need_aging; /* no type that may be evicted has more than the two youngest generations */
 };

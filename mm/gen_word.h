@@ -39,3 +39,15 @@ static inline void size_add(struct lruvec *l, u64 seq, enum gen_type type, s64 n
 {
 	a64_count(&l->size[gen_index(seq)][type], (u64)n);
 }
+
+/* Of so many meetings of the evictor with unpackable pages, one makes it try again. */
+#define GEN_UNPACKABLE_RETRY 16u
+
+/*
+ * A page that no store took is tried again now and then, for it may have been written since; every time
+ * would mean to unmap and flush it for nothing at each turn of the window.
+ */
+static inline bool gen_unpackable_rests_locked(struct lruvec *l, u64 state)
+{
+	return state & FRAME_UNPACKABLE && ++l->unpackable_met % GEN_UNPACKABLE_RETRY;
+}

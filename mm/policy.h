@@ -45,6 +45,7 @@ struct policy {
 	a32 batch;      /* pages a walk asks for at a time: 1, 64 or 512 */
 	a32 two_touch;  /* 1: the second sighting promotes; 0: the first */
 	a32 swappiness; /* 0 .. POLICY_SWAPPINESS_MAX */
+	a32 twolist; /* 1: active and inactive lists, mm/twolist.h. Does not change once a space is there */
 	a32 locked;     /* 1: Accessed bits are harvested under the write side of the MMU lock */
 	a64 min_ttl_ns; /* pages younger than this are not evicted; rather is a VM stopped. 0: off */
 };

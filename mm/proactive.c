@@ -7,12 +7,13 @@
 #include "mm/policy.h"
 #include "mm/reclaim.h"
 #include "mm/space.h"
+#include "mm/twolist.h"
 
 enum proactive_result proactive_age(struct space *s, u64 max_gen, u32 swappiness, bool force)
 {
 	u64 max_seq = a64_load(&s->lru.max_seq);
 
-	if (swappiness > POLICY_SWAPPINESS_MAX || max_gen > max_seq)
+	if (swappiness > POLICY_SWAPPINESS_MAX || max_gen > max_seq || twolist_on())
 		return PROACTIVE_INVALID;
 	if (max_gen < max_seq || !age_space(s, max_gen, force).produced)
 		return PROACTIVE_EXISTS;

@@ -22,7 +22,7 @@ enum proactive_result {
 
 /*
  * `+`: makes a new generation if `max_gen` is the youngest one. INVALID if it is in the future, EXISTS if
- * it is not the youngest any more, before the walk or after it. `force`: walks all tables, also of a guest
+ * it is not the youngest any more, before the walk or after it. INVALID with policy.twolist. `force`: walks all tables, also of a guest
  * that did not run. `swappiness` (0 .. POLICY_SWAPPINESS_MAX) is checked and means nothing else here:
  * walking a table ages pages of both types.
  */

@@ -28,6 +28,7 @@
 #include "mm/policy.h"
 #include "mm/space.h"
 #include "mm/store.h"
+#include "mm/twolist.h"
 #include "mm/vmlru.h"
 
 #define ROUNDS            (GEN_MAX + 1u) /* agings after which what was young at the start is cold */
@@ -381,7 +382,7 @@ void reclaim_limits(void)
 
 void reclaim_age_periodic(u64 now_ns, u64 period_ns)
 {
-	if (!policy_has(POLICY_CORE))
+	if (!policy_has(POLICY_CORE) || twolist_on())
 		return;
 	for (u16 id = 1; id <= SPACE_MAX; id++) {
 		struct space *s = space_get_id(id);

@@ -2,6 +2,7 @@
 
 #include "mm/gfnmap.h"
 #include "mm/policy.h"
+#include "mm/twolist.h"
 
 #define TRUST    64u /* fewer refaults than this prove nothing */
 #define SEQ_MASK (GFN_SEQ >> GFN_SEQ_SHIFT)
@@ -28,6 +29,8 @@ unsigned refault_distance(const struct lruvec *l, u64 word)
 {
 	u64 seq = (word & GFN_SEQ) >> GFN_SEQ_SHIFT;
 
+	if (twolist_on())
+		return twolist_distance(l, word);
 	return (unsigned)((a64_load(&l->max_seq) - seq) & SEQ_MASK);
 }
 

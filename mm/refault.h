@@ -13,7 +13,7 @@ unsigned refault_tier(u64 state);
 u64 refault_shadow(u64 state, enum gen_type type, u64 seq);
 /*
  * Generations between the one a page was evicted from and the youngest now, for an away word: at least
- * GEN_MIN for what comes back at once. Modulo 4096: who stays away for that many is taken for young again.
+ * GEN_MIN for what comes back at once (policy.twolist: see twolist_distance()). Modulo 4096: who stays away for that many is taken for young again.
  */
 unsigned refault_distance(const struct lruvec *l, u64 word);
 /*

@@ -54,12 +54,13 @@ struct space_stats {
 	a64 clean_evictions_total; /* needed no store: the copy was still valid */
 	a64 rejected_total;        /* chosen by the evictor, found young */
 	a64 store_full_total;
-	a64 scanned_total;   /* frames that evictors looked at; of these ... */
-	a64 sorted_total;    /* ... had been promoted since they were listed */
-	a64 protected_total; /* ... were of a tier that comes back too often */
-	a64 rotated_total;   /* ... were pinned, or a store had declined them */
-	a64 passes_total;    /* aging passes */
-	a64 visited_total;   /* second-level entries read by them */
+	a64 scanned_total;     /* frames that evictors looked at; of these ... */
+	a64 sorted_total;      /* ... had been promoted since they were listed */
+	a64 protected_total;   /* ... were of a tier that comes back too often */
+	a64 deactivated_total; /* ... went from the active to the inactive list (twolist) */
+	a64 rotated_total;     /* ... were pinned, or a store had declined them */
+	a64 passes_total;      /* aging passes */
+	a64 visited_total;     /* second-level entries read by them */
 	a64 young_total;
 	a64 promoted_total;
 	a64 dirtied_total; /* harvested young that were listed as clean, and Dirty */

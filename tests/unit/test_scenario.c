@@ -215,7 +215,7 @@ static void test_scenario_host_values_refused(void **state)
 	}
 	host_refused("overcommit = maybe", "line 2|overcommit = maybe|yes or no");
 	host_refused("reclaim = lock", "line 2|reclaim = lock|lockless or locked");
-	host_refused("policy = twolist", "line 2|policy = twolist|mglru|not built yet");
+	host_refused("policy = fifo", "line 2|policy = fifo|mglru or twolist");
 	host_refused("caps = 16", "caps = 16|0xf");
 	host_refused("caps = 0x", "caps = 0x:|0xf");
 	host_refused("caps = all", "caps = all|0xf");
