@@ -21,6 +21,9 @@ UNIT_S, TORTURE_S, BUILD_S, MUTANTS_S = 180, 400, 900, 600
 MUTANTS_PICKED = 12
 # What the models of one run have to come to, all together.
 STEPS_MIN, SCHEDULES_MIN, SCENES_MIN = 5_000_000, 200_000, 10
+# Executions of a fuzz target below which it has shown nothing; a busy machine comes to several times as many.
+FUZZ_LONG_S, FUZZ_LONG = 60, {"decode": 10_000_000}
+FUZZ_MIN_ANY, FUZZ_MIN, DECODE_ALL_MIN = 5_000, {"pool": 1_000, "store": 1_000, "emulate": 50_000, "decode": 50_000}, 5_000_000
 
 
 def parse_arguments(argv):
@@ -174,22 +177,45 @@ def ring_mutants(report, options):
         report.fail("mutants", f"tools/mutants ended with {status}", output)
 
 
+def fuzz_length(options, short):
+    """(libFuzzer's flags, least executions, seconds at most): by time, but where `make fuzz` owes a number."""
+    if options.fuzz_seconds >= FUZZ_LONG_S and short in FUZZ_LONG:
+        return [f"-runs={FUZZ_LONG[short]}"], FUZZ_LONG[short], 3600
+    return [f"-max_total_time={options.fuzz_seconds}"], FUZZ_MIN.get(short, FUZZ_MIN_ANY), options.fuzz_seconds * 2 + 60
+
+
 def ring_fuzz(report, options):
     for name, path in built(report, options, programs(options, "fuzz", "fuzz", "fuzz_"), "fuzz"):
         short = name[len("fuzz_"):]
         work = os.path.join(ROOT, "out", "fuzz", short)
         os.makedirs(os.path.join(work, "corpus"), exist_ok=True)
-        command = [os.path.abspath(path), f"-max_total_time={options.fuzz_seconds}", "-timeout=10", "-print_final_stats=1",
+        length, least, limit = fuzz_length(options, short)
+        command = [os.path.abspath(path), *length, "-timeout=10", "-print_final_stats=1",
                    f"-artifact_prefix={work}/", os.path.join(work, "corpus")]
         seeds = os.path.join(ROOT, "tests", "fuzz", "corpus", short)
         if os.path.isdir(seeds):
             command.append(seeds)
-        status, output, seconds = run(command, options.fuzz_seconds * 2 + 60, cwd=ROOT)
+        status, output, seconds = run(command, limit, cwd=ROOT)
         runs = re.search(r"stat::number_of_executed_units: (\d+)", output)
-        if status == 0 and runs and int(runs.group(1)) > 0:
-            report.ok(f"fuzz/{short}", f"{runs.group(1)} inputs in {seconds:.0f} s")
+        done = int(runs.group(1)) if runs else 0
+        if status == 0 and done >= least:
+            report.ok(f"fuzz/{short}", f"{done} inputs in {seconds:.0f} s")
+        elif status == 0:
+            report.fail(f"fuzz/{short}", f"{done} inputs, at least {least} wanted", output)
         else:
             report.fail(f"fuzz/{short}", f"exit status {status}; the input is in {work}", output)
+        if short == "decode":
+            decode_all(report, path)
+
+
+def decode_all(report, path):
+    """Every opcode of one and two bytes behind a list of prefixes."""
+    status, output, seconds = run([os.path.abspath(path)], TORTURE_S, cwd=ROOT, env=dict(os.environ, VARVE_EXHAUSTIVE="1"))
+    tried = re.search(r"^(\d+) instructions, no difference", output, re.M)
+    if status == 0 and tried and int(tried.group(1)) >= DECODE_ALL_MIN:
+        report.ok("fuzz/decode-exhaustive", f"{tried.group(1)} instructions in {seconds:.0f} s")
+    else:
+        report.fail("fuzz/decode-exhaustive", f"exit status {status}", output)
 
 
 def ring_check(report, options):

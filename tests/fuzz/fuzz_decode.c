@@ -2,6 +2,9 @@
  * The instruction decoder against Zydis. Whatever Zydis takes for an instruction, we do, with the same
  * length, prefixes and address; what we give a name to, Zydis calls by the same name with the same operands.
  * Opcodes without a name may be taken although no CPU has them (see hv/decode.h).
+ *
+ * VARVE_EXHAUSTIVE=1: no fuzzing, but every opcode of one and two bytes, with every ModRM byte, behind a list of
+ * prefixes, in every mode.
  */
 #include <Zydis/Zydis.h>
 #include <stdio.h>
@@ -10,6 +13,7 @@
 
 #include "hv/decode.h"
 
+int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 
 static const struct {
@@ -283,6 +287,73 @@ static void one(const u8 *bytes, unsigned n, enum decode_mode mode)
 		check(i.length >= 1 && i.length <= n && i.length <= DECODE_MAX_BYTES, "bounds", &i);
 	if (r == DECODE_OK && i.op != INSN_OTHER)
 		check_named(&i);
+}
+
+/* --- everything ------------------------------------------------------------------------------------ */
+
+struct prefixes {
+	u8 n, byte[3];
+	bool rex; /* long mode only */
+};
+
+static const struct prefixes prefixes[] = {
+        {0, {0}, false},          {1, {0x66}, false},
+        {1, {0x67}, false},       {2, {0x66, 0x67}, false},
+        {1, {0xf0}, false},       {1, {0xf2}, false},
+        {1, {0xf3}, false},       {2, {0x66, 0xf2}, false},
+        {2, {0xf3, 0x66}, false}, {1, {0x2e}, false},
+        {1, {0x64}, false},       {1, {0x40}, true},
+        {1, {0x41}, true},        {1, {0x42}, true},
+        {1, {0x44}, true},        {1, {0x48}, true},
+        {1, {0x4f}, true},        {2, {0x66, 0x48}, true},
+        {2, {0xf3, 0x48}, true},  {3, {0x66, 0x67, 0x4d}, true},
+};
+
+static u64 tried;
+
+/* What stands behind the opcode: ModRM, SIB, and bytes that are all different. */
+static void opcode_all(u8 *bytes, unsigned n, enum decode_mode mode)
+{
+	for (unsigned modrm = 0; modrm < 256; modrm++)
+		for (unsigned sib = 0; sib < (modrm % 8 == 4 ? 3u : 1u); sib++) {
+			static const u8 sibs[] = {0x11, 0x25, 0x65};
+
+			bytes[n] = (u8)modrm;
+			bytes[n + 1] = sibs[sib];
+			for (unsigned i = n + 2; i < DECODE_MAX_BYTES; i++)
+				bytes[i] = (u8)(0x70 + 13 * i);
+			one(bytes, DECODE_MAX_BYTES, mode);
+			tried++;
+		}
+}
+
+static void prefixes_all(const struct prefixes *p, enum decode_mode mode)
+{
+	u8 bytes[DECODE_MAX_BYTES];
+
+	memcpy(bytes, p->byte, p->n);
+	for (unsigned opcode = 0; opcode < 512; opcode++) {
+		unsigned n = p->n;
+
+		if (opcode > 0xff)
+			bytes[n++] = 0x0f;
+		bytes[n++] = (u8)opcode;
+		opcode_all(bytes, n, mode);
+	}
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	if (!getenv("VARVE_EXHAUSTIVE"))
+		return 0;
+	for (unsigned mode = DECODE_16; mode <= DECODE_64; mode++)
+		for (unsigned i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
+			if (!prefixes[i].rex || mode == DECODE_64)
+				prefixes_all(&prefixes[i], (enum decode_mode)mode);
+	printf("%llu instructions, no difference\n", (unsigned long long)tried);
+	exit(0);
 }
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
