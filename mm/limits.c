@@ -44,16 +44,17 @@ void limits_set_weight(struct space *s, u32 weight)
 
 u64 limits_over(const struct space *s)
 {
-	u64 limit = a64_load(&s->limits.limit), resident = a64_load(&s->resident);
+	u64 limit = a64_load(&s->limits.limit);
+	u64 has = a64_load(&s->resident) + a64_load(&s->tables);
 
-	return limit && resident > limit ? resident - limit : 0;
+	return limit && has > limit ? has - limit : 0;
 }
 
 bool limits_room(const struct space *s, u64 frames)
 {
 	u64 limit = a64_load(&s->limits.limit);
 
-	return !limit || a64_load(&s->resident) + frames <= limit;
+	return !limit || a64_load(&s->resident) + a64_load(&s->tables) + frames <= limit;
 }
 
 u64 limits_floor(const struct space *s, bool last)

@@ -248,6 +248,16 @@ void notifier_free_table(struct space *s, void *table)
 	s->notifier[0]->ops->free_table(s->notifier[0], table);
 }
 
+u64 notifier_shrink(struct space *s, u64 want)
+{
+	u64 done = 0;
+
+	for (u32 i = 0; i < space_notifiers(s) && done < want; i++)
+		if (s->notifier[i]->ops->shrink)
+			done += s->notifier[i]->ops->shrink(s->notifier[i], want - done);
+	return done;
+}
+
 bool notifiers_know_dirty(const struct space *s)
 {
 	for (u32 i = 0; i < space_notifiers(s); i++)

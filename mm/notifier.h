@@ -96,6 +96,12 @@ struct notifier_ops {
 	bool (*map_huge)(struct notifier *n, gfn_t first, pfn_t head, void **table);
 	/* Frees such a table after the grace period, for which it waits. No lock held. */
 	void (*free_table)(struct notifier *n, void *table);
+	/*
+	 * Frames are short: gives back up to `want` that hold tables, those first that were not used lately; returns
+	 * how many, some of them only after the grace period. NULL: the MMU has none in frames. No lock held, not in
+	 * an epoch section; waits for a flush.
+	 */
+	u64 (*shrink)(struct notifier *n, u64 want);
 	/* Is anything mapped at all? A racy no is fine. */
 	bool (*populated)(struct notifier *n);
 	/* One audit line per fault found: present leaf that disagrees with the gfn map, I6. Space stopped. */
@@ -134,6 +140,8 @@ void notifier_split(struct space *s, gfn_t g);
 bool notifier_may_map_huge(const struct space *s);
 bool notifier_map_huge(struct space *s, gfn_t first, pfn_t head, void **table) must_check;
 void notifier_free_table(struct space *s, void *table);
+/* ops->shrink of every MMU that has it, until there are `want`. */
+u64 notifier_shrink(struct space *s, u64 want);
 bool notifiers_know_dirty(const struct space *s);
 
 /*

@@ -25,6 +25,7 @@
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
 #include "mm/limits.h"
+#include "mm/notifier.h"
 #include "mm/policy.h"
 #include "mm/space.h"
 #include "mm/store.h"
@@ -156,6 +157,17 @@ static u64 evict_chunk(struct space *s, u64 last_seq, struct pass *p, bool *aged
 }
 
 /*
+ * Frames with tables are the space's too, and can be made again from what the guest has: they go before its
+ * pages do, in the share that they have of what it holds. Which of them, the MMU knows.
+ */
+static u64 shrink_tables(struct space *s)
+{
+	u64 tables = a64_load(&s->tables), all = tables + a64_load(&s->resident);
+
+	return tables ? notifier_shrink(s, max_of(tables * GEN_BATCH / all, 1ull)) : 0;
+}
+
+/*
  * Aging an idle space costs no walk, and there is nothing to wait for: its pages are made as old as it
  * takes. Accessed bits from before it went to sleep are still there: the evictor rejects each page once.
  */
@@ -193,7 +205,8 @@ static void take_chunk(struct space *s, u64 floor, bool idle, struct pass *p)
 		vmlru_taken(s, 0, true);
 		return;
 	}
-	freed = idle ? evict_idle(s, last_seq, p) : evict_chunk(s, last_seq, p, &aged);
+	freed = shrink_tables(s);
+	freed += idle ? evict_idle(s, last_seq, p) : evict_chunk(s, last_seq, p, &aged);
 	vmlru_taken(s, freed, aged);
 	p->freed += freed;
 	*tried = freed ? 0 : (u8)(*tried + 1);
@@ -343,7 +356,7 @@ u64 reclaim_asked(u64 frames, int swappiness)
 u64 reclaim_self(struct space *s, int swappiness)
 {
 	struct pass p = {.swappiness = swappiness};
-	u64 freed = 0;
+	u64 freed = shrink_tables(s);
 	bool aged;
 
 	for (unsigned round = 0; round < ROUNDS && !freed; round++)

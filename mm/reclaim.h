@@ -68,7 +68,7 @@ static inline void reclaim_before_fault(struct space *s)
 {
 	u64 limit = a64_load(&s->limits.limit);
 
-	if (unlikely(limit && a64_load(&s->resident) >= limit))
+	if (unlikely(limit && a64_load(&s->resident) + a64_load(&s->tables) >= limit))
 		reclaim_at_limit(s);
 }
 /* Brings spaces that are above a limit down to it. Background thread. */

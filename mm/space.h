@@ -127,6 +127,7 @@ struct space {
 	struct invalidate inv;
 	/* Pages per gfn-map state, evicting among the resident; kept by the transitions. */
 	a64 resident, zero, filled, pooled;
+	a64 tables; /* frames that a shadow MMU has for its tables; they count against the limit */
 
 	struct lruvec lru aligned_to(64);
 

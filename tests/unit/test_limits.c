@@ -256,6 +256,77 @@ static void test_limits_lowered_live(void **state)
 	assert_int_equal(limits_over(guests[0].space), 0);
 }
 
+/* --- tables in frames: the fake MMU has some, and gives them when it is asked --- */
+
+static u32 table[256];
+static unsigned nr_tables;
+static u64 wanted; /* of it, since the test began */
+
+static void tables_make(struct space *s, unsigned n)
+{
+	for (wanted = nr_tables = 0; nr_tables < n; nr_tables++) {
+		table[nr_tables] = frame_alloc(FRAME_FOR_CACHE);
+		assert_int_not_equal(table[nr_tables], FRAME_NONE);
+		frame_make_table(table[nr_tables], s->id, &table);
+		a64_count(&s->tables, 1);
+	}
+}
+
+static u64 tables_give(struct notifier *n, u64 want)
+{
+	u64 done;
+
+	lock_assert_none();
+	assert_false(epoch_active());
+	wanted += want;
+	for (done = 0; done < want && nr_tables; done++) {
+		frame_unmake_table(table[--nr_tables]);
+		frame_free(table[nr_tables]);
+		a64_count(&n->space->tables, -1ull);
+	}
+	return done;
+}
+
+/* Of 300 that are allowed, 100 are tables at first: they go in their share, not all, and before pages. */
+static void test_limits_tables_count_and_shrink(void **state)
+{
+	struct space *s = start("limited", 1000);
+
+	(void)state;
+	guests[0].mmu[0].ops.shrink = tables_give;
+	limits_set_limit(s, 300);
+	tables_make(s, 100);
+	write_pages(0, 200);
+	assert_int_equal(limits_over(s), 0);
+	assert_false(limits_room(s, 1));
+	assert_int_equal(wanted, 0);
+	fake_write(&guests[0], 0, 200, 5, 201);
+	assert_int_equal(wanted, 100 * GEN_BATCH / 300);
+	assert_int_equal(nr_tables, 100 - wanted);
+	for (u64 page = 0; page < 1000; page++) {
+		fake_write(&guests[0], 0, page, 5, page + 1);
+		assert_in_range(resident(0) + nr_tables, 0, 300);
+	}
+	(void)tables_give(&guests[0].mmu[0].notifier, nr_tables);
+	guests[0].mmu[0].ops.shrink = NULL;
+}
+
+/* The need of others finds them as well. */
+static void test_limits_tables_shrink_in_a_pass(void **state)
+{
+	struct space *s = start("one", 4000);
+
+	(void)state;
+	guests[0].mmu[0].ops.shrink = tables_give;
+	tables_make(s, 200);
+	write_pages(0, 1800);
+	assert_int_not_equal(reclaim_direct(s), 0);
+	assert_in_range(wanted, 1, GEN_BATCH);
+	assert_int_equal(nr_tables, 200 - wanted);
+	(void)tables_give(&guests[0].mmu[0].notifier, nr_tables);
+	guests[0].mmu[0].ops.shrink = NULL;
+}
+
 /* 512 pages at once would exceed it: then one by one, with room made for each. */
 static void test_limits_no_huge_page_beyond_the_limit(void **state)
 {
@@ -451,6 +522,8 @@ int main(void)
 	        T(test_limits_low_is_taken_last),
 	        T(test_limits_fault_at_the_limit_gives_first),
 	        T(test_limits_lowered_live),
+	        T(test_limits_tables_count_and_shrink),
+	        T(test_limits_tables_shrink_in_a_pass),
 	        T(test_limits_no_huge_page_beyond_the_limit),
 	        T(test_limits_exceeded_by_what_does_not_pack),
 	        T(test_limits_min_ttl_keeps_the_young),
