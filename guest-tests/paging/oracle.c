@@ -151,11 +151,6 @@ static void put(struct oracle *o, u64 at, u64 value, unsigned bytes)
 	settle(o, at);
 }
 
-void oracle_store(struct oracle *o, u64 at, u64 value)
-{
-	put(o, at, value, o->world->mode->bytes);
-}
-
 /* Sets A or D. */
 static void mark(struct oracle *o, u64 at, u64 bits, bool sure)
 {
@@ -423,6 +418,23 @@ static void apply_rmw(struct oracle *o, const struct op *op)
 	put(o, op->at, (op->found & op->mask) | op->value, bytes);
 }
 
+/* 32-bit code writes 8 bytes in halves, and not present meanwhile. The accesses at the same time may or may not
+ * have marked the entry before a RMW. */
+void oracle_race(struct oracle *o, const struct op *op)
+{
+	unsigned bytes = o->world->mode->bytes;
+
+	o->racing = true;
+	if (op->kind == OP_RMW) {
+		add_unsure(o, op->at, ENTRY_A | ENTRY_D, false);
+		apply_rmw(o, op);
+		return;
+	}
+	if (op->flags & OP_WIDE && !o->world->mode->long_mode)
+		put(o, op->at, 0, bytes);
+	put(o, op->at, op->value, bytes);
+}
+
 /* A flush follows a FILL in every script. */
 static void apply_fill(struct oracle *o, const struct op *op)
 {
@@ -469,7 +481,7 @@ void oracle_apply(struct oracle *o, const struct op *op)
 		FAIL(o, op, "%s: exception %u", names[op->kind], op->vector - 1);
 	switch (op->kind) {
 	case OP_STORE:
-		oracle_store(o, op->at, op->value);
+		put(o, op->at, op->value, o->world->mode->bytes);
 		break;
 	case OP_RMW:
 		apply_rmw(o, op);

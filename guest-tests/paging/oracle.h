@@ -46,8 +46,9 @@ void oracle_init(struct oracle *oracle, const struct world *world, u64 seed);
 /* State at the beginning of a trip; all translations are flushed. */
 void oracle_begin(struct oracle *oracle, const struct trip *trip, u64 step);
 void oracle_apply(struct oracle *oracle, const struct op *op);
-/* A store into a table that is not by an operation of this script. */
-void oracle_store(struct oracle *oracle, u64 at, u64 value);
+/* A STORE or RMW of another CPU, at the same time as the operations that follow until `racing` is reset: before and
+ * after it are both current for them. One at a time: a walk may see the halves of two. */
+void oracle_race(struct oracle *oracle, const struct op *op);
 /* All translations may be forgotten from here on. */
 void oracle_flush(struct oracle *oracle);
 /* Compares all frames of the test with the model. */

@@ -8,8 +8,7 @@
  *   seconds=N     ends after so long (default 10)
  *   ops=N         operations of a trip (default 48, at most 100)
  *   check=N       all tables and data are compared after every N trips (default 8; 1 finds the step of a fault)
- *   vcpus=N       0: as many as there are; 1: the random trips only. With two or more, between those trips CPU 1
- *                 changes tables that CPU 0 uses, with shootdowns
+ *   duets=N       with two CPUs: so many changes by one, under the feet of the other, behind every trip (default 2)
  *   ballast=N     pages beside the test that are checked between two trips (default 4)
  *
  * A failure prints the script, mode, seed and step: the same arguments lead there again.
@@ -17,6 +16,7 @@
  * A trip runs in the mode under test, see trip.h; script.h makes it up, oracle.h judges it.
  */
 #include "guest-tests/lib/guest.h"
+#include "guest-tests/paging/duet.h"
 #include "guest-tests/paging/oracle.h"
 #include "guest-tests/paging/script.h"
 
@@ -27,7 +27,7 @@ static struct oracle oracle;
 static struct script script;
 static struct trip trip;
 static struct pattern pattern;
-static u64 seed;
+static u64 seed, ops, check, ballast, duets;
 
 static void ballast_init(void)
 {
@@ -54,14 +54,13 @@ static void run(u64 step)
 		oracle_apply(&oracle, op);
 }
 
-/* EFER.SCE and the like are off; LME and LMA only in long mode. */
 static void begin(u64 step)
 {
 	script_begin(&script, &world, seed, step);
 	trip.cr0 = script.cr0;
 	trip.cr3 = script.cr3;
 	trip.cr4 = script.cr4;
-	trip.efer = (world.nxe ? EFER_NXE : 0) | (world.mode->long_mode ? EFER_LME | EFER_LMA : 0);
+	trip.efer = script_efer(&script);
 }
 
 static void storm(u64 step, unsigned round)
@@ -74,37 +73,57 @@ static void storm(u64 step, unsigned round)
 	world_scramble(&world, &script.rng);
 }
 
-void guest_main(void)
+/* Trip number `step` and what comes behind it. */
+static void turn(u64 step, struct rng *rng)
+{
+	if (world.mode->levels && step % STORM_EVERY == STORM_EVERY - 1) {
+		storm(step, (unsigned)(step / STORM_EVERY));
+		return;
+	}
+	begin(step);
+	script_random(&script, (unsigned)ops);
+	run(step);
+	for (u64 i = 0; i < duets && world.mode->levels; i++)
+		duet_run(&oracle, seed, step * duets + i);
+	if (step % check == check - 1)
+		oracle_compare(&oracle);
+	ballast_touch(rng, ballast);
+}
+
+static void prepare(struct rng *rng)
 {
 	const char *mode;
-	u64 steps = cmdline_u64("steps", UINT64_MAX), ops = cmdline_u64("ops", 48);
-	u64 check = cmdline_u64("check", 8), ballast = cmdline_u64("ballast", 4), step;
-	u64 end = time_ns() + cmdline_u64("seconds", 10) * 1000000000;
-	struct rng rng;
 
-	seed = cmdline_u64("seed", 1);
-	rng.state = rng_mix(seed);
-	VERDICT_CHECK(ops <= 100 && check, "ops= is at most 100, check= at least 1");
+	if (duets) /* before the page that CPUs start in becomes one of the test */
+		smp_start();
 	trip_init();
 	trip_init_cpu(&trip);
 	mode = cmdline_text("mode"); /* valid until the next question */
 	world_init(&world, mode ? mode : "long");
 	world.nxe = features->nx && seed % 4;
 	oracle_init(&oracle, &world, seed);
+	if (duets)
+		duet_init(&world);
 	ballast_init();
-	world_scramble(&world, &rng);
-	for (step = 0; step < steps && time_ns() < end; step++) {
-		if (world.mode->levels && step % STORM_EVERY == STORM_EVERY - 1) {
-			storm(step, (unsigned)(step / STORM_EVERY));
-			continue;
-		}
-		begin(step);
-		script_random(&script, (unsigned)ops);
-		run(step);
-		if (step % check == check - 1)
-			oracle_compare(&oracle);
-		ballast_touch(&rng, ballast);
-	}
+	world_scramble(&world, rng);
+}
+
+void guest_main(void)
+{
+	u64 steps = cmdline_u64("steps", UINT64_MAX), step, end;
+	struct rng rng;
+
+	seed = cmdline_u64("seed", 1);
+	ops = cmdline_u64("ops", 48);
+	check = cmdline_u64("check", 8);
+	ballast = cmdline_u64("ballast", 4);
+	duets = smp_count() > 1 ? cmdline_u64("duets", 2) : 0;
+	rng.state = rng_mix(seed);
+	VERDICT_CHECK(ops <= 100 && check, "ops= is at most 100, check= at least 1");
+	prepare(&rng);
+	end = time_ns() + cmdline_u64("seconds", 10) * 1000000000;
+	for (step = 0; step < steps && time_ns() < end; step++)
+		turn(step, &rng);
 	oracle_compare(&oracle);
 	console_printf("paging %s: %lu trips, %lu accesses, %lu faults, %lu with stale entries "
 	               "allowed, %lu spurious faults\n",

@@ -143,40 +143,48 @@ static void reload(struct script *s)
 	script_add(s, OP_CR3, 0, s->cr3);
 }
 
+static u64 hot_entry(struct script *s, unsigned level)
+{
+	const struct mode *m = s->world->mode;
+	u64 table = s->world->tables[level][below(s, s->world->table_count[level])];
+
+	return table + m->hot[level][below(s, m->hot_count[level])] * m->bytes;
+}
+
 static void add_store(struct script *s)
 {
 	const struct mode *m = s->world->mode;
 	unsigned level = random_level(s);
-	u64 table = s->world->tables[level][below(s, s->world->table_count[level])];
-	u64 at = table + m->hot[level][below(s, m->hot_count[level])] * m->bytes;
 
 	if (m->levels == 3 && chance(s, 10)) {
 		add_window_entry(s);
 		return;
 	}
-	script_add(s, OP_STORE, at, world_entry(s->world, &s->rng, level));
+	script_add(s, OP_STORE, hot_entry(s, level), world_entry(s->world, &s->rng, level));
 	if (mode_is_pdpte(m, level))
 		reload(s);
 }
 
 /* One attribute changes: an entry that is present stays it, one that is not stays absent. */
-static void add_rmw(struct script *s)
+static void add_rmw_of(struct script *s, unsigned level)
 {
 	static const u64 bits[] = {ENTRY_W, ENTRY_W, ENTRY_U,  ENTRY_A,          ENTRY_A,
 	                           ENTRY_D, ENTRY_D, ENTRY_NX, ENTRY_A | ENTRY_D};
-	const struct mode *m = s->world->mode;
-	unsigned level = random_level(s);
-	u64 table = s->world->tables[level][below(s, s->world->table_count[level])];
-	u64 at = table + m->hot[level][below(s, m->hot_count[level])] * m->bytes;
 	u64 bit = bits[below(s, ARRAY_SIZE(bits))];
 	struct op *op;
 
-	if (mode_is_pdpte(m, level)) /* no attributes */
-		return;
-	if (bit == ENTRY_NX && (m->bytes == 4 || !features->nx))
+	if (bit == ENTRY_NX && (s->world->mode->bytes == 4 || !features->nx))
 		bit = 0;
-	op = script_add(s, OP_RMW, at, chance(s, 50) ? bit : 0);
+	op = script_add(s, OP_RMW, hot_entry(s, level), chance(s, 50) ? bit : 0);
 	op->mask = ~bit;
+}
+
+static void add_rmw(struct script *s)
+{
+	unsigned level = random_level(s);
+
+	if (!mode_is_pdpte(s->world->mode, level)) /* no attributes */
+		add_rmw_of(s, level);
 }
 
 /* An entry is read or written through the table that maps itself. It must be known which is written: no stale
@@ -248,6 +256,27 @@ void script_random(struct script *s, unsigned count)
 		add_random(s);
 }
 
+void script_accesses(struct script *s, unsigned count)
+{
+	while (count--)
+		add_access(s);
+}
+
+/* Not of a PDPTE, which CR3 loads. */
+void script_change(struct script *s)
+{
+	const struct mode *m = s->world->mode;
+	unsigned level;
+
+	do
+		level = random_level(s);
+	while (mode_is_pdpte(m, level));
+	if (chance(s, 60))
+		script_add(s, OP_STORE, hot_entry(s, level), world_entry(s->world, &s->rng, level));
+	else
+		add_rmw_of(s, level);
+}
+
 /* A table of level 1 into every hot entry of every table of level 2 by turns, and the way down to them. */
 static void storm_tables(struct script *s, u64 bits)
 {
@@ -304,6 +333,12 @@ void script_storm(struct script *s, unsigned round)
 	storm_sweeps(s);
 	storm_fill(s, 0);
 	storm_sweeps(s);
+}
+
+u64 script_efer(const struct script *s)
+{
+	return (s->world->nxe ? EFER_NXE : 0) |
+	       (s->world->mode->long_mode ? EFER_LME | EFER_LMA : 0);
 }
 
 void script_end(struct script *s)

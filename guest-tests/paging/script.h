@@ -22,8 +22,13 @@ struct script {
 void script_begin(struct script *script, const struct world *world, u64 seed, u64 step);
 /* Adds `count` random operations. */
 void script_random(struct script *script, unsigned count);
+/* Adds accesses of hot places only, and one change of a table entry. */
+void script_accesses(struct script *script, unsigned count);
+void script_change(struct script *script);
 /* One table entry of everything that level 1 has, and addresses behind them: more than a thousand aliases
  * of one frame, read, and gone again. */
 void script_storm(struct script *script, unsigned round);
 struct op *script_add(struct script *script, unsigned kind, u64 at, u64 value);
+/* EFER for the run: NXE as the world says; LME and LMA only in long mode. */
+u64 script_efer(const struct script *script);
 void script_end(struct script *script);

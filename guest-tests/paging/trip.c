@@ -14,8 +14,8 @@
 void trip_run64(struct trip *trip);
 void trip_run32(struct trip *trip);
 
-extern char trip_faults64[], trip_done64[], trip_shot64[];
-extern char trip_faults32[], trip_done32[], trip_shot32[];
+extern char trip_faults64[], trip_done64[], trip_shot64[], trip_ignore64[];
+extern char trip_faults32[], trip_done32[], trip_shot32[], trip_ignore32[];
 
 static u64 idt64[256][2], idt32[256];
 
@@ -35,6 +35,8 @@ void trip_init(void)
 		          GATE_KERNEL);
 	set_gates(TRIP_DONE_VECTOR, trip_done64, trip_done32, GATE_USER);
 	set_gates(TRIP_SHOT_VECTOR, trip_shot64, trip_shot32, GATE_KERNEL);
+	set_gates(TRAP_VECTOR_TIMER, trip_ignore64, trip_ignore32, GATE_KERNEL);
+	set_gates(TRAP_VECTOR_WAKE, trip_ignore64, trip_ignore32, GATE_KERNEL);
 }
 
 static u64 tss_descriptor(const u32 *tss)

@@ -218,6 +218,14 @@ trip_shot64:
 	popq %rax
 	iretq
 
+	.globl trip_ignore64
+trip_ignore64:
+	pushq %rax
+	movl $0xfee000b0, %eax
+	movl $0, (%rax)
+	popq %rax
+	iretq
+
 /* The user's code, 64-bit and 32-bit: a page of its own. */
 	.balign 4096
 	.globl trip_user, trip_user32_read, trip_user32_write, trip_user32_xchg, trip_user32_fetch
