@@ -23,6 +23,7 @@ void hist_add(struct hist *hist, u64 value)
 {
 	hist->slots[slot_of(value)]++;
 	hist->count++;
+	hist->sum += value;
 	if (value > hist->max)
 		hist->max = value;
 }
@@ -32,6 +33,7 @@ void hist_merge(struct hist *hist, const struct hist *from)
 	for (unsigned i = 0; i < HIST_SLOTS; i++)
 		hist->slots[i] += from->slots[i];
 	hist->count += from->count;
+	hist->sum += from->sum;
 	if (from->max > hist->max)
 		hist->max = from->max;
 }

@@ -7,7 +7,7 @@
 #define HIST_SLOTS (61 * HIST_STEPS)
 
 struct hist {
-	u64 count, max;
+	u64 count, max, sum;
 	u32 slots[HIST_SLOTS];
 };
 

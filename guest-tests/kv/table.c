@@ -136,6 +136,17 @@ void table_get(struct table *table, u64 key)
 	bucket_unlock(bucket);
 }
 
+bool table_has(struct table *table, u64 key)
+{
+	struct bucket *bucket = bucket_lock(table, key);
+	u64 at = bucket->head;
+
+	while (at && entry_at(table, at - 1)->key != key)
+		at = entry_at(table, at - 1)->next;
+	bucket_unlock(bucket);
+	return at != 0;
+}
+
 void table_set(struct table *table, u64 key)
 {
 	struct bucket *bucket = bucket_lock(table, key);

@@ -25,6 +25,8 @@ void table_create(struct table *table);
 void table_insert(struct table *table, u64 key);
 /* Looks the key up and verifies it; FAILs if it is missing or wrong. */
 void table_get(struct table *table, u64 key);
+/* Looks for a key of any number, without a look at its value: is it there? */
+bool table_has(struct table *table, u64 key);
 /* Verifies the key and writes its next version. */
 void table_set(struct table *table, u64 key);
 /* Sum of all versions: the number of table_set() calls so far. */

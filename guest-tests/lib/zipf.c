@@ -1,4 +1,4 @@
-#include "guest-tests/kv/zipf.h"
+#include "guest-tests/lib/zipf.h"
 
 #include "guest-tests/lib/verdict.h"
 
