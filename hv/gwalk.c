@@ -246,6 +246,23 @@ enum gwalk_result gwalk(const struct gwalk_state *state, gva_t at, unsigned acce
 	return descend(&w, read, ctx, out);
 }
 
+enum gwalk_kind gwalk_entry(const struct gwalk_state *state, unsigned level, u64 entry,
+                            u64 *address)
+{
+	struct walk w = {.state = state};
+	bool large;
+
+	walk_mode(&w);
+	large = entry_is_large(&w, level, entry);
+	*address = large ? entry_address(&w, level, entry)
+	                 : entry & (w.pae ? ENTRY_PFN : BITS(31, 12));
+	if (!(entry & ENTRY_P))
+		return GWALK_ABSENT;
+	if (entry_reserved(&w, level, entry, large))
+		return GWALK_RESERVED;
+	return large ? GWALK_PAGE : GWALK_TABLE;
+}
+
 bool gwalk_mark(struct gwalk_out *out, unsigned access, gwalk_set_fn set, void *ctx)
 {
 	for (unsigned i = 0; i < out->steps; i++) {

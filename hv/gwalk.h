@@ -89,3 +89,11 @@ static inline u64 gwalk_marks(const struct gwalk_out *out, unsigned i, unsigned 
 		bits |= GWALK_ENTRY_D;
 	return bits & ~out->step[i].entry;
 }
+
+enum gwalk_kind { GWALK_ABSENT, GWALK_RESERVED, GWALK_TABLE, GWALK_PAGE };
+/*
+ * What one entry of a level says, with paging on: leads to a table, or maps a page, whose address is *address; or it
+ * is not present, or has a reserved bit set. Of the state, CR3 and the access play no part.
+ */
+enum gwalk_kind gwalk_entry(const struct gwalk_state *state, unsigned level, u64 entry,
+                            u64 *address) must_check;

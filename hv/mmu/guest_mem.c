@@ -16,6 +16,7 @@
 
 #include "arch/hal.h"
 #include "hv/mmu/null.h"
+#include "hv/mmu/shadow.h"
 #include "lib/string.h"
 #include "mm/epoch.h"
 #include "mm/frame.h"
@@ -121,7 +122,8 @@ u64 guest_read(const struct guest_mem *m, gpa_t from, void *to, u64 bytes)
 	return done;
 }
 
-u64 guest_write(const struct guest_mem *m, gpa_t to, const void *from, u64 bytes)
+/* Writes all it can. */
+static u64 write_pages(const struct guest_mem *m, gpa_t to, const void *from, u64 bytes)
 {
 	u64 done = 0;
 
@@ -138,5 +140,14 @@ u64 guest_write(const struct guest_mem *m, gpa_t to, const void *from, u64 bytes
 		guest_page_unpin(frame);
 		done += piece;
 	}
+	return done;
+}
+
+u64 guest_write(const struct guest_mem *m, gpa_t to, const void *from, u64 bytes)
+{
+	u64 done = write_pages(m, to, from, bytes);
+
+	if (m->shadow)
+		shadow_written(m->shadow, to, done);
 	return done;
 }

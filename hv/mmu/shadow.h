@@ -68,13 +68,13 @@ struct shadow_page {
 	u32 frame;  /* whose `table` is this */
 	a64 *entry; /* TABLE_PAGES of them, in the frame */
 	struct shadow_page *hash_next;
-	struct shadow_page *older, *newer; /* LRU; `older` links the unused and the dead */
+	struct shadow_page *older, *newer; /* LRU; `older` links the unused */
 	struct rmap parents;               /* entries that lead here */
 	u64 ready; /* flush after which the guest's table may be read; 0: at once */
 	u8 quiet;  /* times it was read again without a change */
 	bool used; /* by a fault, since recycling looked last */
 	bool unsync;
-	bool dead;
+	bool settling; /* unsync, but about to be tracked again: W is gone, the flush is under way */
 };
 
 /* The reverse maps of a slot. */
@@ -90,7 +90,7 @@ struct shadow_stats {
 	a64 guest_total;  /* ... that the guest got */
 	a64 fixed_fast_total;
 	a64 made_total;     /* shadow pages */
-	a64 zapped_total;   /* ... because their table was evicted, or their entries all went */
+	a64 zapped_total;   /* that went, for whatever reason */
 	a64 recycled_total; /* ... because there were too many, or memory was short */
 	a64 unsync_total;   /* writes to tables that were let through */
 	a64 synced_total;   /* pages read again */
@@ -107,6 +107,8 @@ struct shadow_stats {
 struct shadow {
 	struct notifier notifier; /* registered with the space */
 	const struct spte_format *format;
+	u8 phys_bits;     /* of the guest, as its CPUID says; from its vCPUs */
+	bool page_1g;     /* likewise */
 	struct tdp *tdp; /* beside it in the same space, or NULL */
 	a64 pages;       /* shadow pages */
 	a64 leaves;      /* entries that are leaves, present or tracked */
@@ -119,10 +121,10 @@ struct shadow {
 	struct shadow_page *oldest, *newest;
 	struct shadow_page *unused;                    /* structs without a page */
 	struct shadow_page *unsync[SHADOW_UNSYNC_MAX]; /* the first `unsynced` */
-	struct shadow_page *dead;
-	u64 dead_flush;  /* after which the dead can be freed */
-	u64 stale_flush; /* requested when a translation last went away */
-	void *chunks;    /* pages with the structs, linked by their first word */
+	u32 dead;                                      /* frames, linked by `next` */
+	bool stale;                                    /* a translation went away since ... */
+	u64 stale_flush;                               /* ... this flush was requested */
+	struct shadow_page *structs;
 	struct rmap_pool pool;
 	u32 nr_slots;
 	struct shadow_slot slot[SLOTS_MAX]; /* those of the space when the MMU was made */

@@ -9,6 +9,7 @@
  *          level 1 and four at level 2 go with it; a table at the top of PAE paging is 32 of a page's 4096 bytes
  *   15:13  what the entries above allow: W, U, X. Nothing but leaves forbids anything in a shadow table
  *   19:16  what else changes the meaning of entries: CR0.WP, EFER.NXE, CR4.PSE, CR4.SMEP
+ *   20     direct: the guest's large page has Dirty set, or there is no paging. Else leaves have no W
  */
 #pragma once
 
@@ -29,6 +30,7 @@
 #define ROLE_NXE            BIT(17)
 #define ROLE_PSE            BIT(18)
 #define ROLE_SMEP           BIT(19)
+#define ROLE_DIRTY          BIT(20)
 #define ROLE_SWITCHES       (ROLE_WP | ROLE_NXE | ROLE_PSE | ROLE_SMEP)
 
 enum shadow_mode { SHADOW_UNPAGED, SHADOW_32BIT, SHADOW_PAE, SHADOW_LONG };

@@ -73,10 +73,9 @@ struct shadow_outcome {
 };
 
 /*
- * Before every entry: what CR3 is to be in the guest. Not FIXED: as for a fault, NO_MEMORY or NO_TABLE (with CR3 where
- * there is no RAM; architecturally a machine check or all ones: stop the VM). Cheap when nothing changed.
+ * Before every entry: what CR3 is to be in the guest. FIXED, or NO_MEMORY: yield. Cheap when nothing changed.
  */
-enum shadow_result shadow_vcpu_root(struct shadow_vcpu *v, hpa_t *root, struct shadow_outcome *out);
+enum shadow_result shadow_vcpu_root(struct shadow_vcpu *v, hpa_t *root) must_check;
 /*
  * Is that still a root? To be asked again between mode = IN_GUEST and the entry, at least whenever the flush
  * generation has changed; if not, leave and begin again with shadow_vcpu_root().

@@ -1,0 +1,113 @@
+#include "hv/mmu/shadow.h"
+
+#include "arch/hal.h"
+#include "hv/mmu/shadow_core.h"
+#include "mm/epoch.h"
+#include "mm/frame.h"
+#include "mm/space.h"
+
+static u64 pages_for(u64 n, u64 bytes)
+{
+	return (n * bytes + PAGE_SIZE - 1) / PAGE_SIZE;
+}
+
+static bool shadow_populated(struct notifier *n)
+{
+	return a64_load(&shadow_of(n)->leaves) != 0;
+}
+
+/* Aging is fast where entries have Accessed bits that hardware sets; else it costs the guest a fault for each page. */
+#define SHADOW_OPS(fast)                                                                          \
+	{                                                                                         \
+		.name = "shadow", .has_fast_aging = (fast), .age = shadow_age, .zap = shadow_zap, \
+		.shrink = shadow_shrink, .populated = shadow_populated, .audit = shadow_audit,    \
+	}
+static const struct notifier_ops ops_ad = SHADOW_OPS(true);
+static const struct notifier_ops ops_track = SHADOW_OPS(false);
+
+static bool make_slots(struct shadow *sh, struct space *s)
+{
+	const struct slots *slots;
+
+	epoch_enter();
+	slots = gfnmap_slots(s);
+	sh->nr_slots = slots->nr;
+	for (u32 i = 0; i < slots->nr; i++)
+		sh->slot[i] = (struct shadow_slot){.base = slots->slot[i].base,
+		                                   .npages = slots->slot[i].npages};
+	epoch_exit();
+	for (u32 i = 0; i < sh->nr_slots; i++) {
+		struct shadow_slot *slot = &sh->slot[i];
+
+		slot->rmap = hal_pages_alloc(pages_for(slot->npages, sizeof(*slot->rmap)));
+		if (!slot->rmap)
+			return false;
+	}
+	return true;
+}
+
+static bool make_pages(struct shadow *sh)
+{
+	for (sh->hash_bits = 6; (1ull << sh->hash_bits) < sh->limit; sh->hash_bits++)
+		;
+	sh->hash = hal_pages_alloc(pages_for(1ull << sh->hash_bits, sizeof(*sh->hash)));
+	sh->structs = hal_pages_alloc(pages_for(sh->limit, sizeof(*sh->structs)));
+	if (!sh->hash || !sh->structs)
+		return false;
+	for (u64 i = sh->limit; i-- > 0;) {
+		sh->structs[i].older = sh->unused;
+		sh->unused = &sh->structs[i];
+	}
+	return true;
+}
+
+static void free_all(struct shadow *sh)
+{
+	for (u32 i = 0; i < sh->nr_slots; i++)
+		if (sh->slot[i].rmap)
+			hal_pages_free(sh->slot[i].rmap,
+			               pages_for(sh->slot[i].npages, sizeof(struct rmap)));
+	if (sh->hash)
+		hal_pages_free(sh->hash, pages_for(1ull << sh->hash_bits, sizeof(*sh->hash)));
+	if (sh->structs)
+		hal_pages_free(sh->structs, pages_for(sh->limit, sizeof(*sh->structs)));
+	sh->nr_slots = 0;
+	sh->hash = NULL;
+	sh->structs = NULL;
+}
+
+bool shadow_create(struct shadow *sh, struct space *s, const struct spte_format *format,
+                   struct tdp *tdp)
+{
+	*sh = (struct shadow){
+	        .notifier = {.ops = spte_has_dirty(format) ? &ops_ad : &ops_track, .space = s},
+	        .format = format,
+	        .tdp = tdp,
+	        .limit = max_of(s->pages / SHADOW_PAGES_PART, (u64)SHADOW_PAGES_MIN),
+	        .dead = FRAME_NONE,
+	        .roots_gen = {1},
+	};
+	if (!make_slots(sh, s) || !make_pages(sh)) {
+		free_all(sh);
+		return false;
+	}
+	space_add_notifier(s, &sh->notifier);
+	return true;
+}
+
+void shadow_destroy(struct shadow *sh)
+{
+	struct space *s = sh->notifier.space;
+
+	DEBUG_ASSERT(!a64_load(&sh->leaves));
+	epoch_enter();
+	write_lock(&s->mmu_lock);
+	while (sh->oldest)
+		shadow_kill(sh, sh->oldest);
+	write_unlock(&s->mmu_lock);
+	epoch_exit();
+	shadow_reap(sh);
+	rmap_pool_destroy(&sh->pool);
+	epoch_barrier();
+	free_all(sh);
+}

@@ -1,0 +1,447 @@
+/*
+ * A page fault on shadow tables: one walk of the guest's tables under the MMU lock, then down the shadow tables, making
+ * what is missing. What takes long, or other locks, is put off: the walk is given up, the lock dropped, the thing done
+ * (`todo`), and all begun again. Why a page that was found is still there when it is mapped: the top of shadow.h.
+ *
+ * What the write needs before it gets W, in this order: the guest's tables allow it and have Accessed and Dirty set;
+ * the page's copy in a store is dropped; if the page holds a table that is tracked, it is unsync from now on.
+ */
+#include "hv/mmu/shadow_core.h"
+
+#include "arch/hal.h"
+#include "lib/hist.h"
+#include "mm/epoch.h"
+#include "mm/fault.h"
+#include "mm/frame.h"
+#include "mm/space.h"
+
+#define ERROR_W BIT(1)
+#define ERROR_U BIT(2)
+#define ERROR_I BIT(4)
+
+/* Each page that has to be brought in takes one; then lost races. After that the guest is entered again. */
+#define TRIES 16u
+/* So many translations of one page are rather made anew than kept. */
+#define OVERFULL 1000u
+
+enum todo { TODO_NOTHING, TODO_BRING_IN, TODO_MAKE_DIRTY, TODO_FLUSH };
+
+struct fault {
+	struct shadow_vcpu *v;
+	struct shadow *sh;
+	gva_t at;
+	unsigned access; /* GWALK_* */
+	struct gwalk_state state;
+	struct gwalk_out walk;
+	struct shadow_outcome *out;
+	enum todo todo;
+	gfn_t gfn; /* to bring in, to make dirty */
+	bool write, table;
+	u64 gen; /* flush */
+};
+
+static enum shadow_result put_off(struct fault *f, enum todo todo, gfn_t g)
+{
+	f->todo = todo;
+	f->gfn = g;
+	f->table = false;
+	f->write = false;
+	return SHADOW_RETRY;
+}
+
+/* An MMU that cannot tell lets nobody write before the copy is dropped (mm/fault.h). */
+static bool may_be_written(u32 frame)
+{
+	return (a64_load(&frame_at(frame)->state) & (FRAME_DIRTY | FRAME_UNPACKABLE)) ==
+	       FRAME_DIRTY;
+}
+
+/* --- the guest's tables ---------------------------------------------------------------------------- */
+
+static bool read_entry(void *ctx, gpa_t at, unsigned bytes, u64 *entry)
+{
+	return shadow_read_entry(((struct fault *)ctx)->sh, at, bytes, entry);
+}
+
+/* The frame stays, and stays the page's: nothing else is needed to write it here. Other CPUs may write as well. */
+static bool set_entry(void *ctx, gpa_t at, unsigned bytes, u64 expected, u64 want)
+{
+	struct fault *f = ctx;
+	u32 frame = shadow_resident(f->sh, gpa_gfn(at)), expected_4 = (u32)expected;
+	void *p;
+
+	if (frame == FRAME_NONE)
+		return false;
+	if (!may_be_written(frame)) {
+		(void)put_off(f, TODO_MAKE_DIRTY, gpa_gfn(at));
+		return false;
+	}
+	p = (u8 *)frame_ptr(frame) + at.v % PAGE_SIZE;
+	/* Needs no order of its own: it is what hardware does, where it does it. */
+	return bytes == 8 ? a64_cas(p, &expected, want) : a32_cas(p, &expected_4, (u32)want);
+}
+
+static enum shadow_result unreadable(struct fault *f)
+{
+	gfn_t g = gpa_gfn(f->walk.gpa);
+
+	f->out->gpa = f->walk.gpa;
+	if (!shadow_has(f->sh, g))
+		return SHADOW_NO_TABLE;
+	(void)put_off(f, TODO_BRING_IN, g);
+	f->table = true;
+	return SHADOW_RETRY;
+}
+
+static enum shadow_result walk_guest(struct fault *f)
+{
+	switch (gwalk(&f->state, f->at, f->access, read_entry, f, &f->walk)) {
+	case GWALK_OK:
+		break;
+	case GWALK_FAULT:
+		f->out->error = f->walk.error;
+		return SHADOW_GUEST_FAULT;
+	case GWALK_NONCANONICAL:
+		return SHADOW_NONCANONICAL;
+	case GWALK_UNREADABLE:
+		return unreadable(f);
+	}
+	f->out->gpa = f->walk.gpa;
+	return gwalk_mark(&f->walk, f->access, set_entry, f) ? SHADOW_FIXED : SHADOW_RETRY;
+}
+
+/* --- the page -------------------------------------------------------------------------------------- */
+
+static enum shadow_result find_page(struct fault *f, u32 *frame)
+{
+	gfn_t g = gpa_gfn(f->walk.gpa);
+	bool write = f->access & GWALK_WRITE;
+
+	*frame = shadow_resident(f->sh, g);
+	if (*frame == FRAME_NONE) {
+		if (!shadow_has(f->sh, g))
+			return SHADOW_NO_SLOT;
+		(void)put_off(f, TODO_BRING_IN, g);
+		f->write = write;
+		return SHADOW_RETRY;
+	}
+	if (!write)
+		return SHADOW_FIXED;
+	if (!may_be_written(*frame))
+		return put_off(f, TODO_MAKE_DIRTY, g);
+	if (shadow_tracks(f->sh, g))
+		shadow_unsync(f->sh, g);
+	return SHADOW_FIXED;
+}
+
+/* --- the shadow tables ----------------------------------------------------------------------------- */
+
+static unsigned index_at(const struct fault *f, unsigned level)
+{
+	return (unsigned)(f->at.v >> (PAGE_SHIFT + 9 * (level - 1))) % TABLE_PAGES;
+}
+
+/* What the entry of a page on the way is to be, from the entry of the guest that was read on the walk. */
+static struct shadow_want wanted(const struct fault *f, const struct shadow_page *sp, unsigned i)
+{
+	unsigned step;
+
+	if (role_direct(sp->role))
+		return shadow_want_direct(sp, i);
+	step = f->walk.step[0].level - role_level(sp->role);
+	return shadow_want(f->sh, sp, i, step < f->walk.steps ? f->walk.step[step].entry : 0);
+}
+
+/* NULL: a descriptor is needed and there is none; cannot be, for the cache was filled. */
+static struct shadow_page *link_child(struct fault *f, struct shadow_page *sp, a64 *entry,
+                                      const struct shadow_want *want)
+{
+	struct shadow *sh = f->sh;
+	struct shadow_page *child;
+	u64 seen = a64_load(entry);
+
+	if (!spte_is_empty(seen)) {
+		child = shadow_child(sh, seen);
+		if (likely(child->gfn.v == want->gfn.v && child->role == want->role))
+			return child;
+		shadow_drop(sh, sp, entry);
+		seen = SPTE_EMPTY;
+	}
+	child = shadow_find(sh, want->gfn, want->role);
+	if (!child)
+		child = shadow_make(sh, &f->v->cache, want->gfn, want->role);
+	if (!rmap_add(&sh->pool, &f->v->cache.descs, &child->parents, entry))
+		return NULL;
+	/* ord T1: the table's entries are written before; hardware that finds the entry finds them. */
+	if (!spte_replace(sh->format, role_level(sp->role), entry, &seen,
+	                  spte_make_table(sh->format, frame_pfn(child->frame))))
+		return NULL;
+	return child;
+}
+
+static void drop_all(struct shadow *sh, struct rmap *r)
+{
+	struct rmap_iter it;
+	u64 word;
+
+	while ((word = rmap_word(r))) {
+		a64 *entry = rmap_first(&it, word);
+
+		shadow_drop(sh, shadow_page_of(entry), entry);
+	}
+	a64_count(&sh->stats.overfull_total, 1);
+}
+
+static enum shadow_result add_leaf(struct fault *f, a64 *entry, gfn_t g, u64 spte)
+{
+	struct shadow *sh = f->sh;
+	struct rmap *r = shadow_rmap(sh, g);
+	u64 empty = SPTE_EMPTY;
+
+	if (unlikely(rmap_count(r) >= OVERFULL))
+		drop_all(sh, r);
+	if (!rmap_add(&sh->pool, &f->v->cache.descs, r, entry))
+		return SHADOW_NO_MEMORY;
+	/* ord T2: the page was filled before; hardware that finds the entry finds that. */
+	if (!spte_replace(sh->format, 1, entry, &empty, spte))
+		return SHADOW_RETRY;
+	a64_count(&sh->leaves, 1);
+	return SHADOW_FIXED;
+}
+
+/* Rights of the leaf for this access, given what the guest's tables say, and what we have to keep from it. */
+static u64 leaf_rights(const struct fault *f, const struct shadow_want *want, u32 role, u32 frame)
+{
+	bool write = f->access & GWALK_WRITE;
+	bool kernel_form = write && want->kernel_writes && !(f->access & GWALK_USER);
+	u64 rights = shadow_rights(want, role, kernel_form);
+
+	if (!write && (!may_be_written(frame) || shadow_tracks(f->sh, want->gfn)))
+		rights &= ~(u64)SPTE_W;
+	return rights;
+}
+
+static enum shadow_result install(struct fault *f, struct shadow_page *sp, unsigned i, u32 frame)
+{
+	const struct spte_format *format = f->sh->format;
+	struct shadow_want want = wanted(f, sp, i);
+	bool write = f->access & GWALK_WRITE;
+	a64 *entry = &sp->entry[i];
+	u64 rights, seen;
+
+	if (want.kind != SHADOW_LEAF || want.gfn.v != gpa_gfn(f->walk.gpa).v)
+		return SHADOW_RETRY;
+	/* A table that this very fault began to mirror; there is room for its pages, so none of them goes. */
+	if (write && unlikely(shadow_tracks(f->sh, want.gfn)))
+		shadow_unsync(f->sh, want.gfn);
+	rights = leaf_rights(f, &want, sp->role, frame);
+	seen = a64_load(entry);
+	if (!spte_is_empty(seen) && (spte_pfn(format, seen).v != frame_pfn(frame).v ||
+	                             spte_saved_rights(format, seen) & ~rights))
+		shadow_drop(f->sh, sp, entry);
+	seen = a64_load(entry);
+	if (spte_is_empty(seen))
+		return add_leaf(f, entry, want.gfn,
+		                spte_make_leaf(format, 1, frame_pfn(frame), rights, write));
+	/* Agers and hardware change it as well. */
+	while (!spte_replace(format, 1, entry, &seen,
+	                     spte_make_young(format, 1, seen, rights, write)))
+		;
+	return SHADOW_FIXED;
+}
+
+static enum shadow_result descend(struct fault *f, struct shadow_page *sp, u32 frame)
+{
+	for (;;) {
+		unsigned level = role_level(sp->role), i = index_at(f, level);
+		struct shadow_want want;
+
+		/* Somebody may still be writing the table that it mirrors. */
+		if (unlikely(sp->ready && !sp->unsync)) {
+			f->gen = sp->ready;
+			if (!flush_is_done(f->sh->notifier.space, sp->ready))
+				return put_off(f, TODO_FLUSH, gfn(0));
+			sp->ready = 0;
+		}
+		shadow_use(f->sh, sp);
+		if (level == 1)
+			return install(f, sp, i, frame);
+		want = wanted(f, sp, i);
+		if (want.kind != SHADOW_TABLE)
+			return SHADOW_RETRY;
+		sp = link_child(f, sp, &sp->entry[i], &want);
+		if (!sp)
+			return SHADOW_NO_MEMORY;
+	}
+}
+
+static enum shadow_result fault_locked(struct fault *f)
+{
+	enum shadow_result result = walk_guest(f);
+	struct shadow_page *root;
+	u32 frame;
+
+	if (result == SHADOW_FIXED)
+		result = find_page(f, &frame);
+	if (result != SHADOW_FIXED)
+		return result;
+	shadow_make_room(f->sh);
+	root = shadow_root_page(f->v);
+	result = descend(f, root, frame);
+	shadow_load_root(f->v, root);
+	return result;
+}
+
+/* --- without the lock ------------------------------------------------------------------------------ */
+
+static enum shadow_result said(const struct fault *f, enum fault_result result)
+{
+	switch (result) {
+	case FAULT_FIXED:
+	case FAULT_RETRY:
+		break;
+	case FAULT_NO_MEMORY:
+		return SHADOW_NO_MEMORY;
+	case FAULT_NO_SLOT:
+		return f->table ? SHADOW_NO_TABLE : SHADOW_NO_SLOT;
+	case FAULT_BAD_PAGE:
+		f->out->gpa = gfn_gpa(f->gfn);
+		return SHADOW_BAD_PAGE;
+	case FAULT_STOP_VM:
+		return SHADOW_STOP_VM;
+	}
+	return SHADOW_RETRY;
+}
+
+static enum shadow_result do_todo(struct fault *f, bool *absent)
+{
+	struct space *s = f->sh->notifier.space;
+	struct fault_page page;
+
+	switch (f->todo) {
+	case TODO_BRING_IN:
+		*absent = true;
+		return said(f, fault_bring_in(s, f->gfn, f->write, !f->write, &page));
+	case TODO_MAKE_DIRTY:
+		return said(f, fault_make_dirty(s, f->gfn));
+	case TODO_FLUSH:
+		flush_wait(s, f->gen);
+		break;
+	case TODO_NOTHING:
+		break;
+	}
+	return SHADOW_RETRY;
+}
+
+static enum shadow_result fault_once(struct fault *f, bool *absent)
+{
+	struct shadow *sh = f->sh;
+	struct space *s = sh->notifier.space;
+	enum shadow_result result;
+	bool dead;
+
+	if (!shadow_cache_fill(sh, &f->v->cache))
+		return SHADOW_NO_MEMORY;
+	f->todo = TODO_NOTHING;
+	epoch_enter();
+	write_lock(&s->mmu_lock);
+	result = fault_locked(f);
+	dead = sh->dead != FRAME_NONE;
+	write_unlock(&s->mmu_lock);
+	epoch_exit();
+	if (unlikely(dead))
+		shadow_reap(sh);
+	return result == SHADOW_RETRY ? do_todo(f, absent) : result;
+}
+
+static a64 *table_at(u64 spte)
+{
+	return hal_frame_ptr(pfn((spte & SPTE_ADDRESS) >> PAGE_SHIFT));
+}
+
+/*
+ * Gives an access-tracked leaf of a direct page its rights back. The way there is found without the lock: as long as
+ * roots_gen is what it was, the root was not freed before this epoch section, nor is anything it leads to freed within it.
+ * In a direct page the place of an entry says which page it maps, so an entry that came back as it was read is the
+ * same translation; in others it may be the table of another by then.
+ */
+static bool restore_direct(struct shadow_vcpu *v, gva_t at, u64 need)
+{
+	const struct spte_format *f = v->sh->format;
+	a64 *entry = NULL;
+	bool done = false;
+	u64 seen = 0;
+
+	epoch_enter();
+	if (shadow_vcpu_root_valid(v))
+		entry = v->pdpt;
+	for (unsigned level = 3; entry && level; level--) {
+		entry += (at.v >> (PAGE_SHIFT + 9 * (level - 1))) % TABLE_PAGES;
+		seen = a64_load(entry);
+		if (level > 1)
+			entry = seen & BIT(0) ? table_at(seen) : NULL;
+	}
+	while (entry && spte_is_tracked(f, seen) && !(need & ~spte_saved_rights(f, seen)) && !done)
+		done = spte_replace(f, 1, entry, &seen, spte_make_young(f, 1, seen, 0, false));
+	epoch_exit();
+	return done;
+}
+
+static bool fix_fast(struct shadow_vcpu *v, const struct fault *f)
+{
+	u64 need = f->access & GWALK_WRITE ? SPTE_W : f->access & GWALK_FETCH ? SPTE_X : SPTE_R;
+
+	if (!role_direct(v->root[0].role) || spte_has_dirty(f->sh->format) ||
+	    !restore_direct(v, f->at, need))
+		return false;
+	a64_count(&f->sh->stats.fixed_fast_total, 1);
+	return true;
+}
+
+static void count(struct fault *f, enum shadow_result result, bool absent, u64 start)
+{
+	struct shadow_stats *stats = &f->sh->stats;
+	struct space *s = f->sh->notifier.space;
+
+	if (result == SHADOW_GUEST_FAULT)
+		a64_count(&stats->guest_total, 1);
+	if (result == SHADOW_FIXED)
+		a64_count(&stats->faults_total, 1);
+	if (result == SHADOW_FIXED && absent) {
+		a64_count(&s->stats.faults_total, 1);
+		hist_add(&s->stats.fault_ns, hal_time_ns() - start);
+	}
+}
+
+enum shadow_result shadow_fault(struct shadow_vcpu *v, gva_t at, u32 error, bool ac,
+                                struct shadow_outcome *out)
+{
+	struct fault f = {
+	        .v = v,
+	        .sh = v->sh,
+	        .at = role_mode(v->root[0].role) == SHADOW_LONG ? at : gva((u32)at.v),
+	        .access = (error & ERROR_W ? GWALK_WRITE : 0) | (error & ERROR_U ? GWALK_USER : 0) |
+	                  (error & ERROR_I ? GWALK_FETCH : 0),
+	        .state = {.cr0 = v->regs.cr0,
+	                  .cr3 = v->regs.cr3,
+	                  .cr4 = v->regs.cr4,
+	                  .efer = v->regs.efer,
+	                  .phys_bits = v->regs.phys_bits,
+	                  .page_1g = v->regs.page_1g,
+	                  .ac = ac},
+	        .out = out,
+	};
+	enum shadow_result result = SHADOW_RETRY;
+	u64 start = hal_time_ns();
+	bool absent = false;
+
+	if (fix_fast(v, &f))
+		return SHADOW_FIXED;
+	for (unsigned i = 0; i < TRIES && result == SHADOW_RETRY; i++) {
+		if (i > 1)
+			hal_pause();
+		result = fault_once(&f, &absent);
+	}
+	count(&f, result, absent, start);
+	return result;
+}
