@@ -77,7 +77,7 @@ static bool set_entry(void *ctx, gpa_t at, unsigned bytes, u64 expected, u64 wan
 		return false;
 	}
 	p = (u8 *)frame_ptr(frame) + at.v % PAGE_SIZE;
-	/* Needs no order of its own: it is what hardware does, where it does it. */
+	/* ord SH3: orders nothing of ours; it is what hardware does, where it does it. */
 	return bytes == 8 ? a64_cas(p, &expected, want) : a32_cas(p, &expected_4, (u32)want);
 }
 

@@ -10,6 +10,7 @@
 #include "hv/mmu/shadow_core.h"
 
 #include "arch/hal.h"
+#include "hv/mmu/tdp.h"
 #include "mm/epoch.h"
 #include "mm/frame.h"
 #include "mm/space.h"
@@ -34,6 +35,8 @@ void shadow_protect(struct shadow *sh, gfn_t g)
 
 	if (!r)
 		return;
+	if (sh->tdp)
+		(void)tdp_write_protect_locked(sh->tdp, g);
 	rmap_for_each(&it, rmap_word(r), entry) if (spte_protect(sh->format, 1, entry))
 	        sh->stale = true;
 }
