@@ -137,13 +137,18 @@ test: ## set up, then every test; the last line counts them
 	$(Q)tools/setup test
 	$(Q)tests/all.py --build $(O) --make '$(MAKE)' --jobs $(JOBS)
 
-bench: ## the figures, several runs each: out/bench/report.md
+bench: ## figures and comparisons: out/bench/report.md (BENCH=NAME: one of them)
 	$(Q)tools/setup bench
 	$(Q)$(again) O=$(O)/release DEBUG=0 all benchmarks
-	$(Q)tools/bench --build $(O)/release --out out/bench
+	$(Q)tools/bench --build $(O)/release --out out/bench $(if $(BENCH),--only '$(BENCH)')
 
-results: ## write the figures of the last `make bench` to docs/results.md
-	$(Q)tools/bench --results docs/results.md --out out/bench
+results: ## write the figures of the last `make bench` to docs/results.md and the headline to the README
+	$(Q)tools/bench --results docs/results.md --readme README.md --out out/bench
+
+bench-record: ## record the deterministic figures that `make test` compares with
+	$(Q)tools/setup test
+	$(Q)$(again) O=$(O)/release DEBUG=0 all
+	$(Q)tools/bench --build $(O)/release --out out/bench --record tests/bench/recorded.json
 
 soak: ## twenty minutes of two guests with chaos and a controller, audited
 	$(Q)tools/setup run

@@ -16,8 +16,8 @@ from tests.lib.report import Report, run  # noqa: E402
 from tests.lint import run as lint  # noqa: E402
 from tests.system import run as system  # noqa: E402
 
-RINGS = ("build", "unit", "model", "torture", "tools", "mutants", "fuzz", "check", "system")
-UNIT_S, TORTURE_S, BUILD_S, MUTANTS_S = 180, 400, 900, 600
+RINGS = ("build", "unit", "model", "torture", "tools", "mutants", "fuzz", "check", "system", "figures")
+UNIT_S, TORTURE_S, BUILD_S, MUTANTS_S, FIGURES_S = 180, 400, 900, 600, 300
 MUTANTS_PICKED = 12
 # What the models of one run have to come to, all together.
 STEPS_MIN, SCHEDULES_MIN, SCENES_MIN = 5_000_000, 200_000, 10
@@ -225,6 +225,29 @@ def ring_check(report, options):
 def ring_system(report, options):
     shutil.rmtree(os.path.join(ROOT, "out", "test"), ignore_errors=True)
     system.run_all(report, options.build, system.read_list())
+
+
+def ring_figures(report, options):
+    """Those that repeat to the digit, of a release, against what was recorded: none may have grown by 5 %."""
+    release = os.path.join(options.build, "release")
+    command = options.make.split() + ["--no-print-directory", f"-j{options.jobs}", f"O={release}", "DEBUG=0", "all"]
+    status, output, _ = run(command, BUILD_S, cwd=ROOT)
+    if status != 0:
+        report.fail("figures", "the release does not build", output)
+        return
+    command = [sys.executable, "-B", "tools/bench", "--build", release, "--out", "out/figures", "--gate", "tests/bench/recorded.json"]
+    status, output, _ = run(command, FIGURES_S, cwd=ROOT)
+    rows = re.findall(r"^gate (ok|FAILED|skipped) (.*?): (.*)$", output, re.M)
+    for how, name, said in rows:
+        label = "figures/" + re.sub(r"[^a-z0-9]+", "-", name.lower())
+        if how == "ok":
+            report.ok(label, said)
+        elif how == "skipped":
+            report.skip(label, said)
+        else:
+            report.fail(label, said)
+    if not rows or (status != 0 and all(how != "FAILED" for how, _, _ in rows)):
+        report.fail("figures", f"tools/bench ended with {status}", output)
 
 
 def main(argv):

@@ -126,7 +126,8 @@ static void age_piece(struct age_walk *w, a64 *entry, unsigned bit, unsigned n)
  * The young of eight lines. Not inlined: the loop has all registers to itself here, and costs a third more
  * where it has not.
  */
-static __attribute__((noinline)) u64 word_young(const a64 *entry, u64 accessed, unsigned shift)
+static u64 word_young(const a64 *entry, u64 accessed, unsigned shift) __attribute__((noinline));
+static u64 word_young(const a64 *entry, u64 accessed, unsigned shift)
 {
 	u64 young = 0;
 

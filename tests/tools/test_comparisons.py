@@ -1,0 +1,127 @@
+"""Comparisons of settings, drawings, profiles and the gate of tools/bench."""
+
+import json
+import os
+import tempfile
+import unittest
+import xml.etree.ElementTree
+
+from tests.tools.load import load_tool
+from tools.lib import comparisons, profile, svg
+
+bench = load_tool("bench")
+
+GRIND = """
+events: Ir
+fn=(1) pack'evict'reclaim_direct'fault
+10 70
+fn=(2) evict'reclaim_direct'fault
+11 10
+cfn=(1)
+calls=1 10
+11 70
+12 5
+fn=(3) spin_lock.part.0'reclaim_direct'fault
+13 15
+"""
+
+
+class ComparisonsTest(unittest.TestCase):
+    def setUp(self):
+        self.temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(self.temporary.cleanup)
+
+    def folder(self, name, ops, refaults):
+        path = os.path.join(self.temporary.name, name)
+        os.makedirs(path)
+        with open(os.path.join(path, "console.log"), "w", encoding="utf-8") as f:
+            f.write(f"[kv] kv: ops=9 sets=1 ops_per_s={ops} p50_ns=1000 p99_ns=2000 p99.9_ns=3000 max_ns=4\n")
+        with open(os.path.join(path, "stats.jsonl"), "w", encoding="utf-8") as f:
+            f.write(json.dumps({"type": "vm", "vm": "kv", "refaults_total": 1}) + "\n")
+            f.write(json.dumps({"type": "vm", "vm": "kv", "refaults_total": refaults}) + "\nhalf a li")
+        return path
+
+    def test_variants_take_turns_and_are_compared_round_by_round(self):
+        c = comparisons.Comparison("c", "title", "kv", "seed={seed}", "kv", (("base", ""), ("other", "host.batch=1")), ("ops/s", "refaults"), 2, "said")
+        ops, booted = {"0-0": 100, "0-1": 50, "1-0": 200, "1-1": 300}, []
+
+        def boot(_, words, number):
+            booted.append(words)
+            return self.folder(number, ops[number], 7)
+
+        result = comparisons.measure(c, boot)
+        self.assertEqual(booted, ['vm.kv.args="seed=1"', 'host.batch=1 vm.kv.args="seed=1"', 'vm.kv.args="seed=2"', 'host.batch=1 vm.kv.args="seed=2"'])
+        self.assertEqual(comparisons.ratios(result, result["rows"][1], "ops/s"), [0.5, 1.5])
+        self.assertEqual(result["rows"][0]["values"]["refaults"], [7, 7])
+        self.assertIn("| other | 175 (50 to 300) | 7 | 1 (0.5 to 1.5) |", comparisons.markdown(result))
+
+    def test_boot_that_says_nothing_is_no_value(self):
+        path = os.path.join(self.temporary.name, "empty")
+        os.makedirs(path)
+        for name in ("console.log", "stats.jsonl"):
+            with open(os.path.join(path, name), "w", encoding="utf-8"):
+                pass
+        for name in ("ops/s", "refaults"):
+            with self.assertRaises(comparisons.Unreadable):
+                comparisons.VALUES[name][2](path)
+
+    def test_every_comparison_changes_one_setting_and_names_known_values(self):
+        for c in comparisons.COMPARISONS:
+            self.assertEqual(c.variants[0][1], "")
+            self.assertTrue(all(len(words.split()) == 1 for _, words in c.variants[1:]))
+            self.assertTrue(set(c.values) <= set(comparisons.VALUES))
+            self.assertTrue(os.path.exists(os.path.join(bench.ROOT, "tools", "scenarios", c.scenario + ".cfg")))
+
+    def test_profile_is_a_tree_of_own_costs(self):
+        result = profile.judge(GRIND, "said")
+        self.assertEqual(result["tree"]["total"], 100)
+        evict, lock = result["tree"]["children"]
+        self.assertEqual([evict["name"], evict["total"], lock["name"], lock["total"]], ["evict", 85, "spin_lock", 15])
+        self.assertEqual([(c["name"], c["total"]) for c in evict["children"]], [("pack", 70)])
+        self.assertAlmostEqual(result["groups"]["waiting for locks and taking them"], 0.15)
+        with self.assertRaises(profile.Unreadable):
+            profile.judge("events: Ir\n", "said")
+
+    def test_drawings_are_xml_and_repeat(self):
+        def drawings():
+            return [svg.bars("a < b", "1/s", [("base", 10, 9, 11), ("other", 20, 20, 20)]), svg.lines("t", "x", "y", {"a": [(10, 1.0), (95, 12.5)]}),
+                    svg.flame("f", ("root", 100, [("a", 60, []), ("b", 40, [("c", 10, [])])]))]
+
+        for text, again in zip(drawings(), drawings()):
+            self.assertEqual(text, again)
+            xml.etree.ElementTree.fromstring(text)
+
+    def test_duties(self):
+        rows = bench.read_duties("duty ager=alone asked=50 duty=0.0 wall_ms=10.0 p50=1 p99=2 p999=3 max_us=4.0 pass_us=0.0\n"
+                                 "duty ager=per-walk asked=50 duty=49.0 wall_ms=20.0 p50=1 p99=2 p999=3 max_us=4.0 pass_us=5.0\n")
+        self.assertEqual(rows[1]["wall_ms"] / rows[0]["wall_ms"], 2)
+        self.assertIn("| per-walk | 50 | 49 | 20 |", "\n".join(bench.table_of_duties(rows)))
+        xml.etree.ElementTree.fromstring(bench.draw_duties(rows))
+        with self.assertRaises(bench.Failed):
+            bench.read_duties("bench x value=1\n")
+
+
+class GateTest(unittest.TestCase):
+    def gate(self, recorded, measured, same_tools=True):
+        names = [f.name for f in bench.gate_figures()]
+        environment = bench.gate_environment() if same_tools else {"compiler": "another"}
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "recorded.json")
+            with open(path, "w", encoding="utf-8") as f:
+                json.dump({"environment": environment, "figures": {n: recorded for n in names}}, f)
+            original = bench.measure_once
+            bench.measure_once = lambda *_: measured
+            try:
+                return bench.gate(path, None)
+            finally:
+                bench.measure_once = original
+
+    def test_five_percent_more_fail_and_less_does_not(self):
+        self.assertEqual([self.gate(100, 104), self.gate(100, 106), self.gate(100, 50)], [0, 1, 0])
+
+    def test_other_tools_are_no_verdict(self):
+        self.assertEqual(self.gate(100, 200, same_tools=False), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,157 @@
+"""What is compared with what: boots of one scenario that differ in one setting.
+
+All of them run under `-icount shift=0` on one CPU: a virtual nanosecond is an instruction, each boot repeats to the
+digit, and what else the machine does cannot be seen in them. The spread is that over several orders of keys (`seed`).
+What they cannot show: caches, TLBs that outlive an access, waiting for another CPU. That is measured natively.
+"""
+
+import json
+import os
+import re
+import statistics
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Comparison:
+    name: str
+    title: str
+    scenario: str
+    args: str  # of the scenario's guest, `{seed}` is the number of the round
+    vm: str
+    variants: tuple  # (label, words for the hypervisor's command line); the first is what the others differ from
+    values: tuple  # names of VALUES
+    rounds: int
+    said: str  # what the seeds say of it
+    mem_mib: int = 512
+    words: str = ""  # for all variants
+
+
+class Unreadable(Exception):
+    """A boot that does not say what is asked for."""
+
+
+def _console(folder, pattern):
+    with open(os.path.join(folder, "console.log"), encoding="utf-8", errors="replace") as f:
+        found = re.findall(pattern, f.read())
+    if not found:
+        raise Unreadable(f"{folder}: nothing like {pattern}")
+    return float(found[-1])
+
+
+def _last(folder, key):
+    """Of all VMs together, in their last records."""
+    last = {}
+    with open(os.path.join(folder, "stats.jsonl"), encoding="utf-8", errors="replace") as f:
+        for line in f:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if record.get("type") == "vm":
+                last[record["vm"]] = record
+    if not last:
+        raise Unreadable(f"{folder}: no record of a VM")
+    return sum(r[key] for r in last.values())
+
+
+def _share(part, whole):
+    return part / whole if whole else 0.0
+
+
+# name: (unit, more is better: True, less: False, neither: None, how it is read)
+VALUES = {
+    "ops/s": ("1/s", True, lambda d: _console(d, r"\bops_per_s=(\d+)")),
+    "p50": ("us", False, lambda d: _console(d, r"\bp50_ns=(\d+)") / 1000),
+    "p99": ("us", False, lambda d: _console(d, r"\bp99_ns=(\d+)") / 1000),
+    "p99.9": ("us", False, lambda d: _console(d, r"\bp99.9_ns=(\d+)") / 1000),
+    "refaults": ("", False, lambda d: _last(d, "refaults_total")),
+    "evictions": ("", None, lambda d: _last(d, "evictions_total")),
+    "rejected": ("", None, lambda d: _last(d, "rejected_total")),
+    "rejected / evicted": ("", False, lambda d: _share(_last(d, "rejected_total"), _last(d, "evictions_total"))),
+    "looked around": ("", None, lambda d: _last(d, "lookarounds_total")),
+    "promoted so": ("", None, lambda d: _last(d, "lookaround_promoted_total")),
+    "tables read": ("", None, lambda d: _last(d, "tables_visited_total")),
+    "aging": ("ms", False, lambda d: _last(d, "aging_ns_total") / 1e6),
+    "passes": ("", None, lambda d: _last(d, "passes_total")),
+    "fault p99": ("us", False, lambda d: _last(d, "fault_p99_ns") / 1000),
+    "worst fault": ("us", False, lambda d: _last(d, "fault_max_ns") / 1000),
+}
+
+POLICIES = (
+    ("as it is", ""),
+    ("batch 64", "host.batch=64"),
+    ("batch 1", "host.batch=1"),
+    ("look-around off", "host.lookaround=off"),
+    ("look-around all", "host.lookaround=all"),
+    ("one touch promotes", "host.two_touch=no"),
+    ("no walks", "host.caps=0x9"),
+    ("no non-leaf bits", "host.caps=0xb"),
+    ("flush per-pass", "host.flush=per-pass"),
+    ("flush sampled", "host.flush=sampled"),
+    ("locked per table", "host.reclaim=locked"),
+    ("twolist", "host.policy=twolist"),
+)
+KV_VALUES = ("ops/s", "p50", "p99", "p99.9", "refaults", "rejected / evicted", "promoted so", "tables read", "aging")
+
+COMPARISONS = (
+    Comparison("kv-zipf", "kv, zipf 0.99, values of 2 KiB, twice as much as fits", "kv", "value=2048 zipf=0.99 ops=15000 seed={seed}", "kv",
+               POLICIES, KV_VALUES, 2,
+               "Seed 003, Altra Max, memcached in a VM: batches of 64 against 1 gave +4.6 % operations/s (1 012 802 against 968 210), p99.9 4.319 "
+               "against 7.423 ms, p99 0.167 against 0.159 ms."),
+    Comparison("kv-uniform", "the same, keys uniform: there is nothing to find", "kv", "value=2048 zipf=0 ops=8000 seed={seed}", "kv",
+               POLICIES[:4] + POLICIES[5:7] + POLICIES[-1:], KV_VALUES, 1, ""),
+)
+
+
+@dataclass
+class Measured:
+    label: str
+    values: dict = field(default_factory=dict)  # name of a value: [of each round]
+
+
+def words_for(comparison, words, seed):
+    """The hypervisor's command line for one boot."""
+    args = comparison.args.format(seed=seed)
+    return " ".join(filter(None, [comparison.words, words, f'vm.{comparison.vm}.args="{args}"']))
+
+
+def measure(comparison, boot, rounds=None):
+    """Boots every variant in every round, A B C A B C; `boot(comparison, words, number)` returns a folder."""
+    table = [Measured(label) for label, _ in comparison.variants]
+    for number in range(rounds or comparison.rounds):
+        for variant, (row, (_, words)) in enumerate(zip(table, comparison.variants)):
+            folder = boot(comparison, words_for(comparison, words, number + 1), f"{number}-{variant}")
+            for name in comparison.values:
+                row.values.setdefault(name, []).append(VALUES[name][2](folder))
+    return {"name": comparison.name, "title": comparison.title, "said": comparison.said, "how": "icount",
+            "rows": [{"label": row.label, "values": row.values} for row in table]}
+
+
+def ratios(result, row, name):
+    """Of a variant to the first one, round by round."""
+    base = result["rows"][0]["values"][name]
+    return [value / other if other else 0.0 for value, other in zip(row["values"][name], base)]
+
+
+def number(value):
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _cell(values):
+    middle = number(statistics.median(values))
+    return middle if len(values) < 2 or min(values) == max(values) else f"{middle} ({number(min(values))} to {number(max(values))})"
+
+
+def markdown(result):
+    names = list(result["rows"][0]["values"])
+    first = names[0]
+    heads = [f"{n}{', ' + VALUES[n][0] if VALUES[n][0] else ''}" for n in names]
+    lines = [f"**{result['title']}** (`make bench BENCH={result['name']}`; {len(result['rows'][0]['values'][first])} orders of keys; median, least and most)",
+             "", f"| variant | {' | '.join(heads)} | {first} / first row |", "|---|" + "---|" * (len(names) + 1)]
+    for row in result["rows"]:
+        cells = [_cell(row["values"][n]) for n in names]
+        lines.append(f"| {row['label']} | {' | '.join(cells)} | {_cell(ratios(result, row, first))} |")
+    if result["said"]:
+        lines += ["", result["said"]]
+    return "\n".join(lines) + "\n"
