@@ -23,10 +23,17 @@
  * A page that was mapped clean in a format without Dirty bits faults when it is first written; its
  * copy is dropped and then W is granted. That runs under the same protocol: otherwise the page
  *could have been evicted and brought back, with a new copy, between the two.
+ *
+ * A page that a shadow MMU beside us tracks, for it holds a table of the guest, is not mapped writable here. What is
+ * tracked changes under the write side of the MMU lock, together with W in our entry (tdp_write_protect_locked());
+ * W is granted under the read side, and only if the page is not tracked then. Nothing else grants it: restoring an
+ * access-tracked entry gives back what the entry says, by an exchange that fails if W went meanwhile, and large leaves
+ * are not made. A write to a tracked page tells the shadow MMU first, which lets go of it.
  */
 #include "hv/mmu/tdp.h"
 
 #include "arch/hal.h"
+#include "hv/mmu/shadow.h"
 #include "hv/mmu/tdp_huge.h"
 #include "hv/mmu/tdp_iter.h"
 #include "lib/hist.h"
@@ -74,6 +81,29 @@ static enum tdp_fast tdp_fault_fast(struct tdp *t, const struct tdp_access *a)
 	return result;
 }
 
+/* MMU lock held, either side. */
+static bool may_write_locked(const struct tdp *t, gfn_t g)
+{
+	if (unlikely(space_write_protected(t->notifier.space, g)))
+		return false;
+	return likely(!t->shadow) || !shadow_tracks(t->shadow, g);
+}
+
+/* A write is about to be let through. Who grants W asks again, for the page may be tracked anew until then. */
+static void let_write(struct tdp *t, gfn_t g)
+{
+	struct space *s = t->notifier.space;
+	bool tracked;
+
+	if (likely(!t->shadow))
+		return;
+	read_lock(&s->mmu_lock);
+	tracked = shadow_tracks(t->shadow, g);
+	read_unlock(&s->mmu_lock);
+	if (tracked)
+		shadow_let_write(t->shadow, g);
+}
+
 /* MMU lock held, nothing invalidated since the page was looked up. */
 static enum fault_result tdp_install_locked(struct tdp *t, gfn_t g, pfn_t page, u64 rights,
                                             bool dirty)
@@ -83,8 +113,8 @@ static enum fault_result tdp_install_locked(struct tdp *t, gfn_t g, pfn_t page, 
 	bool fresh = spte_is_empty(e.seen);
 	u64 want;
 
-	if (unlikely(space_write_protected(t->notifier.space, g))) {
-		if (dirty) /* protected a moment ago: the guest's next attempt is found out */
+	if (rights & SPTE_W && unlikely(!may_write_locked(t, g))) {
+		if (dirty) /* protected a moment ago: the next attempt finds that out */
 			return FAULT_RETRY;
 		rights &= ~(u64)SPTE_W;
 	}
@@ -137,7 +167,7 @@ static enum fault_result tdp_fault_absent(struct tdp *t, const struct tdp_access
 	bool writable;
 	u64 seq;
 
-	if (tdp_fault_huge(t, a))
+	if (!t->shadow && tdp_fault_huge(t, a))
 		return FAULT_FIXED;
 	seq = invalidate_seq(s);
 	result = fault_bring_in(s, g, a->write, !a->write, &page);
@@ -155,8 +185,7 @@ static enum fault_result tdp_grant_write_locked(struct tdp *t, gfn_t g)
 {
 	struct tdp_entry e = tdp_find(t, g);
 
-	if (!spte_is_leaf(t->format, e.level, e.seen) ||
-	    space_write_protected(t->notifier.space, g))
+	if (!spte_is_leaf(t->format, e.level, e.seen) || !may_write_locked(t, g))
 		return FAULT_RETRY;
 	if (!spte_replace(t->format, e.level, e.at, &e.seen,
 	                  spte_make_young(t->format, e.level, e.seen, SPTE_W, true)))
@@ -180,7 +209,11 @@ static enum fault_result tdp_fault_clean(struct tdp *t, gfn_t g)
 
 static enum fault_result tdp_fault_once(struct tdp *t, const struct tdp_access *a, bool *absent)
 {
-	switch (tdp_fault_fast(t, a)) {
+	enum tdp_fast fast = tdp_fault_fast(t, a);
+
+	if (fast != FAST_FIXED && a->write)
+		let_write(t, gpa_gfn(a->gpa));
+	switch (fast) {
 	case FAST_FIXED:
 		a64_count(&t->fixed_fast_total, 1);
 		return FAULT_FIXED;

@@ -114,6 +114,18 @@ static void mutable_pages_free(void *page, u64 n)
 	world.freed = true;
 }
 
+/* No shadow MMU is beside it here: model_explore_track has that. */
+bool shadow_tracks(const struct shadow *sh, gfn_t g)
+{
+	(void)sh, (void)g;
+	explorer_panic("no such MMU");
+}
+void shadow_let_write(struct shadow *sh, gfn_t g)
+{
+	(void)sh, (void)g;
+	explorer_panic("no such MMU");
+}
+
 void epoch_enter(void)
 {
 	world.epochs++;

@@ -138,6 +138,18 @@ void tdp_split_locked(struct tdp *t, gfn_t g)
 	explorer_panic("split of what is not large");
 }
 
+/* No shadow MMU is beside it here: model_explore_track has that. */
+bool shadow_tracks(const struct shadow *sh, gfn_t g)
+{
+	(void)sh, (void)g;
+	explorer_panic("no such MMU");
+}
+void shadow_let_write(struct shadow *sh, gfn_t g)
+{
+	(void)sh, (void)g;
+	explorer_panic("no such MMU");
+}
+
 void epoch_enter(void)
 {
 	world.epochs++;

@@ -1,0 +1,460 @@
+/*
+ * Every interleaving, within a bound on preemptions, of vCPUs on a TDP, an ager, and a shadow MMU beside it that wants
+ * to read a page which holds a table of the guest: the real entry, fault, aging and write-protecting code and the
+ * hardware walker. From the moment at which the shadow MMU has taken W away and waited for the flush until it lets a
+ * write through, nobody may write the page; and no Dirty bit may be lost on the way.
+ *
+ * Then the test is tested: one at a time, the code is spoilt, and the explorer has to find it.
+ */
+#define ATOMIC_YIELD() explorer_yield()
+#define hal_panic      explorer_panic
+#define hal_pause      explorer_pause
+
+#include "tests/host/explorer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/atomic.h"
+#include "tests/host/walker.c"
+
+enum mutant {
+	NONE,
+	STORE_FOR_CAS,  /* an entry is replaced by a plain store */
+	NO_PROTECT,     /* W stays */
+	NO_FLUSH,       /* the shadow MMU does not wait for the TLBs */
+	NO_QUESTION,    /* a fault grants W without asking */
+	NO_READ_LOCK,   /* ... or without the lock */
+	NOT_TOLD,       /* a write is let through, and the shadow MMU does not know */
+	PROTECT_CLEANS, /* write-protecting clears Dirty as well */
+	MUTANTS,
+};
+static const char *const mutant_name[] = {"as it is",
+                                          "plain store instead of compare-exchange",
+                                          "W not taken",
+                                          "no flush",
+                                          "W granted without a question",
+                                          "no read lock",
+                                          "shadow MMU not told of a write",
+                                          "write-protecting clears Dirty"};
+static enum mutant mutant;
+
+static bool mutable_cas(a64 *a, u64 *expected, u64 desired)
+{
+	if (mutant != STORE_FOR_CAS)
+		return a64_cas(a, expected, desired);
+	a64_store(a, desired);
+	return true;
+}
+
+#define a64_cas mutable_cas
+#include "hv/mmu/spte.c"
+#undef a64_cas
+#include "hv/mmu/tdp_age.c"
+#include "hv/mmu/tdp_fault.c"
+#include "hv/mmu/tdp_iter.c"
+static bool mutable_protect(const struct spte_format *f, unsigned level, a64 *entry)
+{
+	u64 seen;
+	bool had;
+
+	if (mutant == NO_PROTECT)
+		return false;
+	had = spte_protect(f, level, entry);
+	if (mutant == PROTECT_CLEANS && had) {
+		seen = a64_load(entry);
+		(void)!a64_cas(entry, &seen, seen & ~f->dirty);
+	}
+	return had;
+}
+#define spte_protect mutable_protect
+#include "hv/mmu/tdp_zap.c"
+#undef spte_protect
+
+/* --- the world of one guest page --- */
+
+#define GFN   gfn(5)
+#define VCPUS 2u
+#define FIRST 7u
+
+static struct {
+	struct space space;
+	struct tdp tdp;
+	struct shadow shadow;
+	u64 copy[VCPUS]; /* each vCPU has a word of its own */
+	bool copy_valid;
+	unsigned readers;
+	bool writer;
+	bool tracked; /* as shadow_tracks() says; MMU lock */
+	bool trusted; /* W is gone and flushed: the shadow MMU believes what it reads */
+	unsigned wanted;
+	struct vcpu {
+		struct walker walker;
+		bool in_guest;
+		unsigned honoured;
+		u64 expect;
+	} vcpu[VCPUS];
+} world;
+
+static u64 frame_words[PAGE_SIZE / 8] aligned_to(PAGE_SIZE);
+static a64 tables[4][TABLE_PAGES] aligned_to(PAGE_SIZE);
+
+bool tdp_fault_huge(struct tdp *t, const struct tdp_access *a)
+{
+	(void)t, (void)a;
+	explorer_panic("a large leaf beside a shadow MMU");
+}
+void tdp_split_locked(struct tdp *t, gfn_t g)
+{
+	(void)t, (void)g;
+	explorer_panic("split of what is not large");
+}
+void epoch_enter(void)
+{
+}
+void epoch_exit(void)
+{
+}
+bool epoch_active(void)
+{
+	return true;
+}
+void hist_add(struct hist *h, u64 value)
+{
+	(void)h, (void)value;
+}
+pfn_t frame_pfn(u32 frame)
+{
+	(void)frame;
+	return hal_ptr_pfn(frame_words);
+}
+
+static bool no_writer(void *arg)
+{
+	(void)arg;
+	return !world.writer;
+}
+static bool nobody(void *arg)
+{
+	(void)arg;
+	return !world.writer && !world.readers;
+}
+void read_lock(struct rwlock *lock)
+{
+	(void)lock;
+	explorer_yield();
+	if (mutant == NO_READ_LOCK)
+		return;
+	explorer_wait(no_writer, NULL);
+	world.readers++;
+}
+void read_unlock(struct rwlock *lock)
+{
+	(void)lock;
+	explorer_yield();
+	world.readers -= mutant != NO_READ_LOCK;
+}
+void write_lock(struct rwlock *lock)
+{
+	(void)lock;
+	explorer_yield();
+	explorer_wait(nobody, NULL);
+	world.writer = true;
+}
+void write_unlock(struct rwlock *lock)
+{
+	(void)lock;
+	explorer_yield();
+	world.writer = false;
+}
+
+/* No page is evicted here: model_explore_tdp has that. */
+u64 invalidate_seq(const struct space *s)
+{
+	(void)s;
+	return 0;
+}
+bool invalidate_retry(const struct space *s, u64 seq, gfn_t g)
+{
+	(void)s, (void)seq, (void)g;
+	return false;
+}
+enum fault_result fault_bring_in(struct space *s, gfn_t g, bool write, bool keep_copy,
+                                 struct fault_page *out)
+{
+	(void)s, (void)g;
+	explorer_yield();
+	if (write && !keep_copy)
+		world.copy_valid = false;
+	*out = (struct fault_page){.frame = 0, .clean = world.copy_valid};
+	return FAULT_FIXED;
+}
+enum fault_result fault_make_dirty(struct space *s, gfn_t g)
+{
+	(void)s, (void)g;
+	explorer_yield();
+	world.copy_valid = false;
+	return FAULT_FIXED;
+}
+
+/* --- the shadow MMU --- */
+
+bool shadow_tracks(const struct shadow *sh, gfn_t g)
+{
+	(void)sh, (void)g;
+	explorer_yield();
+	return mutant != NO_QUESTION && world.tracked;
+}
+void shadow_let_write(struct shadow *sh, gfn_t g)
+{
+	(void)sh, (void)g;
+	write_lock(&world.space.mmu_lock);
+	world.tracked = false;
+	if (mutant != NOT_TOLD)
+		world.trusted = false;
+	write_unlock(&world.space.mmu_lock);
+}
+
+static bool all_out_or_honoured(void *arg)
+{
+	(void)arg;
+	for (unsigned i = 0; i < VCPUS; i++)
+		if (world.vcpu[i].in_guest && world.vcpu[i].honoured != world.wanted)
+			return false;
+	return true;
+}
+
+/* Wants to read the table: as the top of hv/mmu/shadow.h says. */
+static void run_shadow(void)
+{
+	write_lock(&world.space.mmu_lock);
+	world.tracked = true;
+	(void)tdp_write_protect_locked(&world.tdp, GFN);
+	write_unlock(&world.space.mmu_lock);
+	explorer_yield();
+	world.wanted++;
+	if (mutant != NO_FLUSH)
+		explorer_wait(all_out_or_honoured, NULL);
+	write_lock(&world.space.mmu_lock);
+	world.trusted = world.tracked;
+	write_unlock(&world.space.mmu_lock);
+}
+
+static void run_shadow_twice(void)
+{
+	run_shadow();
+	run_shadow();
+}
+
+/* --- the other actors --- */
+
+static void enter_guest(struct vcpu *v)
+{
+	explorer_yield();
+	v->in_guest = true;
+	explorer_yield();
+	if (v->honoured != world.wanted) {
+		walker_flush(&v->walker);
+		v->honoured = world.wanted;
+	}
+}
+
+static void guest_touch(struct vcpu *v, u64 *word, bool write, u64 value)
+{
+	explorer_yield();
+	if (!write && *word != v->expect)
+		explorer_panic("guest reads %#llx, wrote %#llx", (unsigned long long)*word,
+		               (unsigned long long)v->expect);
+	if (!write)
+		return;
+	if (world.trusted)
+		explorer_panic("a tracked table is written");
+	*word = v->expect = value;
+}
+
+static void guest_access(unsigned cpu, bool write, u64 value)
+{
+	struct tdp_access a = {.gpa = gfn_gpa(GFN), .write = write};
+	struct vcpu *v = &world.vcpu[cpu];
+	enum walker_result r;
+	hpa_t where;
+
+	do {
+		enter_guest(v);
+		r = walker_translate(&v->walker, a.gpa, write, false, &where);
+		if (r == WALKER_MISCONFIG)
+			explorer_panic("misconfigured entry");
+		if (r == WALKER_OK)
+			guest_touch(v, (u64 *)(uintptr_t)where.v + cpu, write, value);
+		explorer_yield();
+		v->in_guest = false;
+		if (r != WALKER_OK && tdp_fault(&world.tdp, &a) > FAULT_RETRY)
+			explorer_panic("fault fails");
+	} while (r != WALKER_OK);
+}
+
+static void run_vcpu(void)
+{
+	guest_access(0, false, 0);
+	guest_access(0, true, FIRST + 1);
+	guest_access(0, false, 0);
+}
+
+static void run_vcpu2(void)
+{
+	guest_access(1, true, FIRST + 2);
+}
+
+static void run_ager(void)
+{
+	u64 bitmap = 1, visited = 0;
+
+	tdp_age(&world.tdp.notifier, GFN, 1, &bitmap, NOTIFIER_CLEAR, &visited);
+}
+
+static const struct spte_format *scene_format;
+static enum walker_kind scene_kind;
+
+static void setup(void)
+{
+	memset(&world, 0, sizeof(world));
+	memset(tables, 0, sizeof(tables));
+	memset(frame_words, 0, sizeof(frame_words));
+	world.copy_valid = true;
+	for (unsigned i = 0; i < VCPUS; i++)
+		world.copy[i] = world.vcpu[i].expect = frame_words[i] = FIRST;
+	world.tdp.format = scene_format;
+	world.tdp.root = pfn_hpa(hal_ptr_pfn(tables[3]));
+	world.tdp.notifier.space = &world.space;
+	world.tdp.shadow = &world.shadow;
+	for (unsigned i = 3; i > 0; i--)
+		tables[i][0].raw = spte_make_table(scene_format, hal_ptr_pfn(tables[i - 1]));
+	for (unsigned i = 0; i < VCPUS; i++)
+		walker_init(&world.vcpu[i].walker, scene_kind, world.tdp.root);
+}
+
+/* The page is mapped and written already: W stands in the entry, and in a TLB. */
+static void setup_written(void)
+{
+	setup();
+	tables[0][GFN.v].raw = spte_make_leaf(scene_format, 1, frame_pfn(0),
+	                                      SPTE_R | SPTE_W | SPTE_X,
+	                                      !spte_has_dirty(scene_format));
+	world.tdp.leaves.raw = 1;
+	world.copy_valid = spte_has_dirty(scene_format);
+}
+
+static void check(void)
+{
+	u64 spte = tdp_find(&world.tdp, GFN).seen;
+	bool leaf = spte_is_leaf(scene_format, 1, spte);
+
+	if (!spte_valid(scene_format, 1, spte))
+		explorer_panic("entry %#llx is no valid encoding", (unsigned long long)spte);
+	if (world.tracked && leaf && spte_saved_rights(scene_format, spte) & SPTE_W)
+		explorer_panic("a tracked page may be written");
+	if (world.tdp.leaves.raw != leaf)
+		explorer_panic("leaves are miscounted");
+	for (unsigned i = 0; i < VCPUS; i++) {
+		if (frame_words[i] != world.vcpu[i].expect)
+			explorer_panic("a write was lost");
+		if (!(leaf && spte_dirty(scene_format, spte)) && world.copy_valid &&
+		    world.copy[i] != world.vcpu[i].expect)
+			explorer_panic("Dirty was lost");
+	}
+}
+
+static const struct {
+	const struct spte_format *format;
+	enum walker_kind kind;
+} machines[] = {{&spte_ept_ad, WALKER_EPT_AD},
+                {&spte_ept_track, WALKER_EPT},
+                {&spte_npt_ad, WALKER_NPT},
+                {&spte_npt_track, WALKER_NPT}};
+
+static const struct explorer_scene scenes[] = {
+        {
+                .name = "vcpu, ager, shadow",
+                .setup = setup,
+                .actor = {{"vcpu", run_vcpu}, {"ager", run_ager}, {"shadow", run_shadow}},
+                .nr_actors = 3,
+        },
+        {
+                .name = "written page: vcpu, ager, shadow",
+                .setup = setup_written,
+                .actor = {{"vcpu", run_vcpu}, {"ager", run_ager}, {"shadow", run_shadow}},
+                .nr_actors = 3,
+        },
+        {
+                .name = "written page: two vcpus, shadow twice",
+                .setup = setup_written,
+                .actor = {{"vcpu", run_vcpu}, {"vcpu2", run_vcpu2}, {"shadow", run_shadow_twice}},
+                .nr_actors = 3,
+        },
+};
+
+static bool explore(unsigned which, unsigned machine, unsigned preemptions,
+                    struct explorer_result *r)
+{
+	struct explorer_scene scene = scenes[which];
+
+	scene.check = check;
+	scene.max_preemptions = preemptions;
+	scene_format = machines[machine].format;
+	scene_kind = machines[machine].kind;
+	explorer_run(&scene, r);
+	return !r->failed && r->exhausted;
+}
+
+static bool explore_all(unsigned preemptions)
+{
+	struct explorer_result r;
+	bool good = true;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(machines) * ARRAY_SIZE(scenes); i++) {
+		unsigned which = i % ARRAY_SIZE(scenes), machine = i / ARRAY_SIZE(scenes);
+		bool one = explore(which, machine, preemptions, &r);
+
+		printf("%s, %s: %llu schedules of up to %u steps, all with up to %u preemptions: "
+		       "%s %s\n",
+		       scenes[which].name, machines[machine].format->name,
+		       (unsigned long long)r.schedules, r.longest, preemptions,
+		       one ? "none bad" : r.why, one ? "" : r.trace);
+		good &= one;
+	}
+	return good;
+}
+
+static bool explore_mutant(void)
+{
+	struct explorer_result r;
+
+	for (unsigned bound = 0; bound <= 2; bound++) {
+		for (unsigned i = 0; i < ARRAY_SIZE(scenes) * ARRAY_SIZE(machines); i++) {
+			unsigned which = i % ARRAY_SIZE(scenes), machine = i / ARRAY_SIZE(scenes);
+
+			(void)explore(which, machine, bound, &r);
+			if (!r.failed)
+				continue;
+			printf("%s: found in \"%s\", %s, schedule %llu with %u preemptions: %s "
+			       "(%s)\n",
+			       mutant_name[mutant], scenes[which].name,
+			       machines[machine].format->name, (unsigned long long)r.schedules,
+			       bound, r.why, r.trace);
+			return true;
+		}
+	}
+	printf("%s: NOT found\n", mutant_name[mutant]);
+	return false;
+}
+
+int main(void)
+{
+	const char *bound = getenv("VARVE_PREEMPTIONS");
+	bool good = explore_all(bound ? (unsigned)atoi(bound) : 2);
+
+	for (mutant = NONE + 1; !getenv("VARVE_AS_IS") && mutant < MUTANTS; mutant++)
+		good &= explore_mutant();
+	return good ? 0 : 1;
+}
