@@ -190,6 +190,8 @@ void read_lock(struct rwlock *lock)
 	/* ord K2: full; a writer that set its bits before this is seen here, and one that sets them
 	 * later counts this reader. */
 	writer = a32_fetch_add(&lock->rin, READER) & WRITER_BITS;
+	if (unlikely(writer & WRITER_PRESENT))
+		a32_count(&lock->waits, 1);
 	/* ord K3: pairs with write_unlock; what the writer wrote is seen. */
 	while ((writer & WRITER_PRESENT) && writer == (a32_load_acquire(&lock->rin) & WRITER_BITS))
 		hal_pause();
@@ -206,17 +208,20 @@ void read_unlock(struct rwlock *lock)
 void write_lock(struct rwlock *lock)
 {
 	u32 ticket, came;
+	bool waited = false;
 
 	lock_check(lock, lock->class, lock->name);
 	ticket = a32_fetch_add(&lock->win, 1);
 	/* ord K5: pairs with write_unlock of the writer before. */
-	while (a32_load_acquire(&lock->wout) != ticket)
+	for (; a32_load_acquire(&lock->wout) != ticket; waited = true)
 		hal_pause();
 	/* ord K2: full; see read_lock. */
 	came = a32_fetch_add(&lock->rin, writer_step(a32_load(&lock->rin))) & ~WRITER_BITS;
 	/* ord K4: pairs with read_unlock. */
-	while (a32_load_acquire(&lock->rout) != came)
+	for (; a32_load_acquire(&lock->rout) != came; waited = true)
 		hal_pause();
+	if (unlikely(waited))
+		a32_count(&lock->waits, 1);
 	lock_taken(lock, lock->class, lock->name);
 }
 

@@ -61,6 +61,7 @@ bool spin_held(const struct spinlock *lock);
 struct rwlock {
 	a32 rin, rout; /* readers that came, that left (units of 0x100), writer bits below */
 	a32 win, wout; /* writer tickets */
+	a32 waits;     /* how often somebody found it taken */
 	u32 class;
 	const char *name;
 };
@@ -71,6 +72,11 @@ void read_unlock(struct rwlock *lock);
 void write_lock(struct rwlock *lock);
 bool write_trylock(struct rwlock *lock) must_check;
 void write_unlock(struct rwlock *lock);
+/* How often read_lock() or write_lock() had to wait for somebody, since rw_init(). */
+static inline u32 rw_waits(const struct rwlock *lock)
+{
+	return a32_load(&lock->waits);
+}
 
 /*
  * For locks that are a bit of a word and cannot name themselves: what the functions above tell the checks of

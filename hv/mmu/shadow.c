@@ -2,6 +2,7 @@
 
 #include "arch/hal.h"
 #include "hv/mmu/shadow_core.h"
+#include "hv/mmu/tdp.h"
 #include "mm/epoch.h"
 #include "mm/frame.h"
 #include "mm/space.h"
@@ -91,6 +92,8 @@ bool shadow_create(struct shadow *sh, struct space *s, const struct spte_format 
 		free_all(sh);
 		return false;
 	}
+	if (tdp)
+		tdp->shadow = sh;
 	space_add_notifier(s, &sh->notifier);
 	return true;
 }

@@ -1,6 +1,10 @@
 /*
- * Taking a page from the guest: every entry that maps it, found through its reverse map, and the shadow of the
- * table that it may hold. Between invalidate_begin() and invalidate_end(), so no fault puts back what was taken.
+ * A page is taken from the guest: its translations go, and if it holds tables of the guest, their shadow pages.
+ *
+ * Entries are emptied by exchange, which returns all that hardware had set up to then, and leave the reverse map at
+ * once, all of them under one hold of the lock in its word: an ager comes before, and finds them young or not, or
+ * after, and finds nothing. Faults are kept out: one that was under way is over, for invalidate_begin() took the MMU
+ * lock; one that comes later starts over.
  */
 #include "hv/mmu/shadow.h"
 
@@ -8,8 +12,8 @@
 #include "mm/epoch.h"
 #include "mm/space.h"
 
-/* MMU lock held for writing. */
-static void zap_leaves(struct shadow *sh, struct rmap *r, struct notifier_zap *result)
+/* All translations of one page; MMU lock held for writing. */
+static void zap_locked(struct shadow *sh, struct rmap *r, struct notifier_zap *result)
 {
 	const struct spte_format *f = sh->format;
 	u64 word = rmap_lock(r);
@@ -19,27 +23,28 @@ static void zap_leaves(struct shadow *sh, struct rmap *r, struct notifier_zap *r
 	{
 		u64 was = spte_zap(f, 1, entry);
 
+		DEBUG_ASSERT(!spte_is_empty(was));
 		result->mapped = true;
 		result->dirty |= spte_dirty(f, was);
 		result->young |= spte_young(f, was);
 		shadow_leaf_gone_locked(sh);
 	}
-	if (word)
-		rmap_unlock_empty(&sh->pool, r, word);
+	rmap_unlock_empty(&sh->pool, r, word);
 }
 
 void shadow_zap(struct notifier *n, gfn_t g, struct notifier_zap *result)
 {
 	struct shadow *sh = shadow_of(n);
 	struct rmap *r = shadow_rmap(sh, g);
-	struct space *s = n->space;
 
-	if (!r)
+	/* Whoever made the first one did so under the lock, which invalidate_begin() has had since: no is no. */
+	if (!r || !a64_load(&sh->pages))
 		return;
 	epoch_enter();
-	write_lock(&s->mmu_lock);
-	zap_leaves(sh, r, result);
+	write_lock(&n->space->mmu_lock);
+	/* First the tables: they may map the page themselves. */
 	shadow_unshadow_locked(sh, g);
-	write_unlock(&s->mmu_lock);
+	zap_locked(sh, r, result);
+	write_unlock(&n->space->mmu_lock);
 	epoch_exit();
 }

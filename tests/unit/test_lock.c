@@ -299,6 +299,56 @@ static void test_lock_names(void **state)
 	host_cpu_set(0);
 }
 
+static void let_go(void *arg)
+{
+	bool *held_for_writing = arg;
+
+	host_on_pause(NULL, NULL);
+	host_cpu_set(1);
+	if (*held_for_writing)
+		write_unlock(&rw);
+	else
+		read_unlock(&rw);
+	host_cpu_set(0);
+}
+
+/* Each that found it taken counts once, however long it took; the others do not. */
+static void test_lock_rw_waits_are_counted(void **state)
+{
+	bool write = true, read = false;
+
+	(void)state;
+	setup_locks();
+	read_lock(&rw);
+	read_unlock(&rw);
+	write_lock(&rw);
+	write_unlock(&rw);
+	assert_int_equal(rw_waits(&rw), 0);
+	host_cpu_set(1);
+	write_lock(&rw);
+	host_cpu_set(0);
+	host_on_pause(let_go, &write);
+	read_lock(&rw);
+	read_unlock(&rw);
+	assert_int_equal(rw_waits(&rw), 1);
+	host_cpu_set(1);
+	read_lock(&rw);
+	host_cpu_set(0);
+	assert_false(write_trylock(&rw));
+	assert_int_equal(rw_waits(&rw), 1);
+	host_on_pause(let_go, &read);
+	write_lock(&rw);
+	write_unlock(&rw);
+	assert_int_equal(rw_waits(&rw), 2);
+	host_cpu_set(1);
+	write_lock(&rw);
+	host_cpu_set(0);
+	host_on_pause(let_go, &write);
+	write_lock(&rw);
+	write_unlock(&rw);
+	assert_int_equal(rw_waits(&rw), 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -306,6 +356,7 @@ int main(void)
 	        cmocka_unit_test(test_lock_rw_excludes),
 	        cmocka_unit_test(test_lock_rw_trylock),
 	        cmocka_unit_test(test_lock_rw_reader_waits_for_waiting_writer),
+	        cmocka_unit_test(test_lock_rw_waits_are_counted),
 	        cmocka_unit_test(test_lock_counters_wrap),
 	        cmocka_unit_test(test_lock_checks),
 	        cmocka_unit_test(test_lock_names),
