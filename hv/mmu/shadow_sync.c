@@ -39,8 +39,6 @@ void shadow_protect(struct shadow *sh, gfn_t g)
 		(void)tdp_write_protect_locked(sh->tdp, g);
 	rmap_for_each(&it, rmap_word(r), entry) if (spte_protect(sh->format, 1, entry))
 	        sh->stale = true;
-	if (sh->tdp && tdp_write_protect_locked(sh->tdp, g))
-		sh->stale = true;
 }
 
 void shadow_unsync_remove(struct shadow *sh, struct shadow_page *sp)

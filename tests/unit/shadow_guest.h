@@ -21,7 +21,7 @@ static struct shadow_vm guest;
 
 static inline void guest_poke32(u64 g, unsigned i, u32 value)
 {
-	assert_int_equal(guest_write(&guest.mem, gpa(g * PAGE_SIZE + 4ull * i), &value, 4), 4);
+	ASSERT(guest_write(&guest.mem, gpa(g * PAGE_SIZE + 4ull * i), &value, 4) == 4);
 }
 
 /* Address page `at` is page g, with all rights; no INVLPG: only for what was not mapped. */
@@ -49,11 +49,11 @@ static inline void guest_start_paging(void)
 
 static inline void guest_stop(void)
 {
-	assert_int_equal(guest.shadow.notifier.ops->audit(&guest.shadow.notifier), 0);
-	assert_int_equal(audit_all(NULL), 0);
+	ASSERT(!guest.shadow.notifier.ops->audit(&guest.shadow.notifier));
+	ASSERT(!audit_all(NULL));
 	shadow_vm_destroy(&guest);
 	epoch_barrier();
-	assert_int_equal(frame_table_count(), 0);
+	ASSERT(!frame_table_count());
 }
 
 /* One access to an address page. */
@@ -61,10 +61,9 @@ static inline void guest_touch(unsigned at, bool write)
 {
 	u64 value = at;
 
-	assert_int_equal(shadow_vm_access(&guest, 0, gva((u64)at * PAGE_SIZE + 8),
-	                                  write ? CPU_WRITE : 0, &value)
-	                         .result,
-	                 SHADOW_FIXED);
+	ASSERT(shadow_vm_access(&guest, 0, gva((u64)at * PAGE_SIZE + 8), write ? CPU_WRITE : 0,
+	                        &value)
+	               .result == SHADOW_FIXED);
 }
 
 /* The next access of every page sets Accessed again. */
