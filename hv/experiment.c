@@ -105,7 +105,7 @@ static u32 run_zap(struct space *s, struct experiment *e)
 
 static u32 run_protect(struct space *s, struct experiment *e)
 {
-	if (a32_load(&s->wants_huge))
+	if (a32_load(&s->wants_huge) || !notifier_all_protect(s))
 		return EXPERIMENT_REFUSED;
 	space_set_protect(s, gfn(e->arg[0]), e->arg[1]);
 	return EXPERIMENT_OK;

@@ -51,6 +51,8 @@ struct notifier_ops {
 	const char *name;
 	/* Declared here, false unless said, never changes: FAST_ONLY calls are answered. */
 	bool has_fast_aging;
+	/* Lets no vCPU write where space_write_protected() says so; or no vCPU translates through it. */
+	bool protects;
 
 	/*
 	 * Pages first .. first + n - 1, n <= 512, of which those whose bit is set in `bitmap` are meant
@@ -134,6 +136,8 @@ void notifier_dirty(struct space *s, gfn_t first, unsigned npages, u64 *bitmap);
 bool notifier_any_fast(const struct space *s);
 /* Do all of them? */
 bool notifier_all_fast(const struct space *s);
+/* Do all of them keep guests from writing what is write-protected? */
+bool notifier_all_protect(const struct space *s);
 void notifier_zap(struct space *s, gfn_t g, struct notifier_zap *result);
 void notifier_split(struct space *s, gfn_t g);
 /* Could it? Only if there is one MMU, with larger translations: others would have to agree. */

@@ -100,9 +100,14 @@ void experiment_zap_all(void)
 	(void)on_range(EXPERIMENT_ZAP, experiment_window(0), EXPERIMENT_WINDOW_PAGES);
 }
 
-void experiment_protect(const void *first, u64 pages)
+bool experiment_protect(const void *first, u64 pages)
 {
-	(void)must(EXPERIMENT_PROTECT, (u64)first / PAGE_SIZE, pages);
+	struct experiment_regs out;
+	u32 status = experiment_call(EXPERIMENT_PROTECT, (u64)first / PAGE_SIZE, pages, &out);
+
+	VERDICT_CHECK(status == EXPERIMENT_OK || status == EXPERIMENT_REFUSED,
+	              "%lu pages cannot be protected: %u", pages, status);
+	return status == EXPERIMENT_OK;
 }
 
 void experiment_protect_nothing(void)

@@ -34,8 +34,8 @@ void experiment_ages_add(const void *first, u64 pages, struct experiment_ages *s
 struct experiment_ages experiment_ages_of(const void *first, u64 pages);
 /* All pages of the guest that have one, image and tables included. */
 void experiment_zap_all(void);
-/* At most EXPERIMENT_PAGES_MAX pages, instead of those before. */
-void experiment_protect(const void *first, u64 pages);
+/* At most EXPERIMENT_PAGES_MAX pages, instead of those before; false if this VM's MMU cannot. */
+bool experiment_protect(const void *first, u64 pages);
 void experiment_protect_nothing(void);
 void experiment_unmap(const void *first, u64 pages);
 /* In the window, by page; false if it was refused. */

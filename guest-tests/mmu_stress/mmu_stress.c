@@ -11,6 +11,7 @@
  *           while the others read and write them
  *   end     CPU 0 says PASS while the others write: the VM is taken down in the middle
  *
+ *   protect    FAILs if the hypervisor refuses to write-protect; without, ro and rw are then left out
  *   rounds=N   of slots (default 20);   region=N   pages (default: the largest piece of memory)
  *
  *   bench mmu_stress stage=NAME ns=N pages=N cpus=N     time of the slowest CPU
@@ -131,7 +132,11 @@ static void run_read_only(void)
 	u64 caught;
 
 	protected_ = pages < EXPERIMENT_PAGES_MAX ? pages : EXPERIMENT_PAGES_MAX;
-	experiment_protect(base, protected_);
+	if (!experiment_protect(base, protected_)) {
+		VERDICT_CHECK(!cmdline_flag("protect"), "write protection is refused");
+		console_printf("mmu_stress: no write protection in this VM\n");
+		return;
+	}
 	caught = experiment_counter(EXPERIMENT_CAUGHT);
 	smp_run(write_in_vain, NULL);
 	caught = experiment_counter(EXPERIMENT_CAUGHT) - caught;

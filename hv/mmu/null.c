@@ -153,6 +153,7 @@ static u64 null_audit(struct notifier *notifier)
 static const struct notifier_ops null_ops = {
         .name = "null",
         .has_fast_aging = false,
+        .protects = true,
         .age = null_age,
         .zap = null_zap,
         .populated = null_populated,

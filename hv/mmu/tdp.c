@@ -15,6 +15,7 @@ static bool tdp_populated(struct notifier *n)
 static const struct notifier_ops tdp_notifier_ops = {
         .name = "tdp",
         .has_fast_aging = true,
+        .protects = true,
         .age = tdp_age,
         .range_young = tdp_range_young,
         .dirty = tdp_dirty,
