@@ -30,7 +30,8 @@ static u64 random_cr0(struct script *s)
 {
 	u64 paging = s->world->mode->levels ? CR0_PG : 0;
 
-	return CR0_FIXED | paging | (chance(s, 60) ? CR0_WP : 0);
+	/* SMAP without WP is what no system runs with, and what shadow tables cannot express (decision 28). */
+	return CR0_FIXED | paging | (chance(s, 60) || s->cr4 & CR4_SMAP ? CR0_WP : 0);
 }
 
 static u64 random_cr4(struct script *s)
@@ -39,7 +40,7 @@ static u64 random_cr4(struct script *s)
 
 	if (features->smep && chance(s, 30))
 		cr4 |= CR4_SMEP;
-	if (features->smap && chance(s, 30))
+	if (features->smap && s->cr0 & CR0_WP && chance(s, 30))
 		cr4 |= CR4_SMAP;
 	return cr4;
 }
@@ -54,6 +55,7 @@ void script_begin(struct script *s, const struct world *world, u64 seed, u64 ste
 	s->world = world;
 	s->rng.state = rng_mix(seed * 0x10001 + step);
 	s->count = 0;
+	s->cr4 = 0;
 	s->cr0 = random_cr0(s);
 	s->cr3 = random_root(s);
 	s->cr4 = random_cr4(s);
