@@ -1,12 +1,14 @@
 #include "hv/main.h"
 
 #include "arch/hal.h"
+#include "arch/x86/panic.h"
 #include "arch/x86/hostmem.h"
 #include "arch/x86/insn.h"
 #include "arch/x86/vendor.h"
 #include "hv/chaos.h"
 #include "hv/experiment_call.h"
 #include "hv/monitor.h"
+#include "hv/monitor_view.h"
 #include "hv/reclaimer.h"
 #include "hv/scenario.h"
 #include "hv/sched.h"
@@ -226,6 +228,7 @@ static void wait_for_cpus(void)
 void hv_main(void)
 {
 	wait_for_cpus();
+	panic_also_say(view_trace_last);
 	selftest_run(boot->cmdline);
 	if (!reclaimer_create(scenario.aging_ns) || !monitor_create(&scenario))
 		verdict_fail("the machine has no memory left for the hypervisor's threads");

@@ -13,6 +13,7 @@
 
 #define MS_NS   1000000u
 #define HISTORY 16u /* records of a page that are shown */
+#define LAST    16u /* records of the trace in a panic */
 
 typedef unsigned long long ull;
 
@@ -201,6 +202,21 @@ static void view_event(const struct trace_record *r)
 		    (ull)us % 1000000, (ull)r->a >> TRACE_REFAULT_DISTANCE);
 	else
 		say("  [%3llu.%06llu] %s", (ull)us / 1000000, (ull)us % 1000000, names[event]);
+}
+
+void view_trace_last(void)
+{
+	/* A report may be made on any stack, and there is one report. */
+	static struct trace_record record[LAST];
+	unsigned n = trace_last(record, LAST);
+
+	for (unsigned i = 0; i < n; i++) {
+		const struct trace_record *r = &record[i];
+
+		say("trace: ns %llu cpu %llu event %llu space %llu gfn 0x%llx a 0x%llx b 0x%llx",
+		    (ull)r->time_ns, (ull)r->what >> 8 & 0xff, (ull)r->what & 0xff,
+		    (ull)r->what >> 16 & 0xff, (ull)r->what >> 24, (ull)r->a, (ull)r->b);
+	}
 }
 
 static void view_history(const struct space *s, gfn_t g)

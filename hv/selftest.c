@@ -6,6 +6,7 @@
 #include "hv/verdict.h"
 #include "lib/cmdline.h"
 #include "lib/string.h"
+#include "mm/trace.h"
 
 #define NMI_WAIT_NS 1000000000ull
 
@@ -44,6 +45,15 @@ static void selftest_nmi(void)
 	hal_log(HAL_INFO, "selftest nmi: still here");
 }
 
+/* What was recorded before a panic is in its report. */
+static void selftest_trace(void)
+{
+	if (!trace_switch(true))
+		verdict_fail("the machine has no memory left for the trace");
+	trace_event(TRACE_PASS, 0, gfn(0), 0x5eed, 0);
+	hal_panic("selftest trace");
+}
+
 /* The depth is not known to the compiler, and the buffer is used after the call. */
 static __attribute__((noinline)) u64 eat_stack(u64 depth)
 {
@@ -71,6 +81,8 @@ void selftest_run(const char *cmdline)
 		hal_log(HAL_ERROR, "selftest stack: came back with %llu", (ull)eat_stack(1));
 	else if (!strcmp(name, "panic"))
 		hal_panic("selftest panic");
+	else if (!strcmp(name, "trace"))
+		selftest_trace();
 	else
-		verdict_fail("selftest=%s: there are wx, nmi, trap, stack and panic", name);
+		verdict_fail("selftest=%s: there are wx, nmi, trap, stack, panic and trace", name);
 }

@@ -48,6 +48,7 @@ const struct stats_counter stats_counters[] = {
         COUNTER(dirty_chunks_total, "Chunks that had to be packed to the last page."),
         COUNTER(limit_reclaims_total, "Faults at the limit."),
         COUNTER(over_limit_total, "Faults at the limit that found nothing to give for it."),
+        COUNTER(stall_ns_total, "Time that vCPUs waited because memory was short, ns."),
         COUNTER(sampled_passes_flushed_total, "Sampled passes behind a flush."),
         COUNTER(sampled_young_flushed_total, "Young pages that they found."),
         COUNTER(sampled_passes_unflushed_total, "Sampled passes without a flush before."),

@@ -20,6 +20,7 @@
 #include "mm/frame.h"
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
+#include "mm/limits.h"
 #include "mm/reclaim.h"
 #include "mm/refault.h"
 #include "mm/space.h"
@@ -227,6 +228,23 @@ static enum fault_result bring_in_new(struct space *s, gfn_t g, bool write, stru
 	return result;
 }
 
+/*
+ * The guest waits because memory is short: its page was taken, or one has to be taken for it. The share of time in
+ * this state is what other systems call pressure; a first touch with memory to spare is none, and costs a test.
+ */
+static enum fault_result bring_in_counted(struct space *s, gfn_t g, u64 word, bool write,
+                                          struct fault_page *out)
+{
+	bool stalls = gfn_word_away(word) || frame_free_count() < frame_marks.min ||
+	              !limits_room(s, 1);
+	u64 start = stalls ? hal_time_ns() : 0;
+	enum fault_result result = bring_in_new(s, g, write, out);
+
+	if (stalls)
+		a64_count(&s->stats.stall_ns_total, hal_time_ns() - start);
+	return result;
+}
+
 enum fault_result fault_bring_in(struct space *s, gfn_t g, bool write, bool keep_copy,
                                  struct fault_page *out)
 {
@@ -253,7 +271,7 @@ enum fault_result fault_bring_in(struct space *s, gfn_t g, bool write, bool keep
 	epoch_exit();
 	if (result != FAULT_FIXED || present)
 		return result;
-	return bring_in_new(s, g, write, out);
+	return bring_in_counted(s, g, word, write, out);
 }
 
 enum fault_result fault_make_dirty(struct space *s, gfn_t g)

@@ -84,6 +84,7 @@ struct space_stats {
 	a64 limit_reclaims_total; /* faults at the limit */
 	a64 given_total;          /* frames that the controller took */
 	a64 over_limit_total;     /* ... that found nothing to give for it */
+	a64 stall_ns_total; /* vCPUs waited for pages that were away, or to be taken from others */
 	struct hist fault_ns;
 };
 

@@ -204,6 +204,25 @@ unsigned trace_page(u16 space_id, gfn_t g, struct trace_record *out, unsigned ma
 	return n;
 }
 
+unsigned trace_last(struct trace_record *out, unsigned max)
+{
+	struct trace_record r;
+	unsigned n = 0;
+
+	for (unsigned cpu = 0; cpu < hal_cpu_count() && max; cpu++) {
+		struct ring *ring = ring_of(cpu);
+		u64 head = ring ? a64_load_acquire(&ring->head) : 0; /* ord TR1 */
+		u64 first = max_of(oldest(head), head > max ? head - max : 0);
+
+		for (u64 i = first; i < head; i++) {
+			copy(ring, i, &r);
+			if (oldest(a64_load(&ring->head)) <= i)
+				n = insert(out, n, max, &r);
+		}
+	}
+	return n;
+}
+
 #ifdef VARVE_HOST
 void trace_exit(void)
 {

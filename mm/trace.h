@@ -109,6 +109,12 @@ u64 trace_drain(trace_sink sink, void *arg, u64 max);
  */
 unsigned trace_page(u16 space_id, gfn_t g, struct trace_record *out, unsigned max);
 
+/*
+ * The newest `max` records of all CPUs, oldest first; returns how many. Any context, a panic as well: takes
+ * nothing and waits for nobody. What is being written just then may be left out.
+ */
+unsigned trace_last(struct trace_record *out, unsigned max);
+
 #ifdef VARVE_HOST
 /* Undoes all: each test starts from none. */
 void trace_exit(void);

@@ -21,7 +21,13 @@
 #define STOP_WAIT_NS  1000000000ull
 
 static a32 owner; /* CPU + 1 */
+static void (*also_say)(void);
 static a32 parked;
+
+void panic_also_say(void (*fn)(void))
+{
+	also_say = fn;
+}
 
 bool panic_running(void)
 {
@@ -121,6 +127,12 @@ static void put_backtrace(u64 rip, u64 rbp)
 	}
 }
 
+static void put_more(void)
+{
+	if (also_say)
+		also_say();
+}
+
 #define U(x) ((unsigned long long)(x))
 
 static void put_registers(const struct trap_frame *f)
@@ -175,6 +187,7 @@ void panic_trap(struct trap_frame *f)
 		put_machine_check();
 	put_locks();
 	put_backtrace(f->rip, f->rbp);
+	put_more();
 	if (stack)
 		put_line("VARVE: FAIL stack overflow of %s at 0x%llx", stack, U(f->rip));
 	else
@@ -191,6 +204,7 @@ void panic_text(const char *fmt, va_list args)
 	put_line("panic on CPU %u: %s", hal_cpu_id(), why);
 	put_locks();
 	put_backtrace(0, (u64)(uintptr_t)__builtin_frame_address(0));
+	put_more();
 	put_line("VARVE: FAIL panic: %s", why);
 	machine_exit(false);
 }

@@ -56,6 +56,11 @@ class OracleTest(unittest.TestCase):
         score = self.score(["00110ze3"] * 6, {0, 1, 2, 3})
         self.assertEqual((score.precision, score.recall, score.false_old), (1, 3 / 4, 0))
 
+    def test_what_is_away_was_taken_rightly_or_not(self):
+        score = self.score(["00z12zze"] * 6, {0, 1, 2, 3})
+        self.assertEqual((score.hot_away, score.cold_away, score.evicted), (3, 6, 2 / 3))
+        self.assertIsNone(self.score(["00112222"] * 6, {0}).evicted)
+
     def test_pages_never_touched_and_others_pages_do_not_count(self):
         score = self.score(["0011222.33333"] * 6, {0, 1, 2, 3})
         self.assertEqual((score.cold_declared, score.cold_missed, score.hot), (9, 0, 12))

@@ -344,6 +344,25 @@ static void test_fault_counts_refaults_by_distance(void **state)
 		                 expect[i]);
 }
 
+/* What a guest waits for because memory is short: not a first touch with memory to spare. */
+static void test_fault_counts_waiting_for_refaults_only(void **state)
+{
+	a64 *stall = &guest.space->stats.stall_ns_total;
+	struct fault_page page;
+	u64 before;
+
+	(void)state;
+	put_away(0, 10);
+	assert_int_equal(gfn_word_tag(fake_word(&guest, 0)), GFN_POOLED);
+	assert_int_equal(a64_load(stall), 0);
+	assert_int_equal(bring_in(0, false, true, &page), FAULT_FIXED);
+	before = a64_load(stall);
+	assert_true(before > 0);
+	assert_int_equal(bring_in(0, false, true, &page), FAULT_FIXED);
+	assert_int_equal(bring_in(1, true, true, &page), FAULT_FIXED);
+	assert_int_equal(a64_load(stall), before);
+}
+
 static void test_fault_old_refault_restores_nothing(void **state)
 {
 	struct fault_page page;
@@ -434,6 +453,7 @@ int main(void)
 	        T(test_fault_recent_refault_restores_the_workingset),
 	        T(test_fault_recent_refault_restores_the_tier),
 	        T(test_fault_counts_refaults_by_distance),
+	        T(test_fault_counts_waiting_for_refaults_only),
 	        T(test_fault_old_refault_restores_nothing),
 	        T(test_fault_goes_on_with_a_store_that_is_always_full),
 	        T(test_fault_overcommit_loses_nothing),

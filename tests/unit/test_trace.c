@@ -224,6 +224,28 @@ static void test_trace_late_cpu_records_nothing(void **state)
 }
 
 /* Of one page, over all CPUs by time, the newest; drained or not. */
+/* The newest of all CPUs, by time, drained or not. */
+static void test_trace_last(void **state)
+{
+	struct trace_record r[5];
+
+	(void)state;
+	assert_int_equal(trace_last(r, 5), 0);
+	assert_true(trace_switch(true));
+	for (unsigned i = 0; i < 9; i++) {
+		host_cpu_set(i % CPUS);
+		host_time_add(10);
+		trace_event(TRACE_FAULT, 1, gfn(i), 0, i);
+	}
+	assert_int_equal(trace_last(r, 5), 5);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(r[i].b, 4 + i);
+	(void)trace_drain(sink_nothing, NULL, ~0ull);
+	assert_int_equal(trace_last(r, 2), 2);
+	assert_int_equal(r[0].b, 7);
+	assert_int_equal(r[1].b, 8);
+}
+
 static void test_trace_page(void **state)
 {
 	struct trace_record r[4];
@@ -272,6 +294,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TRACE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	        TRACE_TEST(test_trace_last),
 	        TRACE_TEST(test_trace_page),
 	        TRACE_TEST(test_trace_off_records_nothing_and_takes_no_memory),
 	        TRACE_TEST(test_trace_record_has_all_that_was_said),

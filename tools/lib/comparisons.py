@@ -65,6 +65,8 @@ VALUES = {
     "p50": ("us", False, lambda d: _console(d, r"\bp50_ns=(\d+)") / 1000),
     "p99": ("us", False, lambda d: _console(d, r"\bp99_ns=(\d+)") / 1000),
     "p99.9": ("us", False, lambda d: _console(d, r"\bp99.9_ns=(\d+)") / 1000),
+    "refaults, measured part": ("", False, lambda d: _console(d, r"\bbench workload refaults=(\d+)")),
+    "hot ones away": ("", False, lambda d: _console(d, r"\bbench workload hot .*\baway=(\d+)")),
     "refaults": ("", False, lambda d: _last(d, "refaults_total")),
     "evictions": ("", None, lambda d: _last(d, "evictions_total")),
     "rejected": ("", None, lambda d: _last(d, "rejected_total")),
@@ -94,7 +96,25 @@ POLICIES = (
 )
 KV_VALUES = ("ops/s", "p50", "p99", "p99.9", "refaults", "rejected / evicted", "promoted so", "tables read", "aging")
 
+WORK_POLICIES = (
+    ("mglru", ""),
+    ("twolist", "host.policy=twolist"),
+    ("mglru, look-around off", "host.lookaround=off"),
+    ("mglru, one touch promotes", "host.two_touch=no"),
+    ("mglru, no walks", "host.caps=0x9"),
+)
+
+
+def workload(work, title, said=""):
+    return Comparison(f"work-{work}", title, "workload", f"work={work} ops=60000 pass=10000 seed={{seed}}", "work", WORK_POLICIES,
+                      ("refaults, measured part", "hot ones away", "ops/s", "evictions", "aging"), 3, said)
+
+
 COMPARISONS = (
+    workload("zipf", "random touches, zipf 1.2, twice as much as fits"),
+    workload("scan", "the same, and every fourth touch walks through all memory"),
+    workload("phase", "zipf, and other pages are the hot ones after each of four phases"),
+    workload("dense", "every page in turn, again and again: the worst case of every policy of recency"),
     Comparison("kv-zipf", "kv, zipf 0.99, values of 2 KiB, twice as much as fits", "kv", "value=2048 zipf=0.99 ops=15000 seed={seed}", "kv",
                POLICIES, KV_VALUES, 2,
                "Seed 003, Altra Max, memcached in a VM: batches of 64 against 1 gave +4.6 % operations/s (1 012 802 against 968 210), p99.9 4.319 "
