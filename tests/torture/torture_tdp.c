@@ -2,12 +2,17 @@
  * Threads that do to one guest's memory what CPUs do: vCPUs that touch it through their TLBs and fault, an
  * ager, an evictor, somebody who drops translations. Under the race detector, on real cores. Every vCPU
  * has a word of its own in each page and remembers it.
+ *
+ * I11: every now and then somebody sits on the write side of the MMU lock until the ager, which asks fast-only, has
+ * made two more harvests and passes. If it waited for anything that a fault waits for, neither would ever go on.
+ * Once more with a second MMU that can only unmap, through which the hypervisor's accesses go then.
  */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "hv/mmu/null.h"
 #include "mm/age.h"
 #include "mm/audit.h"
 #include "mm/epoch.h"
@@ -41,6 +46,10 @@ static struct host_vm vm;
 static u64 oracle[VCPUS][PAGES];
 static u64 steps;
 static a32 running; /* vCPU threads that are */
+static a64 harvests;
+static u64 sat; /* on the MMU lock: times */
+static struct null_mmu device;
+static bool with_device;
 static u64 hypervisor_accesses[VCPUS];
 
 static void fail(unsigned cpu, const char *what, u64 g, u64 expected, u64 found)
@@ -73,13 +82,18 @@ static void access_page(unsigned cpu, u64 g, bool write)
 		fail(cpu, "reads", g, oracle[cpu][g], value);
 }
 
+static u64 copy_by_hypervisor(gpa_t at, bool write, u64 *value)
+{
+	if (with_device)
+		return write ? null_write(&device, at, value, 8) : null_read(&device, at, value, 8);
+	return write ? guest_write(&vm.mem, at, value, 8) : guest_read(&vm.mem, at, value, 8);
+}
+
 static void access_by_hypervisor(unsigned cpu, u64 g, bool write)
 {
 	gpa_t at = gpa(g * PAGE_SIZE + cpu * 8);
-	u64 value = 0, done;
+	u64 value = write ? oracle[cpu][g] : 0, done = copy_by_hypervisor(at, write, &value);
 
-	done = write ? guest_write(&vm.mem, at, &oracle[cpu][g], 8)
-	             : guest_read(&vm.mem, at, &value, 8);
 	hypervisor_accesses[cpu] += done == 8;
 	/* Short of memory: nothing was copied, say it again through the guest. */
 	if (done != 8)
@@ -163,10 +177,22 @@ static void *run_ager(void *arg)
 		notifier_age(vm.space, gfn(host_random(&seed) % PAGES), 256, bitmap,
 		             NOTIFIER_CLEAR | NOTIFIER_FAST_ONLY, &visited);
 		age_space(vm.space, a64_load(&vm.space->lru.max_seq), false);
+		a64_count(&harvests, 1);
 		epoch_poll();
 		hal_pause();
 	}
 	return NULL;
+}
+
+static void sit_on_the_lock(void)
+{
+	u64 before = a64_load(&harvests);
+
+	write_lock(&vm.space->mmu_lock);
+	while (a64_load(&harvests) < before + 2 && a32_load(&running))
+		hal_pause();
+	write_unlock(&vm.space->mmu_lock);
+	sat++;
 }
 
 static void *run_evictor(void *arg)
@@ -178,6 +204,8 @@ static void *run_evictor(void *arg)
 	while (a32_load(&running)) {
 		evict_space(vm.space, evict_any(16));
 		drop_translation(host_random(&seed) % PAGES);
+		if (host_random(&seed) % 16 == 0)
+			sit_on_the_lock();
 		epoch_poll();
 		hal_pause();
 	}
@@ -200,29 +228,37 @@ static void report(void)
 {
 	const struct space_stats *s = &vm.space->stats;
 
-	printf("%s: %llu faults, %llu fast, %llu evictions (%llu clean), %llu refaults, %llu "
+	printf("%s%s: %llu faults, %llu fast, %llu evictions (%llu clean), %llu refaults, %llu "
 	       "rescues, "
-	       "%llu visited, %llu by the hypervisor\n",
-	       vm.tdp.format->name, (unsigned long long)a64_load(&s->faults_total),
+	       "%llu visited, %llu by the hypervisor, %llu times on the lock\n",
+	       vm.tdp.format->name, with_device ? " and a device" : "",
+	       (unsigned long long)a64_load(&s->faults_total),
 	       (unsigned long long)a64_load(&vm.tdp.fixed_fast_total),
 	       (unsigned long long)a64_load(&s->evictions_total),
 	       (unsigned long long)a64_load(&s->clean_evictions_total),
 	       (unsigned long long)a64_load(&s->refaults_total),
 	       (unsigned long long)a64_load(&s->rescues_total),
 	       (unsigned long long)a64_load(&s->visited_total),
-	       (unsigned long long)(hypervisor_accesses[0] + hypervisor_accesses[1]));
+	       (unsigned long long)(hypervisor_accesses[0] + hypervisor_accesses[1]),
+	       (unsigned long long)sat);
+	if (!sat || (with_device && !a64_load(&device.asked_total)))
+		fail(0, "nobody sat on the lock, or the device was not asked", 0, 1, sat);
 	if (!a64_load(&s->refaults_total) || !a64_load(&s->evictions_total))
 		fail(0, "nothing was evicted or came back", 0, 1, 0);
 }
 
-static void torture(const struct host_machine *m)
+static void torture(const struct host_machine *m, bool device_too)
 {
 	void *(*const run[CPUS])(void *) = {run_vcpu, run_vcpu, run_ager, run_evictor};
 	u64 pages_used = hal_pages_used();
 	pthread_t thread[CPUS];
 
 	memset(oracle, 0, sizeof(oracle));
+	sat = 0;
 	host_vm_create(&vm, m, PAGES, VCPUS);
+	with_device = device_too;
+	if (with_device)
+		null_create(&device, vm.space);
 	a32_store(&running, VCPUS);
 	for (unsigned i = 0; i < CPUS; i++)
 		if (pthread_create(&thread[i], NULL, run[i], (void *)(uintptr_t)i))
@@ -257,6 +293,8 @@ int main(void)
 	if (!store_init())
 		return 1;
 	for (unsigned i = 0; i < HOST_MACHINES; i++)
-		torture(&host_machines[i]);
+		torture(&host_machines[i], false);
+	torture(&host_machines[0], true);
+	torture(&host_machines[2], true);
 	return 0;
 }
