@@ -61,17 +61,20 @@ static void cr8_changed(struct vcpu *v)
 static void dispatch_shadow(struct vcpu *v)
 {
 	switch (v->exit.kind) {
+	case VEXIT_PAGE_FAULT:
+		exit_page_fault(v, &v->exit.page_fault);
+		break;
+	case VEXIT_INVLPG:
+		exit_invlpg(v);
+		break;
 	case VEXIT_REAL_GP:
 		exit_real_gp(v);
 		break;
 	case VEXIT_REAL_EVENT:
 		exit_real_event(v);
 		break;
-	case VEXIT_REAL_UNFIT:
+	default: /* VEXIT_REAL_UNFIT */
 		exit_real_unfit(v);
-		break;
-	default: /* no vCPU runs on shadow tables yet */
-		exit_stop(v, "exit of an unknown kind");
 		break;
 	}
 }

@@ -7,6 +7,7 @@
 struct vcpu;
 struct vexit_fault;
 struct vexit_io;
+struct vexit_page_fault;
 
 /* Deals with v->exit, on the vCPU's thread, after its mode is OUTSIDE. May give up the CPU. */
 void exit_handle(struct vcpu *v);
@@ -22,6 +23,11 @@ void exit_cr(struct vcpu *v);
 void exit_rdmsr(struct vcpu *v);
 void exit_wrmsr(struct vcpu *v);
 void exit_xsetbv(struct vcpu *v);
+/* exit_paging.c: vCPUs on shadow tables. */
+void exit_page_fault(struct vcpu *v, const struct vexit_page_fault *fault);
+void exit_invlpg(struct vcpu *v);
+/* Sets v->arch.root for an entry. False: not now; others ran meanwhile. */
+bool exit_paging_root(struct vcpu *v) must_check;
 /* exit_real.c: real mode in virtual-8086 mode. */
 void exit_real_gp(struct vcpu *v);
 void exit_real_event(struct vcpu *v);

@@ -56,8 +56,6 @@ static void find_vendor(void)
 	if (!vendor->enable())
 		verdict_fail("the boot CPU refuses to turn virtualization on");
 	log_caps();
-	if (!vendor_caps.second_level)
-		verdict_fail("this CPU has no second-level paging (EPT or NPT), which Varve needs");
 }
 
 /* Words of the command line that nobody knows are most likely misspelt. */

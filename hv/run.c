@@ -154,6 +154,10 @@ static __attribute__((noinline)) bool run_once(struct vcpu *v)
 	wanted = a32_load(&c->attention) | a32_load(&v->requests);
 	if (likely(!wanted)) {
 		flush_if_behind(v, (s32)c->id);
+		/* The flush generation first: a root that goes away raises it afterwards. */
+		wanted = v->arch.shadow && !shadow_vcpu_root_valid(&v->shadow);
+	}
+	if (likely(!wanted)) {
 		if (unlikely(a32_load(&v->vm->ran) != VM_RAN))
 			a32_store(&v->vm->ran, VM_RAN);
 		enter_guest(v);
@@ -185,6 +189,8 @@ static void run_loop(struct vcpu *v)
 			vcpu_wait(v);
 			continue;
 		}
+		if (unlikely(v->arch.shadow) && !exit_paging_root(v))
+			continue;
 		if (likely(run_once(v))) {
 			exit_handle(v);
 			chaos_exit(v->exit.kind == VEXIT_FAULT);

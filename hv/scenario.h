@@ -37,7 +37,7 @@
 #define SCENARIO_MAX_CHAOS        1000000u
 
 enum scenario_policy { SCENARIO_POLICY_MGLRU, SCENARIO_POLICY_TWOLIST };
-enum scenario_mmu { SCENARIO_MMU_TDP };
+enum scenario_mmu { SCENARIO_MMU_TDP, SCENARIO_MMU_SHADOW, SCENARIO_MMU_BOTH };
 enum scenario_expect { SCENARIO_EXPECT_PASS, SCENARIO_EXPECT_FAIL, SCENARIO_EXPECT_STOP };
 
 struct scenario_vm {

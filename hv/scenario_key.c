@@ -93,7 +93,7 @@ static const char *const no_yes[] = {"no", "yes", NULL};
 static const char *const off_on[] = {"off", "on", NULL};
 static const char *const reclaims[] = {"lockless", "locked", NULL};
 static const char *const policies[] = {"mglru", "twolist", NULL};
-static const char *const mmus[] = {"tdp", NULL};
+static const char *const mmus[] = {"tdp", "shadow", "both", NULL};
 static const char *const ads[] = {"hw", "off", NULL};
 static const char *const expects[] = {"pass", "fail", "stop", NULL};
 static const char *const page_sizes[] = {"4k", "2m", NULL};
@@ -144,7 +144,7 @@ const struct scenario_key scenario_vm_keys[] = {
          .offset = offsetof(struct scenario_vm, args), .max = SCENARIO_ARGS_MAX},
         {"memory", ALLOWED_SIZE, SIZE(scenario_vm, memory_bytes)},
         {"vcpus", "a number from 1 to 16", NUMBER(scenario_vm, vcpus, 1, SCENARIO_MAX_VCPUS)},
-        {"mmu", "tdp (shadow and both are not built yet)", WORD(scenario_vm, mmu, mmus)},
+        {"mmu", "tdp, shadow or both", WORD(scenario_vm, mmu, mmus)},
         {"ad", "hw or off", FLAG(scenario_vm, ad_off, ads)},
         {"expect", "pass, fail or stop", WORD(scenario_vm, expect, expects)},
         {"min", ALLOWED_PROMISE, PROMISE(scenario_vm, min_bytes)},

@@ -3,6 +3,7 @@
 #include "arch/hal.h"
 #include "arch/x86/fpu.h"
 #include "arch/x86/regs.h"
+#include "arch/x86/vcpu_event.h"
 #include "hv/msr.h"
 #include "hv/run.h"
 #include "hv/sched.h"
@@ -16,6 +17,8 @@
 #define APIC_TIMER_MIN_NS 50000ull
 /* Long enough for the guest to get at an instruction between, on the slowest emulator. */
 #define WINDOW_RETRY_NS 1000000ull
+
+#define LEAF1_EDX_1G BIT(26)
 
 static u16 next_id = 1;
 
@@ -33,8 +36,6 @@ bool vcpu_create(struct vcpu *v, struct vm *vm, u32 index)
 {
 	*v = (struct vcpu){.vm = vm, .index = index, .last_cpu = -1};
 	v->arch.id = next_id++;
-	v->arch.root = vm->tdp.root;
-	v->arch.ad = vm_uses_ad(vm->config);
 	v->arch.xcr0 = fpu_xcr0(); /* ours until it sets its own: an entry then switches nothing */
 	v->xcr0 = XCR0_X87;
 	v->activity = index ? VCPU_WAIT_SIPI : VCPU_ACTIVE;
@@ -42,7 +43,18 @@ bool vcpu_create(struct vcpu *v, struct vm *vm, u32 index)
 	timer_init(&v->window_timer, look_for_window);
 	vlapic_reset(&v->apic, index);
 	msr_reset(v);
-	return vendor->create(&v->arch);
+	v->arch.shadow = vm_on_shadow(vm, index);
+	if (!v->arch.shadow) {
+		v->arch.root = vm->tdp.root;
+		v->arch.ad = vm_uses_ad(vm->config);
+	}
+	if (v->arch.shadow && !shadow_vcpu_create(&v->shadow, &vm->shadow))
+		return false;
+	if (vendor->create(&v->arch))
+		return true;
+	if (v->arch.shadow)
+		shadow_vcpu_destroy(&v->shadow);
+	return false;
 }
 
 static void vcpu_thread(void *arg)
@@ -72,6 +84,8 @@ void vcpu_destroy(struct vcpu *v)
 	thread_self()->vcpu = NULL;
 	fpu_forget(v->arch.fpu);
 	vendor->destroy(&v->arch);
+	if (v->arch.shadow)
+		shadow_vcpu_destroy(&v->shadow);
 }
 
 void vcpu_request(struct vcpu *v, u32 bits)
@@ -254,11 +268,44 @@ void vcpu_inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error)
 
 void vcpu_paging_changed(struct vcpu *v)
 {
+	struct shadow_regs regs;
+
 	vendor->flush(&v->arch);
+	if (!v->arch.shadow)
+		return;
+	regs = (struct shadow_regs){
+	        .cr0 = vendor->get(&v->arch, VREG_CR0),
+	        .cr3 = vendor->get(&v->arch, VREG_CR3),
+	        .cr4 = vendor->get(&v->arch, VREG_CR4),
+	        .efer = vendor->get(&v->arch, VREG_EFER),
+	        .phys_bits = (u8)v->vm->cpuid.ext[8].eax,
+	        .page_1g = v->vm->cpuid.ext[1].edx & LEAF1_EDX_1G,
+	};
+	shadow_vcpu_set(&v->shadow, &regs);
 }
 
 void vcpu_reset(struct vcpu *v, const struct vreset *how)
 {
 	vendor->reset(&v->arch, how);
 	vcpu_paging_changed(v);
+}
+
+/*
+ * The delivery of an interrupt that meets a page fault is begun again behind the handler of the fault: it is
+ * not known to have begun at all where the vendor offers it as a virtual one (arch/x86/svm/event.c).
+ */
+void vcpu_inject_page_fault(struct vcpu *v, gva_t at, u32 error)
+{
+	u32 event = v->arch.event;
+
+	if ((event & EVENT_VALID) && !(event & EVENT_TYPE))
+		vlapic_give_back(&v->apic, (u8)event);
+	if (vcpu_event_page_fault(&v->arch, error) == VCPU_EVENT_TRIPLE) {
+		vm_stop(v->vm, VM_STOPPED,
+		        "triple fault on vCPU %u at rip 0x%llx (page fault at 0x%llx)", v->index,
+		        (unsigned long long)v->arch.rip, (unsigned long long)at.v);
+		return;
+	}
+	vendor->set(&v->arch, VREG_CR2, at.v);
+	a32_fetch_or(&v->requests, VCPU_REQ_EVENT);
 }

@@ -9,6 +9,7 @@
 
 #include "arch/x86/vcpu.h"
 #include "arch/x86/vendor.h"
+#include "hv/mmu/shadow_vcpu.h"
 #include "hv/timer.h"
 #include "hv/vlapic.h"
 #include "lib/atomic.h"
@@ -42,6 +43,7 @@ struct vcpu_msrs {
 
 struct vcpu {
 	struct arch_vcpu arch;
+	struct shadow_vcpu shadow; /* if arch.shadow */
 	a32 requests;
 	a32 mode;        /* enum vcpu_mode; ord F1 */
 	a64 flushed_gen; /* flush generation that the next or present stay in the guest has honoured */
@@ -95,6 +97,11 @@ void vcpu_reset(struct vcpu *v, const struct vreset *how);
 /* CR0, CR3, CR4 or EFER was written: what was cached of its translations is dropped. */
 void vcpu_paging_changed(struct vcpu *v);
 void vcpu_inject_exception(struct vcpu *v, u8 vector, bool has_error, u32 error);
+/*
+ * A page fault of its own for a vCPU on shadow tables, with what it becomes while another exception is being
+ * delivered; may stop the VM.
+ */
+void vcpu_inject_page_fault(struct vcpu *v, gva_t at, u32 error);
 static inline void vcpu_inject_gp(struct vcpu *v)
 {
 	vcpu_inject_exception(v, 13, true, 0);

@@ -29,6 +29,11 @@ bool vm_uses_ad(const struct scenario_vm *config)
 	return vendor_caps.ad && !config->ad_off;
 }
 
+bool vm_on_shadow(const struct vm *vm, u32 index)
+{
+	return vm->mmu == SCENARIO_MMU_SHADOW || (vm->mmu == SCENARIO_MMU_BOTH && index % 2);
+}
+
 const char *vm_state_name(const struct vm *vm)
 {
 	switch (a32_load(&vm->state)) {
@@ -91,6 +96,35 @@ static void set_limits(struct space *s, const struct scenario_vm *config)
 	reclaimer_set_target(s, &config->target);
 }
 
+/* The order is that in which mm asks them. Every CPU has Accessed and Dirty bits in ordinary tables. */
+static bool make_mmus(struct vm *vm)
+{
+	struct tdp *tdp = vm->mmu == SCENARIO_MMU_SHADOW ? NULL : &vm->tdp;
+
+	if (tdp &&
+	    !tdp_create(tdp, vm->space, spte_format_of(vendor_caps.ept, vm_uses_ad(vm->config))))
+		return false;
+	if (vm->mmu == SCENARIO_MMU_TDP)
+		return true;
+	if (!shadow_create(&vm->shadow, vm->space, spte_shadow_format(!vm->config->ad_off), tdp))
+		return false;
+	vm->mem.shadow = &vm->shadow;
+	return true;
+}
+
+/* False: it asks for what the machine does not have. */
+static bool choose_mmu(struct vm *vm)
+{
+	vm->mmu = vm->config->mmu;
+	if (vendor_caps.second_level || vm->mmu == SCENARIO_MMU_SHADOW)
+		return true;
+	if (vm->mmu == SCENARIO_MMU_BOTH)
+		return false;
+	vm->mmu = SCENARIO_MMU_SHADOW;
+	hal_log(HAL_INFO, "[%s] mmu = shadow: this machine has neither EPT nor NPT", vm->name);
+	return true;
+}
+
 static bool make_memory(struct vm *vm)
 {
 	vm->space = space_create(vm->name, &run_space_ops, vm);
@@ -98,13 +132,12 @@ static bool make_memory(struct vm *vm)
 		return false;
 	vm->mem.space = vm->space;
 	set_limits(vm->space, vm->config);
-	a32_store(&vm->space->wants_huge, vm->config->huge);
+	a32_store(&vm->space->wants_huge, vm->config->huge && vm->mmu == SCENARIO_MMU_TDP);
 	for (unsigned i = 0; i < vm->nr_ram; i++)
 		if (!gfnmap_add(vm->space, gpa_gfn(gpa(vm->ram[i].start)),
 		                (vm->ram[i].end - vm->ram[i].start) >> PAGE_SHIFT))
 			return false;
-	if (!tdp_create(&vm->tdp, vm->space,
-	                spte_format_of(vendor_caps.ept, vm_uses_ad(vm->config))))
+	if (!make_mmus(vm))
 		return false;
 	if (vm->config->null_mmu) {
 		null_create(&vm->null, vm->space);
@@ -145,6 +178,8 @@ const char *vm_create(const struct scenario_vm *config, const struct boot_module
 		fmt_snprintf(text, sizeof(text), "image %s: %s", config->image, why);
 		return text;
 	}
+	if (!choose_mmu(vm))
+		return "mmu = both needs EPT or NPT, which this machine does not have";
 	make_cpuid(vm);
 	vm->stats = hal_pages_alloc((sizeof(*vm->stats) + PAGE_SIZE - 1) / PAGE_SIZE);
 	if (!vm->stats || !make_memory(vm) || !make_vcpus(vm))
@@ -216,7 +251,10 @@ void vm_take_down(struct vm *vm)
 	}
 	memcpy(vm->stats, &vm->space->stats, sizeof(*vm->stats));
 	space_drain(vm->space);
-	tdp_destroy(&vm->tdp);
+	if (vm->mmu != SCENARIO_MMU_TDP)
+		shadow_destroy(&vm->shadow);
+	if (vm->mmu != SCENARIO_MMU_SHADOW)
+		tdp_destroy(&vm->tdp);
 	space_destroy(vm->space);
 	vm->space = NULL;
 }

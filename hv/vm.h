@@ -10,6 +10,7 @@
 #include "hv/elf.h"
 #include "hv/mmu/guest_mem.h"
 #include "hv/mmu/null.h"
+#include "hv/mmu/shadow.h"
 #include "hv/mmu/tdp.h"
 #include "hv/scenario.h"
 #include "hv/vcpu.h"
@@ -54,9 +55,11 @@ struct vm {
 	unsigned index;
 	const struct scenario_vm *config;
 	const struct boot_module *image;
-	struct space *space; /* NULL once taken down; the monitor thread's from the start on */
-	struct tdp tdp;
-	struct null_mmu null; /* behind it, if the scenario says so */
+	struct space *space;   /* NULL once taken down; the monitor thread's from the start on */
+	enum scenario_mmu mmu; /* what there really is: without EPT and NPT, shadow */
+	struct tdp tdp;        /* unless mmu is shadow */
+	struct shadow shadow;  /* unless mmu is tdp */
+	struct null_mmu null;  /* behind it, if the scenario says so */
 	struct guest_mem mem;
 	u64 bytes; /* what the scenario says; the hole below 1 MiB is part of it */
 	unsigned nr_ram;
@@ -98,6 +101,8 @@ static inline bool vm_running(const struct vm *vm)
 {
 	return a32_load(&vm->state) == VM_RUNNING;
 }
+/* Does this vCPU run on shadow tables? With `mmu = both`, those with odd numbers do. */
+bool vm_on_shadow(const struct vm *vm, u32 index);
 /* Accessed and Dirty bits of the second level: there, and wanted. */
 bool vm_uses_ad(const struct scenario_vm *config);
 /* "running", "passed", "failed", "stopped". */

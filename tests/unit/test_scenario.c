@@ -254,7 +254,7 @@ static void test_scenario_vm_values_refused(void **state)
 	vm_refused("vcpus = 0", "vcpus = 0|from 1 to 16");
 	vm_refused("vcpus = 17", "vcpus = 17|from 1 to 16");
 	vm_refused("vcpus = two", "vcpus = two|from 1 to 16");
-	vm_refused("mmu = shadow", "mmu = shadow|tdp|not built yet");
+	vm_refused("mmu = ept", "mmu = ept|tdp, shadow or both");
 	vm_refused("ad = on", "ad = on|hw or off");
 	vm_refused("expect = panic", "expect = panic|pass, fail or stop");
 	vm_refused("args = a\x01"
@@ -519,7 +519,7 @@ static void test_scenario_overrides_refused(void **state)
 	assert_refused(SMALL, "vm.a.colour=1", "override vm.a.colour=1|no such key in [vm]");
 	assert_refused(SMALL, "vm.a=1", "override vm.a=1|vm.NAME.KEY=VALUE");
 	assert_refused(SMALL, "host.memory", "override host.memory|host.KEY=VALUE");
-	assert_refused(SMALL, "vm.a.mmu=both", "override vm.a.mmu=both|tdp");
+	assert_refused(SMALL, "vm.a.mmu=all", "override vm.a.mmu=all|tdp");
 	assert_refused(SMALL, "host.memory=8M", "16384K|8192K|overcommit");
 	snprintf(text, sizeof(text), "vm.a.args=%0600d", 1);
 	assert_refused(SMALL, text, "override vm.a.args=000|at most");

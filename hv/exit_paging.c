@@ -1,0 +1,109 @@
+/*
+ * Guests on shadow tables: page faults, their own and those for our tables; INVLPG; the root table
+ * before each entry.
+ */
+#include "arch/hal.h"
+#include "arch/x86/vendor.h"
+#include "hv/exit.h"
+#include "hv/fetch.h"
+#include "hv/mmu/shadow_vcpu.h"
+#include "hv/vcpu.h"
+#include "hv/vm.h"
+
+typedef unsigned long long ull;
+
+#define ERROR_FETCH BIT(4)
+#define RFLAGS_AC   BIT(18)
+
+/* What is neither done nor the guest's own affair. */
+static void not_fixed(struct vcpu *v, enum shadow_result result, const struct shadow_outcome *out)
+{
+	switch (result) {
+	case SHADOW_RETRY:
+		hal_pause();
+		break;
+	case SHADOW_NO_TABLE:
+		vm_stop(v->vm, VM_STOPPED,
+		        "vCPU %u has a page table at 0x%llx where there is no memory", v->index,
+		        (ull)out->gpa.v);
+		break;
+	case SHADOW_BAD_PAGE:
+		vm_stop(v->vm, VM_STOPPED, "the stored copy of page 0x%llx is damaged",
+		        (ull)out->gpa.v & PAGE_MASK);
+		break;
+	default: /* memory is short, or taken away by whoever is about to stop the VM */
+		exit_yield(v);
+		break;
+	}
+}
+
+bool exit_paging_root(struct vcpu *v)
+{
+	if (likely(shadow_vcpu_root(&v->shadow, &v->arch.root) == SHADOW_FIXED))
+		return true;
+	exit_yield(v);
+	return false;
+}
+
+void exit_page_fault(struct vcpu *v, const struct vexit_page_fault *fault)
+{
+	struct shadow_outcome out;
+	enum shadow_result result;
+
+	v->faults_total++;
+	result = shadow_fault(&v->shadow, fault->gva, fault->error, v->arch.rflags & RFLAGS_AC,
+	                      &out);
+	switch (result) {
+	case SHADOW_FIXED:
+		break;
+	case SHADOW_GUEST_FAULT:
+		vcpu_inject_page_fault(v, fault->gva, out.error);
+		break;
+	case SHADOW_NONCANONICAL:
+		vcpu_inject_gp(v);
+		break;
+	case SHADOW_NO_SLOT:
+		exit_no_memory(v, out.gpa, fault->error & ERROR_FETCH);
+		break;
+	default:
+		not_fixed(v, result, &out);
+		break;
+	}
+}
+
+/* The address, from hardware or the instruction; false: not now, or the VM was stopped. */
+static bool invlpg_address(struct vcpu *v, gva_t *at)
+{
+	u8 bytes[DECODE_MAX_BYTES];
+	struct insn insn;
+	unsigned n;
+
+	*at = v->exit.invlpg.gva;
+	if (v->exit.invlpg.known)
+		return true;
+	switch (fetch_insn(v, bytes, &n, &insn)) {
+	case FETCH_OK:
+		break;
+	case FETCH_AGAIN:
+		exit_yield(v);
+		return false;
+	default:
+		exit_stop_insn(v, "an INVLPG cannot be decoded", bytes, n);
+		return false;
+	}
+	if (insn.op != INSN_INVLPG) /* another vCPU changed the code: it is executed again */
+		return false;
+	*at = fetch_operand(v, &insn);
+	v->exit.length = insn.length;
+	return true;
+}
+
+void exit_invlpg(struct vcpu *v)
+{
+	gva_t at;
+
+	if (!invlpg_address(v, &at) || !exit_step(v))
+		return;
+	shadow_invlpg(&v->shadow, at);
+	vendor->flush(&v->arch);
+}
