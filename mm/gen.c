@@ -48,6 +48,8 @@
 #include "mm/refault.h"
 #include "mm/twolist.h"
 
+_Static_assert(POLICY_CHUNK_MAX == GEN_BATCH, "the largest chunk is a full one");
+
 /* max_seq for somebody who holds the lock. */
 static u64 max_locked(const struct lruvec *l)
 {
@@ -118,7 +120,8 @@ static u64 entry_flags(enum gen_entry how, u64 state)
 	switch (how) {
 	case GEN_ENTER_FRESH:
 	case GEN_ENTER_REFAULT:
-		return state | FRAME_REFERENCED; /* the fault was its first touch */
+		/* The fault was its first touch, or the harvest of the retried access will be. */
+		return a32_load(&policy.fault_touch) ? state | FRAME_REFERENCED : state;
 	case GEN_ENTER_REFAULT_HOT:
 		return state | FRAME_WORKINGSET;
 	case GEN_ENTER_REJECTED:
@@ -384,12 +387,14 @@ static void isolate_type_locked(struct lruvec *l, enum gen_type type, u64 last_s
 	u64 seq = l->min_seq[type];
 	struct frame_list *list = &l->list[gen_index(seq)][type];
 	unsigned tier_limit = refault_tier_limit_locked(l, type);
+	unsigned chunk = a32_load(&policy.chunk);
 
 	out->type = type;
 	out->seq = seq;
 	if (!evictable_locked(l, type) || seq > last_seq)
 		return;
-	for (; list->tail != FRAME_NONE && out->n < GEN_BATCH && out->scanned < GEN_MAX_BATCH;
+	for (; list->tail != FRAME_NONE && out->n < min_of(chunk, GEN_BATCH) &&
+	       out->scanned < GEN_MAX_BATCH;
 	     out->scanned++)
 		isolate_one_locked(l, list->tail, tier_limit, out);
 }

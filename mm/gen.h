@@ -141,7 +141,7 @@ struct gen_chunk {
 	bool need_aging; /* no type that may be evicted has more than the two youngest generations */
 };
 /*
- * Takes up to GEN_BATCH frames from the eviction end of the oldest generation of one type. Which one, says
+ * Takes up to GEN_BATCH frames (policy.chunk, if that is less) from the eviction end of the oldest generation of one type. Which one, says
  * the controller (mm/refault.h), biased by `swappiness` 0 .. POLICY_SWAPPINESS_MAX: 0 takes clean frames
  * only, POLICY_SWAPPINESS_MAX dirty ones as long as there are any. Generations younger than `last_seq` are
  * left alone. Takes the lruvec lock, moves at most GEN_MAX_BATCH frames.

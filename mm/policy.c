@@ -4,7 +4,8 @@
 	{                                                                               \
 		.caps = {POLICY_CAPS}, .lookaround = {POLICY_LOOK_ANY},                 \
 		.flush = {POLICY_FLUSH_NONE}, .batch = {TABLE_PAGES}, .two_touch = {1}, \
-		.swappiness = {POLICY_SWAPPINESS},                                      \
+		.swappiness = {POLICY_SWAPPINESS}, .fault_touch = {1},                  \
+		.chunk = {POLICY_CHUNK_MAX},                                            \
 	}
 
 struct policy policy = DEFAULTS;

@@ -37,6 +37,7 @@ static inline bool policy_batch_valid(u32 batch)
 
 #define POLICY_SWAPPINESS_MAX 200u /* 0: clean pages only; 200: dirty ones only */
 #define POLICY_SWAPPINESS     60u
+#define POLICY_CHUNK_MAX      64u /* GEN_BATCH */
 
 struct policy {
 	a32 caps;       /* POLICY_CORE | ... */
@@ -44,6 +45,9 @@ struct policy {
 	a32 flush;      /* enum policy_flush */
 	a32 batch;      /* pages a walk asks for at a time: 1, 64 or 512 */
 	a32 two_touch;  /* 1: the second sighting promotes; 0: the first */
+	a32 fault_touch; /* 1: the fault that brings a page in is a touch, and the access retried after it the next;
+	                    0: the two are one, so that a page used once is never promoted */
+	a32 chunk;      /* frames that an evictor takes at a time: 1 .. POLICY_CHUNK_MAX */
 	a32 swappiness; /* 0 .. POLICY_SWAPPINESS_MAX */
 	a32 twolist; /* 1: active and inactive lists, mm/twolist.h. Does not change once a space is there */
 	a32 locked;     /* 1: Accessed bits are harvested under the write side of the MMU lock */
@@ -51,7 +55,7 @@ struct policy {
 };
 extern struct policy policy;
 
-/* Back to the defaults: all capabilities, look-around any, no flush, whole tables, two-touch. */
+/* Back to the defaults: all capabilities, look-around any, no flush, whole tables, two-touch, full chunks. */
 void policy_init(void);
 static inline bool policy_has(u32 cap)
 {

@@ -48,6 +48,48 @@ static void test_gen_one_touch_promotes_if_policy_says_so(void **state)
 	assert_int_equal(seq_of(frame), max_seq());
 }
 
+/* What is used once only is seen twice otherwise: as a fault, and as the access retried after it. */
+static void test_gen_fault_is_no_touch_if_policy_says_so(void **state)
+{
+	u32 fresh, back, hot;
+
+	(void)state;
+	a32_store(&policy.fault_touch, 0);
+	fresh = frame_listed(FRAME_DIRTY, GEN_ENTER_FRESH);
+	back = frame_listed(FRAME_DIRTY, GEN_ENTER_REFAULT);
+	hot = frame_listed(FRAME_DIRTY, GEN_ENTER_REFAULT_HOT);
+	assert_false(state_of(fresh) & (FRAME_REFERENCED | FRAME_WORKINGSET));
+	assert_false(state_of(back) & (FRAME_REFERENCED | FRAME_WORKINGSET));
+	assert_true(state_of(hot) & FRAME_WORKINGSET);
+	assert_true(promote(fresh));
+	assert_int_equal(seq_of(fresh), max_seq() - 1);
+	assert_true(state_of(fresh) & FRAME_REFERENCED);
+	assert_true(promote(fresh));
+	assert_int_equal(seq_of(fresh), max_seq());
+	a32_store(&policy.fault_touch, 1);
+	fresh = frame_listed(FRAME_DIRTY, GEN_ENTER_FRESH);
+	assert_true(promote(fresh));
+	assert_int_equal(seq_of(fresh), max_seq());
+}
+
+/* --- chunks ---------------------------------------------------------------------------------------- */
+
+static void test_gen_isolate_takes_what_policy_calls_a_chunk(void **state)
+{
+	const u32 chunks[] = {1, 5, GEN_BATCH, 1000};
+	struct gen_chunk chunk;
+
+	(void)state;
+	for (unsigned i = 0; i < 3 * GEN_BATCH; i++)
+		(void)frame_listed(FRAME_DIRTY, GEN_ENTER_REFAULT);
+	for (unsigned i = 0; i < ARRAY_SIZE(chunks); i++) {
+		a32_store(&policy.chunk, chunks[i]);
+		gen_isolate(&l, NEUTRAL, EVICT_ANY_SEQ, &chunk);
+		assert_int_equal(chunk.n, min_of(chunks[i], GEN_BATCH));
+		assert_int_equal(chunk.scanned, chunk.n);
+	}
+}
+
 /* --- tiers ----------------------------------------------------------------------------------------- */
 
 /* Tier t is spared if it comes back more than half as often again as tier 0: gains 2 and 3. */
@@ -302,6 +344,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        T(test_gen_one_touch_promotes_if_policy_says_so),
+	        T(test_gen_fault_is_no_touch_if_policy_says_so),
+	        T(test_gen_isolate_takes_what_policy_calls_a_chunk),
 	        T(test_gen_tier_limit_follows_refaults),
 	        T(test_gen_tier_limit_counts_the_protected),
 	        T(test_gen_few_refaults_prove_nothing),
