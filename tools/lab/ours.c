@@ -26,49 +26,45 @@
 #define ACCESS_NS 1000u
 #define PATIENCE  8u /* an eviction on the way to a frame makes a fault try again */
 
+/* When passes are made besides those that eviction asks for. */
+enum { AGE_NEVER, AGE_AT_HARVEST, AGE_IF_EVICTED };
+
 struct ours {
 	struct lab_env *e;
 	struct fake_guest g;
 };
 
-static bool age_at_harvest = true;
+static u32 age = AGE_AT_HARVEST;
 static bool ready;
 
 void lab_ours_reset(void)
 {
 	policy_init();
-	age_at_harvest = true;
-}
-
-static a32 *setting(const char *name)
-{
-	static const struct {
-		const char *name;
-		a32 *where;
-	} settings[] = {
-	        {"two_touch", &policy.two_touch}, {"lookaround", &policy.lookaround},
-	        {"batch", &policy.batch},         {"swappiness", &policy.swappiness},
-	        {"caps", &policy.caps},
-	};
-
-	for (unsigned i = 0; i < ARRAY_SIZE(settings); i++)
-		if (!strcmp(settings[i].name, name))
-			return settings[i].where;
-	return NULL;
+	age = AGE_AT_HARVEST;
 }
 
 bool lab_ours_set(const char *name, u64 value)
 {
-	a32 *where = setting(name);
+	const struct {
+		const char *name;
+		a32 *where;
+	} settings[] = {
+	        {"two_touch", &policy.two_touch}, {"fault_touch", &policy.fault_touch},
+	        {"chunk", &policy.chunk},         {"lookaround", &policy.lookaround},
+	        {"batch", &policy.batch},         {"swappiness", &policy.swappiness},
+	        {"caps", &policy.caps},
+	};
 
 	if (!strcmp(name, "age")) {
-		age_at_harvest = value;
-		return true;
+		age = (u32)value;
+		return age <= AGE_IF_EVICTED;
 	}
-	if (!where)
-		return false;
-	a32_store(where, (u32)value);
-	return true;
+	for (unsigned i = 0; i < ARRAY_SIZE(settings); i++)
+		if (!strcmp(settings[i].name, name)) {
+			a32_store(settings[i].where, (u32)value);
+			return true;
+		}
+	return false;
 }
 
 static void host_start(void)
@@ -149,12 +145,20 @@ static bool ours_access(void *arg, u32 page, bool write)
 	return false;
 }
 
+/* Nothing was evicted for long: one more generation would join the two oldest, and mix their pages. */
+static bool window_full(const struct lruvec *l)
+{
+	u64 oldest = min_of(l->min_seq[GEN_CLEAN], l->min_seq[GEN_DIRTY]);
+
+	return a64_load(&l->max_seq) - oldest + 1 >= GEN_MAX;
+}
+
 static void ours_harvest(void *arg)
 {
 	struct ours *p = arg;
 	struct space *s = p->g.space;
 
-	if (!age_at_harvest)
+	if (age == AGE_NEVER || (age == AGE_IF_EVICTED && window_full(&s->lru)))
 		return;
 	host_time_set((u64)p->e->now * ACCESS_NS);
 	age_space(s, a64_load(&s->lru.max_seq), false);
@@ -166,6 +170,62 @@ const struct lab_policy lab_ours = {
         .about = "Varve: mm/ as it is",
         .create = ours_create,
         .destroy = ours_destroy,
+        .access = ours_access,
+        .harvest = ours_harvest,
+        .bits_only = true,
+};
+
+/* --- the same with other settings ------------------------------------------------------------------ */
+
+/* What --set said meanwhile. */
+static struct policy policy_before;
+static u32 age_before;
+
+static void variant_begin(void)
+{
+	policy_before = policy;
+	age_before = age;
+}
+
+static void variant_destroy(void *arg)
+{
+	ours_destroy(arg);
+	policy = policy_before;
+	age = age_before;
+}
+
+/* What the laboratory found best: docs/lab.md. */
+static void *tuned_create(struct lab_env *e)
+{
+	variant_begin();
+	a32_store(&policy.fault_touch, 0);
+	a32_store(&policy.chunk, 4);
+	age = AGE_NEVER;
+	return ours_create(e);
+}
+
+static void *twolist_create(struct lab_env *e)
+{
+	variant_begin();
+	a32_store(&policy.twolist, 1);
+	return ours_create(e);
+}
+
+const struct lab_policy lab_ours_tuned = {
+        .name = "ours-tuned",
+        .about = "Varve with fault_touch=0, chunk=4, age=0",
+        .create = tuned_create,
+        .destroy = variant_destroy,
+        .access = ours_access,
+        .harvest = ours_harvest,
+        .bits_only = true,
+};
+
+const struct lab_policy lab_twolist = {
+        .name = "two-list",
+        .about = "Varve's pair of lists in place of generations",
+        .create = twolist_create,
+        .destroy = variant_destroy,
         .access = ours_access,
         .harvest = ours_harvest,
         .bits_only = true,

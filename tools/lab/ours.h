@@ -5,8 +5,8 @@
 
 /*
  * Changes a setting of the policy for the replays to come; false if there is none of that name. Those of
- * struct policy that matter here, and "age": a pass is made at each harvest (1), or only when eviction asks
- * for it (0).
+ * struct policy that matter here, and "age": passes are made when eviction asks for one, and besides never (0),
+ * at each harvest (1), or at those that find less than GEN_MAX generations (2).
  */
 bool lab_ours_set(const char *name, u64 value);
 /* All as it is in the hypervisor. */
