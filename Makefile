@@ -119,7 +119,7 @@ FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/host/fuzz/%)
 
 # --- targets ---------------------------------------------------------------------------------------
 
-.PHONY: all hv guests host-tests fuzzers benchmarks lab lab-traces run test bench results soak iso check unit mutants fuzz gdb plot clean help FORCE
+.PHONY: all hv guests host-tests fuzzers benchmarks lab lab-traces lab-report lab-results run test bench results soak iso check unit mutants fuzz gdb plot clean help FORCE
 
 all: hv guests ## build the hypervisor and the guests
 
@@ -162,6 +162,15 @@ lab: ## build the policy laboratory: build/host/bench/lab (tools/lab/README.md)
 
 lab-traces: lab ## record Debian programs for the laboratory: out/lab/traces (some minutes)
 	$(Q)tools/lab/record $(O)/host/bench/lab out/lab/traces
+
+LAB_TRACES := $(or $(wildcard out/lab/traces/*.trace),$(wildcard tools/lab/traces/*.trace))
+lab-report: lab ## every policy against every trace: out/lab/report.md, matrix.csv, matrix.svg (a minute)
+	@mkdir -p out/lab
+	$(Q)$(O)/host/bench/lab matrix --jobs $(JOBS) synthetic $(LAB_TRACES) > out/lab/matrix.csv
+	$(Q)tools/lab/report out/lab/matrix.csv --markdown out/lab/report.md --svg out/lab/matrix.svg
+
+lab-results: ## write the figures of the last `make lab-report` to docs/lab.md
+	$(Q)tools/lab/report out/lab/matrix.csv --results docs/lab.md --svg docs/lab.svg
 
 iso: ## a GRUB image of the demo for BIOS and UEFI: build/varve.iso
 	$(Q)tools/setup iso

@@ -1,6 +1,7 @@
 """The policy laboratory: every policy against a naive model of it, OPT against trying everything, and the table
 of ratios that is known."""
 
+import contextlib
 import csv
 import io
 import math
@@ -11,8 +12,11 @@ import tempfile
 import unittest
 from collections import OrderedDict
 
-from tests.tools.load import ROOT
+from tests.tools.load import ROOT, load_tool
 
+report = load_tool("lab/report")
+ring = load_tool("lab/ring")
+trace = load_tool("trace")
 LAB = os.path.join(ROOT, os.environ.get("VARVE_BUILD", "build"), "host", "plain", "lab")
 HERE = os.path.join(ROOT, "tools", "lab")
 SIMPLE = ("lru", "clock", "2q", "arc", "lirs", "clock-pro", "s3-fifo", "sieve")
@@ -410,7 +414,45 @@ class Calibration(unittest.TestCase):
                     self.assertLess(abs(math.log(found[trace, percent, policy, "order"] / ratio)), math.log(1.03))
 
 
+class Recorded(unittest.TestCase):
+    """The two traces of the tree: what was measured with them stays."""
+
+    found = None
+
+    @classmethod
+    def setUpClass(cls):
+        files = [os.path.join(HERE, "traces", f"{n}.trace") for n in ("cc1", "sqlite")]
+        cls.found = ratios(*files, "--capacities", "10,25", "--policies", "opt,lru,s3-fifo,ours,ours-tuned")
+
+    def mean(self, policy, mode):
+        mine = [v for (_, _, p, m), v in self.found.items() if (p, m) == (policy, mode)]
+        self.assertEqual(len(mine), 4)
+        return math.exp(sum(map(math.log, mine)) / 4)
+
+    def test_nobody_beats_opt(self):
+        self.assertGreaterEqual(min(self.found.values()), 1.0)
+
+    def test_ours_tuned_does_no_harm_to_programs(self):
+        self.assertLess(self.mean("ours-tuned", "bits"), 1.1 * self.mean("lru", "order"))
+        self.assertLess(self.mean("ours-tuned", "bits"), self.mean("ours", "bits"))
+
+
 class Ours(unittest.TestCase):
+    def test_two_touch_tells_pages_apart_once_the_fault_is_no_touch(self):
+        def mean(*sets):
+            given = [a for s in sets for a in ("--set", s)]
+            found = ratios("zipf-0.99", "zipf-scan", "--capacities", "25,50", "--policies", "opt,ours", *given)
+            return math.exp(sum(math.log(v) for k, v in found.items() if k[2] == "ours") / 4)
+
+        self.assertEqual(mean("two_touch=0"), mean("two_touch=1"))
+        self.assertLess(mean("fault_touch=0", "age=0"), 0.85 * mean("fault_touch=1", "age=0"))
+        self.assertLess(mean("fault_touch=0", "age=0"), 0.85 * mean("fault_touch=0", "two_touch=0", "age=0"))
+
+    def test_settings_of_a_variant_do_not_stay(self):
+        both = ratios("zipf-0.99", "--capacities", "25", "--policies", "opt,ours-tuned,two-list,ours")
+        alone = ratios("zipf-0.99", "--capacities", "25", "--policies", "opt,ours")
+        self.assertEqual(both["zipf-0.99", "25", "ours", "bits"], alone["zipf-0.99", "25", "ours", "bits"])
+
     def test_ours_is_deterministic_and_stays_within_its_memory(self):
         # That it never has more than its capacity, the program checks itself.
         trace = Trace(random_pages(random.Random(6), 2000, 60000))
@@ -461,6 +503,60 @@ class Files(unittest.TestCase):
         a, b, c = (lab("hits", "zipf-0.99", "--policy", "lru", "--capacity", 1000, "--seed", s) for s in (1, 1, 2))
         self.assertEqual(a, b)
         self.assertNotEqual(a, c)
+
+
+class Report(unittest.TestCase):
+    HEAD = "trace,kind,percent,frames,policy,mode,interval,accesses,first,refaults,evictions,scanned,harvested,seconds\n"
+
+    def setUp(self):
+        self.csv = os.path.join(folder.name, "m.csv")
+
+    def write(self, *cells):
+        with open(self.csv, "w", encoding="utf-8") as f:
+            f.write(self.HEAD)
+            for trace, policy, mode, refaults in cells:
+                f.write(f"{trace},made,25,10,{policy},{mode},10,1000,40,{refaults},{refaults},{2 * refaults},0,0.1\n")
+
+    def test_means_worst_cell_and_hindsight(self):
+        self.write(("a", "opt", "order", 100), ("a", "lru", "order", 200), ("a", "arc", "order", 150), ("a", "ours", "bits", 300),
+                   ("b", "opt", "order", 100), ("b", "lru", "order", 400), ("b", "arc", "order", 800), ("b", "ours", "bits", 300),
+                   ("c", "opt", "order", 49), ("c", "lru", "order", 4000), ("c", "arc", "order", 4000), ("c", "ours", "bits", 1))
+        text = report.markdown(report.read(self.csv))
+        rows = {line.split(" | ")[0].strip("| "): [c.strip() for c in line.split("|")[2:-1]] for line in text if line.startswith("|")}
+        self.assertEqual(rows["ours, bits"][0], "3.00")
+        self.assertEqual(rows["lru, order"][0], "2.83")
+        self.assertEqual(rows["*best known one per cell, order*"][0], f"{math.sqrt(1.5 * 4):.2f}")
+        self.assertIn("1.50 a 25 %", rows["ours, bits"])
+        self.assertEqual(rows["ours, bits"][-2:], ["2.00", "0.00"])
+
+    def test_few_refaults_are_left_out_and_named(self):
+        self.write(("a", "opt", "order", 100), ("a", "ours", "bits", 300), ("c", "opt", "order", 49), ("c", "ours", "bits", 1))
+        self.assertIn("Left out, because OPT has fewer than 50 refaults: c 25 %.", list(report.markdown(report.read(self.csv))))
+
+    def test_results_replace_their_section_only(self):
+        self.write(("a", "opt", "order", 100), ("a", "ours", "bits", 300))
+        path = os.path.join(folder.name, "doc.md")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+        self.assertEqual(report.main([self.csv, "--results", path]), 0)
+        with open(path, encoding="utf-8") as f:
+            text = f.read()
+        self.assertTrue(text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text and "3.00" in text)
+
+    def test_nothing_to_compare_with_is_an_error(self):
+        self.write(("a", "ours", "bits", 300))
+        with contextlib.redirect_stderr(io.StringIO()):
+            self.assertEqual(report.main([self.csv]), 1)
+
+
+class Ring(unittest.TestCase):
+    def test_events_become_accesses(self):
+        events = [trace.Event(i, trace.NUMBERS[n], 0, s, g, a, 0)
+                  for i, (n, s, g, a) in enumerate((("fault", 1, 7, 1), ("refault", 1, 8, 1 << 20), ("reject", 1, 9, 0),
+                                                    ("evict", 1, 7, 0), ("fault", 2, 5, 0), ("refault", 1, 7, 0)))]
+        found = list(ring.lines(trace.Trace(events, 3, {1: "kv", 2: "idle"}, 0), "kv"))
+        self.assertEqual(found[1:], ["7 w", "8 w", "9", "7"])
+        self.assertIn("3 records were lost", found[0])
 
 
 if __name__ == "__main__":

@@ -11,21 +11,18 @@
 #include "tools/lab/synth.h"
 
 static const char usage[] =
-        "lab list                       policies and synthetic traces\n"
-        "lab make NAME                  a synthetic trace into a file (--seed, --output)\n"
-        "lab convert --text lackey|plain   a trace from standard input (--name, --filter, --skip, "
-        "--max, --output)\n"
-        "lab info FILE                  what is in a trace\n"
-        "lab hits FILE                  one line: h, m (first touch) or r (refault) for each "
-        "access\n"
-        "                               (--policy, --capacity in pages, --bits, --interval)\n"
-        "lab matrix [TRACE...]          one line of CSV for each trace, capacity, policy and mode; "
-        "a trace is a file\n"
-        "                               or a synthetic one's name; without any: all synthetic "
-        "ones\n"
-        "                               (--policies A,B --capacities 10,25 in percent --interval "
-        "PERCENT --jobs N)\n"
-        "--set NAME=VALUE               settings of ours: see README.md\n";
+        "lab list           policies and synthetic traces\n"
+        "lab make NAME      a synthetic trace into a file: --output FILE [--seed N]\n"
+        "lab convert        text on standard input into a trace: --text lackey|plain\n"
+        "                   --output FILE [--name NAME --filter 0|1|2 --skip N --max N]\n"
+        "lab info TRACE     what is in it\n"
+        "lab hits TRACE     a letter for each access, hit, miss or refault:\n"
+        "                   --policy NAME --capacity PAGES [--bits --interval ACCESSES]\n"
+        "lab matrix [TRACE...]   CSV, a line for each trace, capacity, policy and mode\n"
+        "                   [--policies A,B --capacities PERCENT,PERCENT\n"
+        "                   --interval PERCENT --jobs N]\n"
+        "TRACE is a file or the name of a synthetic one; for the matrix, \"synthetic\" is\n"
+        "all of those. --seed N: of synthetic ones; --set NAME=VALUE: see README.md\n";
 
 struct options {
 	const char *output, *name, *policy;

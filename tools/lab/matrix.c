@@ -88,7 +88,8 @@ static void run_trace(FILE *out, const struct lab_matrix *m, const char *name)
 }
 
 /* Every jobs-th trace, each into a temporary file of its own. */
-static int run_share(const struct lab_matrix *m, char **trace, int n, FILE **out, unsigned job)
+static int run_share(const struct lab_matrix *m, const char **trace, int n, FILE **out,
+                     unsigned job)
 {
 	for (int i = (int)job; i < n; i += (int)m->jobs) {
 		run_trace(out[i], m, trace[i]);
@@ -107,23 +108,37 @@ static void copy_out(FILE *from)
 	fclose(from);
 }
 
-int lab_matrix_run(const struct lab_matrix *m, char **trace, int n)
+/* The traces asked for, "synthetic" for all that are made; returns how many. */
+static int expand(char **trace, int n, const char **all)
 {
-	char *all[TRACES_MAX];
+	int nr = 0;
+
+	for (int i = 0; i < n || (!n && !i); i++) {
+		bool made = !n || !strcmp(trace[i], "synthetic");
+
+		if (nr + (made ? (int)lab_nr_synths : 1) > TRACES_MAX)
+			lab_die("more than %d traces", TRACES_MAX);
+		for (unsigned k = 0; made && k < lab_nr_synths; k++)
+			all[nr++] = lab_synths[k].name;
+		if (!made)
+			all[nr++] = trace[i];
+	}
+	return nr;
+}
+
+int lab_matrix_run(const struct lab_matrix *m, char **traces, int n)
+{
+	const char *trace[TRACES_MAX];
 	FILE *out[TRACES_MAX];
 	int status = 0;
 
-	for (unsigned i = 0; !n && i < lab_nr_synths; i++)
-		all[i] = strdup(lab_synths[i].name);
-	if (!n) {
-		trace = all;
-		n = (int)lab_nr_synths;
-	}
-	if (n > TRACES_MAX || !m->jobs || m->jobs > JOBS_MAX)
-		lab_die("at most %d traces and %u jobs", TRACES_MAX, JOBS_MAX);
+	n = expand(traces, n, trace);
+	if (!m->jobs || m->jobs > JOBS_MAX)
+		lab_die("--jobs is 1 to %u", JOBS_MAX);
 	for (int i = 0; i < n; i++)
 		if (!(out[i] = tmpfile()))
 			lab_die("no temporary file");
+	fflush(stdout);
 	for (unsigned job = 0; job < m->jobs; job++)
 		if (!fork())
 			_exit(run_share(m, trace, n, out, job));
