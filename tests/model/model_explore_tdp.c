@@ -69,12 +69,13 @@ static u64 mutable_xchg(a64 *a, u64 desired)
 #include "hv/mmu/spte.c"
 #undef a64_cas
 #undef a64_xchg
-#include "hv/mmu/guest_mem.c"
-#include "hv/mmu/tdp_age.c"
 #include "hv/mmu/shadow.h"
 /* None is beside it here: model_explore_track has that. */
-#define shadow_tracks(sh, g)    ((void)(g), (sh) != NULL)
-#define shadow_let_write(sh, g) ((void)(g), (void)(sh))
+#define shadow_tracks(sh, g)      ((void)(g), (sh) != NULL)
+#define shadow_let_write(sh, g)   ((void)(g), (void)(sh))
+#define shadow_written(sh, at, n) ((void)(sh), (void)(at), (void)(n))
+#include "hv/mmu/guest_mem.c"
+#include "hv/mmu/tdp_age.c"
 #include "hv/mmu/tdp_fault.c"
 static void mutable_pages_free(void *page, u64 n)
 {
