@@ -25,6 +25,7 @@
 
 #define must_check  __attribute__((warn_unused_result))
 #define noreturn_fn __attribute__((noreturn))
+#define noinline_fn __attribute__((noinline))
 #define packed      __attribute__((packed))
 /* Has the cache line on its way before it is written: it may be another CPU's. A hint, any address will do. */
 #define prefetch_write(p)      __builtin_prefetch((p), 1)

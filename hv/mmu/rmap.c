@@ -2,14 +2,12 @@
 
 #include "arch/hal.h"
 
-static const char lock_name[] = "reverse map";
-
 /* Waits until it is not locked, reading only, and takes it then; 0: it is empty. */
 static u64 word_lock(struct rmap *r)
 {
 	u64 word = a64_load(&r->word);
 
-	lock_check(r, LOCK_RMAP, lock_name);
+	lock_check(r, LOCK_RMAP, RMAP_LOCK_NAME);
 	while (word) {
 		if (word & RMAP_LOCKED) {
 			hal_pause();
@@ -18,7 +16,7 @@ static u64 word_lock(struct rmap *r)
 		}
 		/* ord RM2: what the last holder did to the chain is seen (acquire half of the exchange). */
 		if (a64_cas(&r->word, &word, word | RMAP_LOCKED)) {
-			lock_taken(r, LOCK_RMAP, lock_name);
+			lock_taken(r, LOCK_RMAP, RMAP_LOCK_NAME);
 			break;
 		}
 	}
@@ -31,7 +29,7 @@ static void word_unlock(struct rmap *r, u64 word, bool was_locked)
 	DEBUG_ASSERT(!(word & RMAP_LOCKED));
 	DEBUG_ASSERT(was_locked == !!(a64_load(&r->word) & RMAP_LOCKED));
 	if (was_locked)
-		lock_released(r, lock_name);
+		lock_released(r, RMAP_LOCK_NAME);
 	/* ord RM1: the chain, and the table that the entry is in, before the word. Pairs with ord RM2. */
 	a64_store_release(&r->word, word);
 }
@@ -49,24 +47,6 @@ void rmap_unlock(struct rmap *r, u64 word)
 u64 rmap_lock_readonly(struct rmap *r)
 {
 	return word_lock(r);
-}
-
-bool rmap_trylock_readonly(struct rmap *r, u64 *word)
-{
-	*word = a64_load(&r->word);
-	if (!*word)
-		return true;
-	/* ord RM2: as in word_lock(). */
-	if (*word & RMAP_LOCKED || !a64_cas(&r->word, word, *word | RMAP_LOCKED))
-		return false;
-	lock_taken(r, LOCK_RMAP, lock_name);
-	return true;
-}
-
-void rmap_unlock_readonly(struct rmap *r, u64 word)
-{
-	DEBUG_ASSERT(a64_load(&r->word) == (word | RMAP_LOCKED));
-	word_unlock(r, word, true);
 }
 
 static u64 chain_word(struct rmap_desc *head)

@@ -37,6 +37,7 @@
  */
 #pragma once
 
+#include "arch/hal.h"
 #include "hv/mmu/rmap_pool.h"
 #include "lib/atomic.h"
 #include "lib/lock.h"
@@ -49,6 +50,8 @@ struct rmap {
 
 #define RMAP_CHAIN  1ull
 #define RMAP_LOCKED 2ull
+
+#define RMAP_LOCK_NAME "reverse map" /* for the checks of debug builds */
 
 #define RMAP_DESC_ENTRIES 14u
 /* Only the first of a chain may have room. */
@@ -83,9 +86,25 @@ void rmap_unlock_empty(struct rmap_pool *pool, struct rmap *r, u64 word);
 
 /* Waits for the lock; the word without it, or 0: empty, not locked. Else rmap_unlock_readonly() with the same word. */
 u64 rmap_lock_readonly(struct rmap *r) must_check;
-/* Tries once. False: somebody has it. True with *word = 0: as above. */
-bool rmap_trylock_readonly(struct rmap *r, u64 *word) must_check;
-void rmap_unlock_readonly(struct rmap *r, u64 word);
+/* Tries once. False: somebody has it. True with *word = 0: as above. Here to be compiled into the loop of an ager. */
+static inline bool must_check rmap_trylock_readonly(struct rmap *r, u64 *word)
+{
+	*word = a64_load(&r->word);
+	if (!*word)
+		return true;
+	/* ord RM2: what the last holder did to the chain is seen (acquire half of the exchange). */
+	if (*word & RMAP_LOCKED || !a64_cas(&r->word, word, *word | RMAP_LOCKED))
+		return false;
+	lock_taken(r, LOCK_RMAP, RMAP_LOCK_NAME);
+	return true;
+}
+static inline void rmap_unlock_readonly(struct rmap *r, u64 word)
+{
+	DEBUG_ASSERT(a64_load(&r->word) == (word | RMAP_LOCKED));
+	lock_released(r, RMAP_LOCK_NAME);
+	/* ord RM1: what was read of the chain was read before; pairs with ord RM2. */
+	a64_store_release(&r->word, word);
+}
 
 /* --- walking: the lock, or the MMU lock, held --- */
 

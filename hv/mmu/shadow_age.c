@@ -19,16 +19,15 @@
 #include "mm/epoch.h"
 
 struct age_walk {
-	const struct shadow *sh;
 	const struct spte_format *format;
-	struct shadow_slot slot; /* in which the last page was */
 	bool clear, fast;
 	bool rearm; /* young entries are made old */
+	bool pass;  /* clear, fast, and Accessed bits */
 	u64 visited;
 };
 
-/* The lock in the word held. */
-static inline bool entries_young(struct age_walk *w, u64 word)
+/* The lock in the word held. All of them, or up to the first that is young if nothing is to be cleared. */
+static bool entries_young(struct age_walk *w, u64 word)
 {
 	struct rmap_iter it;
 	bool young = false;
@@ -49,7 +48,7 @@ static inline bool entries_young(struct age_walk *w, u64 word)
 	return young;
 }
 
-static inline bool page_young(struct age_walk *w, struct rmap *r)
+static bool page_young(struct age_walk *w, struct rmap *r)
 {
 	bool young;
 	u64 word;
@@ -65,32 +64,70 @@ static inline bool page_young(struct age_walk *w, struct rmap *r)
 	return young;
 }
 
-static void find_slot(struct age_walk *w, gfn_t g)
-{
-	for (u32 i = 0; i < w->sh->nr_slots; i++)
-		if (g.v - w->sh->slot[i].base.v < w->sh->slot[i].npages)
-			w->slot = w->sh->slot[i];
-}
-
-static inline struct rmap *rmap_of(struct age_walk *w, gfn_t g)
-{
-	if (unlikely(g.v - w->slot.base.v >= w->slot.npages))
-		find_slot(w, g);
-	if (unlikely(g.v - w->slot.base.v >= w->slot.npages))
-		return NULL;
-	return &w->slot.rmap[g.v - w->slot.base.v];
-}
-
-/* Up to 64 pages; those of `asked` that were young. Only the first of them, if nothing is to be cleared. */
-static u64 bits_young(struct age_walk *w, gfn_t first, u64 asked)
+/* Up to 64 pages that are all in one slot, `r` the first one's map; those of `asked` that were young. */
+static u64 bits_young(struct age_walk *w, struct rmap *r, u64 asked)
 {
 	u64 young = 0;
 
-	for (; asked && (w->clear || !young); asked &= asked - 1) {
-		struct rmap *r = rmap_of(w, gfn_add(first, (u64)__builtin_ctzll(asked)));
-
-		if (r && page_young(w, r))
+	for (; asked && (w->clear || !young); asked &= asked - 1)
+		if (page_young(w, &r[__builtin_ctzll(asked)]))
 			young |= asked & -asked;
+	return young;
+}
+
+/*
+ * The same for a pass: fast-only, to be cleared, with Accessed bits, and hardly ever more than one entry. Not inlined:
+ * the loop has all registers to itself here.
+ */
+static noinline_fn u64 bits_young_pass(struct age_walk *w, struct rmap *r, u64 asked)
+{
+	const struct spte_format *f = w->format;
+	const u64 accessed = f->accessed;
+	u64 young = 0, visited = 0, bit;
+
+	for (; asked; asked ^= bit) {
+		struct rmap *at = &r[__builtin_ctzll(asked)];
+		u64 word, seen;
+
+		bit = asked & -asked;
+		if (unlikely(!rmap_trylock_readonly(at, &word)) || !word)
+			continue;
+		if (likely(!(word & RMAP_CHAIN))) {
+			seen = a64_load((a64 *)(uintptr_t)word);
+			visited++;
+			if (seen & accessed) {
+				spte_age_bit(f, (a64 *)(uintptr_t)word, seen);
+				young |= bit;
+			}
+		} else if (entries_young(w, word)) {
+			young |= bit;
+		}
+		rmap_unlock_readonly(at, word);
+	}
+	w->visited += visited;
+	return young;
+}
+
+/* The same, wherever they are: piece by piece of the slots. What is in none is not young. */
+static u64 word_young(struct age_walk *w, const struct shadow *sh, gfn_t first, u64 asked)
+{
+	u64 young = 0;
+
+	for (u32 i = 0; i < sh->nr_slots; i++) {
+		const struct shadow_slot *slot = &sh->slot[i];
+		u64 from = max_of(first.v, slot->base.v);
+		u64 to = min_of(first.v + 64, slot->base.v + slot->npages);
+		u64 skip = from - first.v, mine;
+		struct rmap *r;
+
+		if (from >= to)
+			continue;
+		r = &slot->rmap[from - slot->base.v];
+		/* Bit 0 of them is page `from`. */
+		mine = asked >> skip & (to - from < 64 ? BIT(to - from) - 1 : ~0ull);
+		young |= (w->pass ? bits_young_pass(w, r, mine) : bits_young(w, r, mine)) << skip;
+		if (young && !w->clear)
+			break;
 	}
 	return young;
 }
@@ -100,21 +137,23 @@ unsigned shadow_age(struct notifier *n, gfn_t first, unsigned npages, u64 *bitma
 {
 	const struct shadow *sh = shadow_of(n);
 	struct age_walk w = {
-	        .sh = sh,
 	        .format = sh->format,
 	        .clear = flags & NOTIFIER_CLEAR,
 	        .fast = flags & NOTIFIER_FAST_ONLY,
-	        .rearm = spte_has_dirty(sh->format) || !(flags & NOTIFIER_FAST_ONLY),
+	        .rearm = flags & NOTIFIER_CLEAR &&
+	                 (spte_has_dirty(sh->format) || !(flags & NOTIFIER_FAST_ONLY)),
 	};
 	u64 young = 0;
 
+	w.pass = w.clear && w.fast && w.rearm;
 	DEBUG_ASSERT(epoch_active());
 	DEBUG_ASSERT(npages && npages <= NOTIFIER_MAX_PAGES);
 	DEBUG_ASSERT(!(flags & NOTIFIER_TEST) == !!(flags & NOTIFIER_CLEAR));
 	for (unsigned at = 0; at < npages; at += 64) {
 		u64 asked = bitmap[at / 64] & (npages - at < 64 ? BIT(npages - at) - 1 : ~0ull);
 
-		bitmap[at / 64] = w.clear || !young ? bits_young(&w, gfn_add(first, at), asked) : 0;
+		bitmap[at / 64] = w.clear || !young ? word_young(&w, sh, gfn_add(first, at), asked)
+		                                    : 0;
 		young |= bitmap[at / 64];
 	}
 	*visited += w.visited;

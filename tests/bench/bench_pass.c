@@ -5,6 +5,7 @@
  *   bench_pass young|old|sparse [PASSES]    all pages young in each pass, none, or all those of every 64th
  *                                           table; 1 pass unless said. Steady: the same went before. The
  *                                           first two look at every leaf table, the last may skip some.
+ *   bench_pass both [PASSES]                as young, with a shadow MMU beside the TDP that has no page yet
  *
  * Prints how many resident pages, entries and passes there were: `bench_pass pages=N visited=N passes=N`.
  */
@@ -12,6 +13,7 @@
 
 #include <string.h>
 
+#include "hv/mmu/shadow.h"
 #include "mm/age.h"
 #include "mm/policy.h"
 #include "mm/store.h"
@@ -21,6 +23,7 @@
 #define WARM   2u
 
 static struct host_vm vm;
+static struct shadow beside;
 
 /* Every page of each table that is a multiple of `step`, through the MMU as a guest would. */
 static void touch(u64 step)
@@ -46,13 +49,16 @@ int main(int argc, char **argv)
 	const char *what = argc > 1 ? argv[1] : "young";
 	unsigned passes = argc > 2 ? (unsigned)atoi(argv[2]) : 1;
 	bool sparse = !strcmp(what, "sparse");
-	u64 step = !strcmp(what, "young") ? 1 : sparse ? 64 : 0, visited = 0;
+	bool both = !strcmp(what, "both");
+	u64 step = both || !strcmp(what, "young") ? 1 : sparse ? 64 : 0, visited = 0;
 
 	policy_init();
 	host_frames_create(PAGES + PAGES / 8);
 	if (!store_init())
 		return 1;
 	host_vm_create(&vm, &host_machines[2], PAGES, 1);
+	if (both && !shadow_create(&beside, vm.space, &spte_shadow_ad, &vm.tdp))
+		return 1;
 	bench_populate(&vm, PAGES);
 	for (unsigned i = 0; i < WARM; i++) {
 		touch(step);
