@@ -138,11 +138,11 @@ def ring_torture(report, options):
         run_whole(report, f"torture/{name}", path, TORTURE_S)
 
 
-def ring_tools(report, _options):
+def ring_tools(report, options):
     # The distribution's Python is the one that has the distribution's matplotlib.
     python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
     command = [python, "-B", "-m", "unittest", "discover", "-v", "-b", "-t", ".", "-s", "tests/tools"]
-    status, output, _ = run(command, 120, cwd=ROOT)
+    status, output, _ = run(command, 120, cwd=ROOT, env={**os.environ, "VARVE_BUILD": options.build})
     single = re.findall(r"^(\w+) \(([\w.]+)\)(?:\n.*)? \.\.\. (ok|FAIL|ERROR|skipped.*)$", output, re.M)
     for name, where, how in single:
         label = f"tools/{where.split('.')[0] if '.' not in where else where.split('.')[-2]}/{name}"
