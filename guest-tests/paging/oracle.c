@@ -45,23 +45,30 @@ static void print_op(const struct oracle *o, const struct op *op)
 	console_printf("\n");
 }
 
-/* The translation now, and how it was before each change that may be forgotten. */
+static void print_walk(void *arg, const struct walk *walk)
+{
+	const struct oracle *o = arg;
+
+	console_printf("    until change %d -> 0x%lx%s:", (int)walk->until, walk->gpa,
+	               walk->complete ? "" : " (none)");
+	for (unsigned i = 0; i < walk->count; i++)
+		console_printf(" 0x%lx", walk->entry[i]);
+	console_printf("\n");
+	for (unsigned i = 0; i < walk->count && walk->until == ~0u; i++)
+		console_printf("    entry at 0x%lx is 0x%lx in the model, 0x%lx in memory\n",
+		               walk->entry_at[i], walk->entry[i],
+		               in_memory(walk->entry_at[i], o->world->mode->bytes));
+}
+
+/* The translation as it was, as far as that may still be cached, and as it is. */
 static void print_walks(const struct oracle *o, u64 at)
 {
-	const unsigned bytes = o->world->mode->bytes;
+	struct oracle *arg = (struct oracle *)o;
 	struct walk walk;
 
-	for (unsigned v = 0; v <= o->journal.count; v++) {
-		walk_run(o->world, &o->state, &o->journal, v, at, &walk);
-		console_printf("    %u changes ago 0x%lx%s:", o->journal.count - v, walk.gpa,
-		               walk.complete ? "" : " (none)");
-		for (unsigned i = 0; i < walk.count; i++)
-			console_printf(" 0x%lx", walk.entry[i]);
-		console_printf("\n");
-	}
-	for (unsigned i = 0; i < walk.count; i++)
-		console_printf("    entry at 0x%lx is 0x%lx in the model, 0x%lx in memory\n",
-		               walk.entry_at[i], walk.entry[i], in_memory(walk.entry_at[i], bytes));
+	walk_variants(o->world, &o->state, &o->journal, 0, true, at, print_walk, arg);
+	walk_run(o->world, &o->state, at, &walk);
+	print_walk(arg, &walk);
 }
 
 /* The script, up to the operation if it is one, and the tables. */
@@ -176,13 +183,6 @@ struct outcome {
 	u32 error; /* WALK_FAULT | code, or 0 */
 };
 
-static void outcome_of(const struct oracle *o, unsigned version, u64 at, const struct access *a,
-                       struct outcome *out)
-{
-	walk_run(o->world, &o->state, &o->journal, version, at, &out->walk);
-	out->error = walk_check(o->world, &o->state, &out->walk, a);
-}
-
 static unsigned access_bytes(const struct oracle *o)
 {
 	return o->world->mode->long_mode ? 8 : 4;
@@ -227,33 +227,15 @@ static bool fits(struct oracle *o, const struct op *op, const struct outcome *ou
 	return f >= 0 && matches(o, out->walk.gpa, op->found, access_bytes(o));
 }
 
-/* INVLPG of this page has come after the change that ended the version. */
-static bool invalidated(const struct oracle *o, unsigned version, u64 at, u64 page_bytes)
+/* How many changes had been made when the page was last told by INVLPG. That ends a large page as a whole. */
+static unsigned invalidated(const struct oracle *o, u64 at, u64 page_bytes)
 {
+	unsigned since = 0;
+
 	for (unsigned i = 0; i < o->invlpg_count; i++)
-		if (o->invlpg[i].version > version && !((o->invlpg[i].at ^ at) & ~(page_bytes - 1)))
-			return true;
-	return false;
-}
-
-/* INVLPG ends a large page as a whole; but QEMU remembers for some pages of it what code it jumped to. */
-static u64 invlpg_reach(const struct walk *walk, const struct access *a)
-{
-	return a->fetch ? PAGE_SIZE : walk->page_bytes;
-}
-
-/* May the translation of this version still be cached, and is it another one than the current? */
-static bool is_stale(const struct oracle *o, unsigned version, u64 at, const struct access *a,
-                     const struct outcome *now, struct outcome *old)
-{
-	outcome_of(o, version, at, a, old);
-	if (!o->racing &&
-	    (!old->walk.complete || invalidated(o, version, at, invlpg_reach(&old->walk, a))))
-		return false;
-	return old->error != now->error || old->walk.gpa != now->walk.gpa ||
-	       old->walk.count != now->walk.count ||
-	       memcmp(old->walk.entry_at, now->walk.entry_at, sizeof(old->walk.entry_at)) ||
-	       memcmp(old->walk.entry, now->walk.entry, sizeof(old->walk.entry));
+		if (o->invlpg[i].version > since && !((o->invlpg[i].at ^ at) & ~(page_bytes - 1)))
+			since = o->invlpg[i].version;
+	return since;
 }
 
 /* Accessed of the page that a fault forbids: QEMU sets it in an XCHG, and of 1 GiB pages. */
@@ -375,34 +357,68 @@ static struct access access_of(const struct op *op)
 	                       .ac = op->flags & OP_AC};
 }
 
+/* One access while its translations are gone through. */
+struct attempt {
+	struct oracle *o;
+	const struct op *op;
+	struct access access;
+	struct outcome now;
+	bool stale; /* another translation than the present one may have been used */
+	struct guess guess;
+};
+
+/* QEMU remembers of some pages of a large one what code it jumped to, beyond INVLPG of another of its pages. */
+static void try_old(void *arg, const struct walk *walk)
+{
+	struct attempt *t = arg;
+	struct outcome old = {.walk = *walk};
+	u64 reach = t->access.fetch ? PAGE_SIZE : walk->page_bytes;
+
+	if (!t->o->racing && walk->until < invalidated(t->o, t->op->at, reach))
+		return;
+	old.error = walk_check(t->o->world, &t->o->state, walk, &t->access);
+	if (t->o->racing)
+		mark_path(t->o, t->op, &old, &t->access, false);
+	consider(t->o, t->op, &old, false, &t->guess);
+}
+
+static void note_old(void *arg, const struct walk *walk)
+{
+	(void)walk;
+	*(bool *)arg = true;
+}
+
+/* Marking the path changes what the older paths look like: first it must be known whether there are any. */
+static bool has_old(const struct oracle *o, unsigned since, u64 at)
+{
+	bool found = false;
+
+	walk_variants(o->world, &o->state, &o->journal, since, o->racing, at, note_old, &found);
+	return found;
+}
+
 static void apply_access(struct oracle *o, const struct op *op)
 {
-	struct access a = access_of(op);
-	struct outcome now, old;
-	struct guess g = {0};
-	bool stale = false;
+	struct attempt t = {.o = o, .op = op, .access = access_of(op)};
+	unsigned since = o->racing ? 0 : invalidated(o, op->at, PAGE_SIZE);
 
-	outcome_of(o, o->journal.count, op->at, &a, &now);
-	for (unsigned v = 0; v < o->journal.count && !stale; v++)
-		stale = is_stale(o, v, op->at, &a, &now, &old);
-	mark_path(o, op, &now, &a, !stale);
-	consider(o, op, &now, true, &g);
-	for (unsigned v = o->journal.count; stale && v-- > 0;) {
-		if (!is_stale(o, v, op->at, &a, &now, &old))
-			continue;
-		if (o->racing)
-			mark_path(o, op, &old, &a, false);
-		consider(o, op, &old, false, &g);
-	}
+	walk_run(o->world, &o->state, op->at, &t.now.walk);
+	t.now.error = walk_check(o->world, &o->state, &t.now.walk, &t.access);
+	t.stale = has_old(o, since, op->at);
+	mark_path(o, op, &t.now, &t.access, !t.stale);
+	consider(o, op, &t.now, true, &t.guess);
+	if (t.stale)
+		walk_variants(o->world, &o->state, &o->journal, since, o->racing, op->at, try_old,
+		              &t);
 	o->accesses++;
-	o->stale += stale;
-	if (!g.fit || (!op->vector && a.write && !g.targets))
-		describe(o, op, &now);
-	if (g.spurious && !o->racing) {
+	o->stale += t.stale;
+	if (!t.guess.fit || (!op->vector && t.access.write && !t.guess.targets))
+		describe(o, op, &t.now);
+	if (t.guess.spurious && !o->racing) {
 		o->spurious++;
 		forget(o, op->at);
 	}
-	effect(o, op, &g);
+	effect(o, op, &t.guess);
 }
 
 /* --- the other operations --- */
@@ -455,7 +471,8 @@ static void apply_sweep(struct oracle *o, const struct op *op)
 
 	VERDICT_CHECK(!o->journal.count, "a sweep without a flush before it");
 	for (; at != end; at += PAGE_SIZE) {
-		outcome_of(o, 0, at, &a, &out);
+		walk_run(o->world, &o->state, at, &out.walk);
+		out.error = walk_check(o->world, &o->state, &out.walk, &a);
 		o->accesses++;
 		mark_path(o, op, &out, &a, true);
 		if (out.error)

@@ -1,13 +1,5 @@
 #include "guest-tests/paging/walk.h"
 
-static u64 entry_before(const struct world *w, const struct journal *j, unsigned version, u64 at)
-{
-	for (unsigned i = version; i < j->count; i++)
-		if (j->change[i].at == at)
-			return j->change[i].old;
-	return world_load(w, at, w->mode->bytes);
-}
-
 static bool is_reserved(const struct mode *m, const struct state *s, unsigned level, u64 e)
 {
 	bool large = level > 1 && e & ENTRY_PS;
@@ -44,13 +36,28 @@ static bool step(const struct mode *m, const struct state *s, unsigned level, u6
 	return !walk->complete;
 }
 
-void walk_run(const struct world *w, const struct state *s, const struct journal *j,
-              unsigned version, u64 at, struct walk *walk)
+static u64 root_of(const struct world *w, const struct state *s)
+{
+	return s->cr3 & (w->mode->bytes == 8 ? ENTRY_ADDR8 : ENTRY_ADDR4);
+}
+
+static void begin(struct walk *walk)
+{
+	*walk = (struct walk){.write = true, .user = true, .until = ~0u};
+}
+
+static void finish(struct walk *walk, u64 table, u64 at)
+{
+	if (walk->complete)
+		walk->gpa = (table & ~(walk->page_bytes - 1)) | (at & (walk->page_bytes - 1));
+}
+
+void walk_run(const struct world *w, const struct state *s, u64 at, struct walk *walk)
 {
 	const struct mode *m = w->mode;
-	u64 table = s->cr3 & (m->bytes == 8 ? ENTRY_ADDR8 : ENTRY_ADDR4);
+	u64 table = root_of(w, s);
 
-	*walk = (struct walk){.write = true, .user = true};
+	begin(walk);
 	if (!m->levels) {
 		walk->complete = true;
 		walk->gpa = at;
@@ -61,12 +68,73 @@ void walk_run(const struct world *w, const struct state *s, const struct journal
 		unsigned n = walk->count++;
 
 		walk->entry_at[n] = table + mode_index(m, at, level) * m->bytes;
-		walk->entry[n] = entry_before(w, j, version, walk->entry_at[n]);
+		walk->entry[n] = world_load(w, walk->entry_at[n], m->bytes);
 		if (!step(m, s, level, walk->entry[n], &table, walk))
 			break;
 	}
-	if (walk->complete)
-		walk->gpa = (table & ~(walk->page_bytes - 1)) | (at & (walk->page_bytes - 1));
+	finish(walk, table, at);
+}
+
+struct search {
+	const struct world *world;
+	const struct state *state;
+	const struct journal *journal;
+	u64 at;
+	bool any;
+	walk_visit_t visit;
+	void *arg;
+};
+
+static void descend(const struct search *s, const struct walk *above, u64 table, unsigned level,
+                    unsigned since);
+
+/* The entry as it was until change `until`, when the entries above were read after `since` changes. */
+static void take(const struct search *s, const struct walk *above, unsigned level, u64 entry,
+                 unsigned since, unsigned until)
+{
+	struct walk walk = *above;
+	u64 table = 0;
+
+	walk.entry[walk.count - 1] = entry;
+	if (until < walk.until)
+		walk.until = until;
+	if (step(s->world->mode, s->state, level, entry, &table, &walk)) {
+		descend(s, &walk, table, level - 1, since);
+		return;
+	}
+	finish(&walk, table, s->at);
+	if (walk.until < s->journal->count && (walk.complete || s->any))
+		s->visit(s->arg, &walk);
+}
+
+/* Each value that the entry had from `since` on: change i ended the one that it tells. */
+static void descend(const struct search *s, const struct walk *above, u64 table, unsigned level,
+                    unsigned since)
+{
+	const struct mode *m = s->world->mode;
+	const struct journal *j = s->journal;
+	struct walk walk = *above;
+	u64 at = table + mode_index(m, s->at, level) * m->bytes;
+	unsigned from = since;
+
+	walk.entry_at[walk.count++] = at;
+	for (unsigned i = since; i < j->count; i++)
+		if (j->change[i].at == at) {
+			take(s, &walk, level, j->change[i].old, from, i);
+			from = i + 1;
+		}
+	take(s, &walk, level, world_load(s->world, at, m->bytes), from, j->count);
+}
+
+void walk_variants(const struct world *w, const struct state *state, const struct journal *j,
+                   unsigned since, bool any, u64 at, walk_visit_t visit, void *arg)
+{
+	struct search search = {w, state, j, at, any, visit, arg};
+	struct walk walk;
+
+	begin(&walk);
+	if (w->mode->levels && since < j->count)
+		descend(&search, &walk, root_of(w, state), w->mode->levels, since);
 }
 
 static bool allowed_user(const struct walk *walk, const struct access *a)

@@ -29,11 +29,22 @@ struct walk {
 	bool reserved;                               /* ended at a reserved bit */
 	u64 gpa, page_bytes;
 	bool write, user, no_execute;
+	unsigned until; /* the first change that ends it; journal->count: it is the present one */
 };
 
-/* Translation by the tables as they were before change number `version`; journal->count: as they are. */
-void walk_run(const struct world *world, const struct state *state, const struct journal *journal,
-              unsigned version, u64 at, struct walk *walk);
+/* Translation by the tables as they are. */
+void walk_run(const struct world *world, const struct state *state, u64 at, struct walk *walk);
+
+/*
+ * Calls visit() for every translation that may still be cached, the present one left out: paths of which each entry is
+ * as it was at some time since the last flush, none earlier than the one above it (a processor may cache the upper
+ * part of a path and read the lower part later). `since`: what was cached before so many changes is forgotten.
+ * `any`: also paths that end without a page, for walks at the same time as the changes.
+ */
+typedef void (*walk_visit_t)(void *arg, const struct walk *walk);
+void walk_variants(const struct world *world, const struct state *state,
+                   const struct journal *journal, unsigned since, bool any, u64 at,
+                   walk_visit_t visit, void *arg);
 
 struct access {
 	bool write, user, fetch, ac;
