@@ -291,11 +291,11 @@ static void describe(const struct oracle *o, const struct op *op, const struct o
 
 /* What an access may have done, gathered over the translations that it may have used. */
 struct guess {
-	bool fit;      /* one of them explains what was found */
-	bool spurious; /* ... but not the current one, and it was a fault */
-	bool sources;  /* there are several of: */
-	u64 source;    /* where a READ or XCHG that fits took its value */
-	u64 target[4]; /* where a WRITE or XCHG may have left its value */
+	bool fit;       /* one of them explains what was found */
+	bool spurious;  /* ... but not the current one, and it was a fault */
+	bool sources;   /* there are several of: */
+	u64 source;     /* where a READ or XCHG that fits took its value */
+	u64 target[16]; /* where a WRITE or XCHG may have left its value */
 	unsigned targets;
 };
 

@@ -62,6 +62,11 @@ void shadow_protect(struct shadow *sh, gfn_t g);
 u64 shadow_stale_flush(struct shadow *sh);
 /* The guest's table may be written from now on. */
 void shadow_unsync(struct shadow *sh, gfn_t g);
+/*
+ * A path of the guest is about to lead to this page that did not before. What was stale there could be cached for
+ * others, but not for it: reads again what the page leads to. Its table is resident.
+ */
+void shadow_refresh(struct shadow *sh, struct shadow_page *sp);
 /* `sp` is no longer among the unsync ones. */
 void shadow_unsync_remove(struct shadow *sh, struct shadow_page *sp);
 

@@ -168,7 +168,9 @@ static struct shadow_page *link_child(struct fault *f, struct shadow_page *sp, a
 		seen = SPTE_EMPTY;
 	}
 	child = shadow_find(sh, want->gfn, want->role);
-	if (!child)
+	if (child)
+		shadow_refresh(sh, child);
+	else
 		child = shadow_make(sh, &f->v->cache, want->gfn, want->role);
 	if (!rmap_add(&sh->pool, &f->v->cache.descs, &child->parents, entry))
 		return NULL;

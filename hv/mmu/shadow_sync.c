@@ -156,6 +156,25 @@ static void sync_all(struct shadow *sh, unsigned level)
 			(void)!sync_page(sh, sh->unsync[i]);
 }
 
+/* Whether it may still be tracked again is not asked here: that counts how often the guest looked. */
+static void refresh_entries(struct shadow *sh, struct shadow_page *sp)
+{
+	for (unsigned i = 0; i < TABLE_PAGES; i++)
+		(void)sync_entry(sh, sp, i);
+}
+
+/* Of the pages below an upper one those that are not resident have no entries left to be used: they are dropped. */
+void shadow_refresh(struct shadow *sh, struct shadow_page *sp)
+{
+	unsigned level = role_level(sp->role);
+
+	if (sp->unsync)
+		refresh_entries(sh, sp);
+	for (u64 i = a64_load(&sh->unsynced); level > 1 && i-- > 0;)
+		if (role_level(sh->unsync[i]->role) < level)
+			refresh_entries(sh, sh->unsync[i]);
+}
+
 /* All pages of one table go the same way: one that is not quiet keeps the others. */
 static bool table_is_quiet(const struct shadow *sh, gfn_t g)
 {

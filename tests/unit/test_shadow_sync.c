@@ -186,6 +186,29 @@ static void test_shadow_sync_an_upper_entry_holds_after_any_invlpg(void **state)
 	stop();
 }
 
+/* What may be cached of an address whose path led there is never right for one whose path did not. */
+static void test_shadow_sync_a_new_path_does_not_see_a_stale_leaf(void **state)
+{
+	(void)state;
+	start(&spte_shadow_ad, 1);
+	map_here();
+	for (u64 i = 0; i < 3; i++)
+		poke((100 + i) * PAGE_SIZE, 100 + i);
+	poke(entry_at(TABLE, 0), 100 * PAGE_SIZE | ALL);
+	poke(entry_at(TABLE, 1), 100 * PAGE_SIZE | ALL);
+	assert_int_equal(reads(0, HERE(0)), 100);
+	writes(0, entry_at(TABLE, 0), 101 * PAGE_SIZE | ALL);
+	writes(0, entry_at(DIRECTORY, 9), TABLE * PAGE_SIZE | ALL);
+	assert_int_equal(reads(0, HERE(513)), 100); /* the page fault that links the path */
+	assert_int_equal(reads(0, HERE(512)), 101); /* none is needed any more */
+	/* likewise if the path is new above a table that was in sync */
+	writes(0, entry_at(TABLE, 0), 102 * PAGE_SIZE | ALL);
+	writes(0, entry_at(LEVEL_3, 1), DIRECTORY * PAGE_SIZE | ALL);
+	assert_int_equal(reads(0, (1ull << 30) + HERE(1)), 100);
+	assert_int_equal(reads(0, (1ull << 30) + HERE(0)), 102);
+	stop();
+}
+
 static void test_shadow_sync_a_quiet_table_is_tracked_again(void **state)
 {
 	u64 before;
@@ -459,6 +482,7 @@ int main(void)
 	        cmocka_unit_test(test_shadow_sync_a_new_entry_needs_no_invalidation),
 	        cmocka_unit_test(test_shadow_sync_a_changed_leaf_holds_after_invlpg),
 	        cmocka_unit_test(test_shadow_sync_an_upper_entry_holds_after_any_invlpg),
+	        cmocka_unit_test(test_shadow_sync_a_new_path_does_not_see_a_stale_leaf),
 	        cmocka_unit_test(test_shadow_sync_a_quiet_table_is_tracked_again),
 	        cmocka_unit_test(test_shadow_sync_hypervisor_writes_count),
 	        cmocka_unit_test(test_shadow_sync_evicted_table_takes_its_shadow_along),
