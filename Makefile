@@ -5,12 +5,14 @@
 #   CC=gcc|clang        compiler of the hypervisor and the guests
 #   CROSS_COMPILE=x86_64-linux-gnu-   prefix of compiler and binutils (clang: its --target)
 #   DEBUG=0             without debug assertions and the undefined-behaviour traps
+#   COVERAGE=1          notes what a boot reaches (make coverage)
 #   LZ4_LIB=FILE        a static liblz4 for the target, if the compiler does not find Debian's
 #   JOBS=N              how many compilers run at a time in `make run`, `make test`, ...
 
 O       ?= build
 V       ?= 0
 DEBUG   ?= 1
+COVERAGE ?= 0
 JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
 MACHINE ?= auto
 SCENARIO ?= tools/scenarios/demo.cfg
@@ -63,6 +65,9 @@ HV_CFLAGS := $(BARE) -mgeneral-regs-only -fstack-protector-strong
 ifneq ($(DEBUG),0)
 HV_CFLAGS += -DVARVE_DEBUG $(UBSAN)
 endif
+ifneq ($(COVERAGE),0)
+HV_CFLAGS += -DVARVE_COVERAGE -fsanitize-coverage=trace-pc
+endif
 LDFLAGS := -nostdlib -static -z max-page-size=0x1000 -z noexecstack --build-id=none
 DEPS = -MMD -MP -MF $(@:.o=.d) -MT $@
 
@@ -106,6 +111,8 @@ HOST_CFLAGS_asan  := $(HOST_BASE) -O1 -fsanitize=address,undefined -fno-sanitize
 HOST_CFLAGS_tsan  := $(HOST_BASE) -O1 -fsanitize=thread
 HOST_CFLAGS_bench := $(filter-out -DVARVE_DEBUG,$(HOST_BASE)) -O2
 HOST_CFLAGS_cpus  := $(HOST_CFLAGS_asan) -include tests/host/yield.h
+# Counters of lines; no path is hidden, or they would not be found. Yields as `cpus` does.
+HOST_CFLAGS_cov   := $(filter-out $(REPRO) -O1 -fsanitize% -fno-sanitize%,$(HOST_CFLAGS_cpus)) -O1 --coverage
 HOST_CFLAGS_fuzz  := $(HOST_BASE) -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 HOST_LIBS := -llz4 -lpthread
 
@@ -114,12 +121,15 @@ UNIT_asan := $(UNIT_SRC:tests/unit/%.c=$(O)/host/asan/%)
 TORTURE := $(TORTURE_SRC:tests/torture/%.c=$(O)/host/tsan/%)
 # Explorers of interleavings switch stacks millions of times: nothing for the sanitizer.
 MODEL := $(foreach m,$(MODEL_SRC:tests/model/%.c=%),$(O)/host/$(if $(findstring explore,$m),plain,$(if $(findstring machine,$m),cpus,asan))/$m)
+# What `make coverage` runs: not the explorers, which have copies of the code in them.
+COVERED := $(UNIT_SRC:tests/unit/%.c=$(O)/host/cov/%) \
+	$(foreach m,$(MODEL_SRC:tests/model/%.c=%),$(if $(findstring explore,$m),,$(O)/host/cov/$m))
 BENCH := $(BENCH_SRC:tests/bench/%.c=$(O)/host/bench/%)
 FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/host/fuzz/%)
 
 # --- targets ---------------------------------------------------------------------------------------
 
-.PHONY: all hv guests host-tests fuzzers benchmarks lab lab-traces lab-report lab-results run test bench results soak iso check unit mutants fuzz gdb plot clean help FORCE
+.PHONY: all hv guests host-tests fuzzers benchmarks lab lab-traces lab-report lab-results run test bench results soak iso check unit coverage mutants fuzz gdb plot clean help FORCE
 
 all: hv guests ## build the hypervisor and the guests
 
@@ -185,6 +195,11 @@ unit: ## host tests only, with and without sanitizers
 	$(Q)tools/setup unit
 	$(Q)tests/all.py --build $(O) --make '$(MAKE)' --jobs $(JOBS) --only unit,model,torture,tools
 
+coverage: ## what host tests and a few boots reach: out/coverage/report.md and docs/coverage.md
+	$(Q)tools/setup coverage
+	$(Q)$(again) O=$(O)/cover COVERAGE=1 all
+	$(Q)tools/coverage --build $(O) --make '$(MAKE)' --jobs $(JOBS) --boots $(O)/cover --keep docs/coverage.md
+
 mutants: ## every ordering, flush and bracket left out, one at a time: out/mutants/report.md
 	$(Q)tools/setup unit
 	$(Q)tools/mutants --build $(O) --make '$(MAKE)' --jobs $(JOBS)
@@ -211,7 +226,7 @@ print-%:
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
-	@sed -n '3,9s/^#//p' Makefile
+	@sed -n '3,10s/^#//p' Makefile
 
 # --- rules -----------------------------------------------------------------------------------------
 
@@ -225,6 +240,9 @@ $(O)/hv/%.c.o: %.c $(O)/flags
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(TCC) $(HV_CFLAGS) $(DEPS) -c $< -o $@
+
+# It would call itself.
+$(O)/hv/arch/x86/cover.c.o: HV_CFLAGS := $(filter-out -fsanitize-coverage%,$(HV_CFLAGS))
 
 $(O)/hv/%.S.o: %.S $(O)/flags
 	$(call say,AS,$<)
@@ -279,6 +297,7 @@ $(eval $(call host-variant,plain,$(HOSTCC)))
 $(eval $(call host-variant,asan,$(HOSTCC)))
 $(eval $(call host-variant,bench,$(HOSTCC)))
 $(eval $(call host-variant,cpus,$(HOSTCC)))
+$(eval $(call host-variant,cov,$(HOSTCC)))
 $(eval $(call host-variant,tsan,$(HOSTCC)))
 $(eval $(call host-variant,fuzz,$(FUZZCC)))
 
@@ -293,6 +312,8 @@ $(eval $(call host-program,asan,$(HOSTCC),tests/unit,-lcmocka))
 $(eval $(call host-program,asan,$(HOSTCC),tests/model,))
 $(eval $(call host-program,plain,$(HOSTCC),tests/model,))
 $(eval $(call host-program,cpus,$(HOSTCC),tests/model,))
+$(eval $(call host-program,cov,$(HOSTCC),tests/unit,-lcmocka))
+$(eval $(call host-program,cov,$(HOSTCC),tests/model,))
 $(eval $(call host-program,tsan,$(HOSTCC),tests/torture,))
 $(eval $(call host-program,bench,$(HOSTCC),tests/bench,))
 $(eval $(call host-program,fuzz,$(FUZZCC),tests/fuzz,-lZydis))

@@ -1,11 +1,13 @@
 #include "hv/verdict.h"
 
 #include "arch/x86/console.h"
+#include "arch/x86/cover.h"
 #include "arch/x86/power.h"
 #include "lib/fmt.h"
 
 static noreturn_fn void end(const char *text, size_t len, bool pass)
 {
+	cover_drain();
 	console_typed_end();
 	console_write(text, len);
 	machine_exit(pass);

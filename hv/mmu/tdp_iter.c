@@ -1,6 +1,7 @@
 #include "hv/mmu/tdp_iter.h"
 
 #include "arch/hal.h"
+#include "mm/epoch.h"
 
 static a64 *tdp_table(const struct tdp *t, u64 spte)
 {
@@ -48,6 +49,7 @@ static bool tdp_build_one(struct tdp *t, struct tdp_entry *e)
 
 bool tdp_build_to(struct tdp *t, gfn_t g, unsigned level)
 {
+	DEBUG_ASSERT(epoch_active());
 	for (;;) {
 		struct tdp_entry e = tdp_find(t, g);
 
@@ -61,6 +63,7 @@ bool tdp_build_to(struct tdp *t, gfn_t g, unsigned level)
 void tdp_iter_start(struct tdp_iter *it, const struct tdp *t, gfn_t first, gfn_t last)
 {
 	*it = (struct tdp_iter){.tdp = t, .pos = first.v, .last = last.v};
+	DEBUG_ASSERT(epoch_active());
 	it->last = min_of(it->last, BIT(TDP_GFN_BITS) - 1);
 }
 

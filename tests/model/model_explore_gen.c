@@ -23,6 +23,7 @@
 #include "mm/frame.h"
 #include "mm/gen.h"
 #include "mm/policy.h"
+#include "mm/twolist.h"
 
 enum mutant {
 	NONE,
@@ -73,6 +74,37 @@ void frame_count_unpackable(u64 from, u64 to)
 bool epoch_active(void)
 {
 	return true;
+}
+
+/* The other policy is not on here. */
+u64 twolist_entry(enum gen_entry how, u64 *state)
+{
+	(void)how;
+	(void)state;
+	explorer_panic("two lists");
+}
+void twolist_isolate_locked(struct lruvec *l, unsigned swappiness, struct gen_chunk *out)
+{
+	(void)l;
+	(void)swappiness;
+	(void)out;
+	explorer_panic("two lists");
+}
+void twolist_count(struct lruvec *l)
+{
+	(void)l;
+	explorer_panic("two lists");
+}
+u64 twolist_stamp(const struct lruvec *l)
+{
+	(void)l;
+	explorer_panic("two lists");
+}
+unsigned twolist_distance(const struct lruvec *l, u64 word)
+{
+	(void)l;
+	(void)word;
+	explorer_panic("two lists");
 }
 
 /* --- what has to hold --- */

@@ -127,11 +127,9 @@ static void set_tag(enum gfn_tag to)
 {
 	world.word.raw = gfn_word(to, world.frame);
 }
-
 static u64 frames[3][PAGE_SIZE / 8] aligned_to(PAGE_SIZE);
 static a64 tables[4][TABLE_PAGES] aligned_to(PAGE_SIZE);
 
-/* 4 KiB only: model_explore_huge has the rest. */
 bool tdp_fault_huge(struct tdp *t, const struct tdp_access *a)
 {
 	(void)t, (void)a;
@@ -151,11 +149,15 @@ void epoch_exit(void)
 {
 	world.epochs--;
 }
+void shadow_written(struct shadow *sh, gpa_t at, u64 bytes)
+{
+	(void)sh, (void)at, (void)bytes;
+	explorer_panic("no such MMU");
+}
 bool epoch_active(void)
 {
 	return true;
 }
-/* The second MMU of a guest is not in these scenes. */
 u64 null_read(struct null_mmu *n, gpa_t from, void *to, u64 bytes)
 {
 	(void)n, (void)from, (void)to, (void)bytes;

@@ -79,7 +79,7 @@ static const struct explorer_scene scenes[] = {
          .check = check,
          .actor = {{"writer", run_writer}, {"reader", run_reader}, {"step", run_stepper}},
          .nr_actors = 3,
-         .max_preemptions = 1},
+         .max_preemptions = 2},
 };
 
 int main(void)
