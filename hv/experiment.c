@@ -121,7 +121,8 @@ static u32 run_slot_add(struct space *s, struct experiment *e)
 {
 	if (!in_window(e))
 		return EXPERIMENT_RANGE;
-	if (a32_load(&s->wants_huge) || !gfnmap_add(s, gfn(e->arg[0]), e->arg[1]))
+	if (a32_load(&s->wants_huge) || !notifier_all_late_slots(s) ||
+	    !gfnmap_add(s, gfn(e->arg[0]), e->arg[1]))
 		return EXPERIMENT_REFUSED;
 	return EXPERIMENT_OK;
 }

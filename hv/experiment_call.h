@@ -47,7 +47,10 @@
 #define EXPERIMENT_PROTECT 4
 /* Gives the pages of a range back: they read as zero afterwards. */
 #define EXPERIMENT_UNMAP 5
-/* A slot of the window comes, with all pages zero, or goes: a range; for REMOVE its first page will do. */
+/*
+ * A slot of the window comes, with all pages zero, or goes: a range; for REMOVE its first page will do. REFUSED
+ * with 2 MiB translations, and where an MMU has to know all slots from the beginning.
+ */
 #define EXPERIMENT_SLOT_ADD    6
 #define EXPERIMENT_SLOT_REMOVE 7
 /* Evicts argument 0 pages of the VM, 1 to EXPERIMENT_PAGES_MAX, oldest first. Result 0: how many it were. */

@@ -219,6 +219,14 @@ bool notifier_all_protect(const struct space *s)
 	return true;
 }
 
+bool notifier_all_late_slots(const struct space *s)
+{
+	for (u32 i = 0; i < space_notifiers(s); i++)
+		if (!s->notifier[i]->ops->late_slots)
+			return false;
+	return true;
+}
+
 void notifier_zap(struct space *s, gfn_t g, struct notifier_zap *result)
 {
 	*result = (struct notifier_zap){.mapped = false};

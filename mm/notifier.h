@@ -53,6 +53,8 @@ struct notifier_ops {
 	bool has_fast_aging;
 	/* Lets no vCPU write where space_write_protected() says so; or no vCPU translates through it. */
 	bool protects;
+	/* The space may get slots after the MMU was registered. */
+	bool late_slots;
 
 	/*
 	 * Pages first .. first + n - 1, n <= 512, of which those whose bit is set in `bitmap` are meant
@@ -138,6 +140,8 @@ bool notifier_any_fast(const struct space *s);
 bool notifier_all_fast(const struct space *s);
 /* Do all of them keep guests from writing what is write-protected? */
 bool notifier_all_protect(const struct space *s);
+/* May the space get another slot? */
+bool notifier_all_late_slots(const struct space *s);
 void notifier_zap(struct space *s, gfn_t g, struct notifier_zap *result);
 void notifier_split(struct space *s, gfn_t g);
 /* Could it? Only if there is one MMU, with larger translations: others would have to agree. */

@@ -11,7 +11,8 @@
  *           while the others read and write them
  *   end     CPU 0 says PASS while the others write: the VM is taken down in the middle
  *
- *   protect    FAILs if the hypervisor refuses to write-protect; without, ro and rw are then left out
+ *   all        FAILs if the hypervisor refuses to write-protect or to add slots: not every MMU can. Without, these
+ *              stages are then left out
  *   rounds=N   of slots (default 20);   region=N   pages (default: the largest piece of memory)
  *
  *   bench mmu_stress stage=NAME ns=N pages=N cpus=N     time of the slowest CPU
@@ -133,7 +134,7 @@ static void run_read_only(void)
 
 	protected_ = pages < EXPERIMENT_PAGES_MAX ? pages : EXPERIMENT_PAGES_MAX;
 	if (!experiment_protect(base, protected_)) {
-		VERDICT_CHECK(!cmdline_flag("protect"), "write protection is refused");
+		VERDICT_CHECK(!cmdline_flag("all"), "write protection is refused");
 		console_printf("mmu_stress: no write protection in this VM\n");
 		return;
 	}
@@ -223,6 +224,12 @@ static void slots(void *arg)
 /* Half of the slots, and half of what is left: the state in which the VM ends. */
 static void run_slots(void)
 {
+	if (!experiment_slot_add(0, SLOT_PAGES)) {
+		VERDICT_CHECK(!cmdline_flag("all"), "a slot is refused");
+		console_printf("mmu_stress: no slots in this VM\n");
+		return;
+	}
+	slot_change(false, 0);
 	smp_run(slots, NULL);
 	report("slots", SLOTS * SLOT_PAGES * rounds);
 	VERDICT_CHECK(*(volatile u64 *)slot_word(3) == NOTHING, "a removed slot has memory");

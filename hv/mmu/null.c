@@ -154,6 +154,7 @@ static const struct notifier_ops null_ops = {
         .name = "null",
         .has_fast_aging = false,
         .protects = true,
+        .late_slots = true,
         .age = null_age,
         .zap = null_zap,
         .populated = null_populated,

@@ -16,6 +16,7 @@ static const struct notifier_ops tdp_notifier_ops = {
         .name = "tdp",
         .has_fast_aging = true,
         .protects = true,
+        .late_slots = true,
         .age = tdp_age,
         .range_young = tdp_range_young,
         .dirty = tdp_dirty,

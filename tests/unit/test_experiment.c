@@ -170,7 +170,7 @@ static void test_experiment_protected_pages_are_read_only(void **state)
 	}
 }
 
-static void test_experiment_protects_only_what_all_mmus_protect(void **state)
+static void test_experiment_refuses_what_an_mmu_cannot(void **state)
 {
 	struct notifier_ops ops;
 	const struct notifier_ops *real;
@@ -179,13 +179,15 @@ static void test_experiment_protects_only_what_all_mmus_protect(void **state)
 	start(&host_machines[0]);
 	real = vm.tdp.notifier.ops;
 	ops = *real;
-	ops.protects = false;
+	ops.protects = ops.late_slots = false;
 	vm.tdp.notifier.ops = &ops;
 	assert_int_equal(ask(EXPERIMENT_PROTECT, 0, 1), EXPERIMENT_REFUSED);
 	assert_false(space_write_protected(vm.space, gfn(0)));
+	assert_int_equal(ask(EXPERIMENT_SLOT_ADD, WINDOW, 1), EXPERIMENT_REFUSED);
 	vm.tdp.notifier.ops = real;
 	assert_int_equal(ask(EXPERIMENT_PROTECT, 0, 1), EXPERIMENT_OK);
 	assert_true(space_write_protected(vm.space, gfn(0)));
+	assert_int_equal(ask(EXPERIMENT_SLOT_ADD, WINDOW, 1), EXPERIMENT_OK);
 	stop();
 }
 
@@ -340,7 +342,7 @@ int main(void)
 	        cmocka_unit_test(test_experiment_zap_loses_nothing),
 	        cmocka_unit_test(test_zap_tells_the_state_word_of_dirty),
 	        cmocka_unit_test(test_experiment_protected_pages_are_read_only),
-	        cmocka_unit_test(test_experiment_protects_only_what_all_mmus_protect),
+	        cmocka_unit_test(test_experiment_refuses_what_an_mmu_cannot),
 	        cmocka_unit_test(test_experiment_unmapped_pages_are_zero),
 	        cmocka_unit_test(test_experiment_slots_come_and_go),
 	        cmocka_unit_test(test_gfnmap_close_keeps_faults_out),
