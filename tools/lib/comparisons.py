@@ -187,7 +187,9 @@ def markdown(result):
     names = list(result["rows"][0]["values"])
     first = names[0]
     heads = [f"{n}{', ' + VALUES[n][0] if VALUES[n][0] else ''}" for n in names]
-    lines = [f"**{result['title']}** (`make bench BENCH={result['name']}`; {len(result['rows'][0]['values'][first])} orders of keys; median, least and most)",
+    rounds = len(result["rows"][0]["values"][first])
+    spread = f"{rounds} orders of keys: median, least and most" if rounds > 1 else "one order of keys"
+    lines = [f"**{result['title']}** (`make bench BENCH={result['name']}`; icount; {spread})",
              "", f"| variant | {' | '.join(heads)} | {first} / first row |", "|---|" + "---|" * (len(names) + 1)]
     for row in result["rows"]:
         cells = [_cell(row["values"][n]) for n in names]
