@@ -86,6 +86,7 @@ bool shadow_create(struct shadow *sh, struct space *s, const struct spte_format 
 	        .tdp = tdp,
 	        .limit = max_of(s->pages / SHADOW_PAGES_PART, (u64)SHADOW_PAGES_MIN),
 	        .dead = FRAME_NONE,
+	        .leaving = FRAME_NONE,
 	        .roots_gen = {1},
 	};
 	if (!make_slots(sh, s) || !make_pages(sh)) {

@@ -107,8 +107,8 @@ struct shadow_stats {
 struct shadow {
 	struct notifier notifier; /* registered with the space */
 	const struct spte_format *format;
-	u8 phys_bits;     /* of the guest, as its CPUID says; from its vCPUs */
-	bool page_1g;     /* likewise */
+	u8 phys_bits;    /* of the guest, as its CPUID says; from its vCPUs */
+	bool page_1g;    /* likewise */
 	struct tdp *tdp; /* beside it in the same space, or NULL */
 	a64 pages;       /* shadow pages */
 	a64 leaves;      /* entries that are leaves, present or tracked */
@@ -121,9 +121,11 @@ struct shadow {
 	struct shadow_page *oldest, *newest;
 	struct shadow_page *unused;                    /* structs without a page */
 	struct shadow_page *unsync[SHADOW_UNSYNC_MAX]; /* the first `unsynced` */
-	u32 dead;                                      /* frames, linked by `next` */
-	bool stale;                                    /* a translation went away since ... */
-	u64 stale_flush;                               /* ... this flush was requested */
+	u32 dead;    /* frames of pages that went, linked by `next` */
+	u32 leaving; /* those that wait for this flush: */
+	u64 leaving_flush;
+	bool stale;      /* a translation went away since ... */
+	u64 stale_flush; /* ... this flush was requested */
 	struct shadow_page *structs;
 	struct rmap_pool pool;
 	u32 nr_slots;
@@ -176,7 +178,10 @@ void shadow_unshadow_locked(struct shadow *sh, gfn_t g);
  * still hold it. MMU lock held for writing.
  */
 void shadow_leaf_gone_locked(struct shadow *sh);
-/* mm needs frames: gives shadow pages back, the least used first; how many. No lock held; waits for a flush. */
+/*
+ * mm needs frames: gives shadow pages back that were not used since they were looked at last; how many. No lock held;
+ * waits for a flush.
+ */
 u64 shadow_shrink(struct notifier *n, u64 want);
 
 /* The notifier's other operations: shadow_age.c, shadow_zap.c, shadow_audit.c. */

@@ -28,6 +28,8 @@ struct shadow_page *shadow_child(const struct shadow *sh, u64 spte);
 void shadow_make_room(struct shadow *sh);
 /* Gives up to n pages back, the least used first; how many. */
 u64 shadow_recycle(struct shadow *sh, u64 n);
+/* No lock held: the same, and frees them after the flush that takes. */
+u64 shadow_shrink_used(struct shadow *sh, u64 want);
 /* Marks a page as used now. */
 void shadow_use(struct shadow *sh, struct shadow_page *sp);
 
@@ -49,9 +51,12 @@ static inline u64 shadow_bucket(const struct shadow *sh, gfn_t g)
 }
 
 /*
- * No lock, no epoch section: frees what shadow_kill() left, if there is any: waits for the flush, then gives the
- * frames to the epoch.
+ * Frames of dead pages whose flush is done, linked, or FRAME_NONE; requests the flush for others. To be given to
+ * shadow_free_dead() once the lock is dropped.
  */
+u32 shadow_take_dead(struct shadow *sh);
+void shadow_free_dead(struct shadow *sh, u32 frames);
+/* No lock, no epoch section: waits for the flush and gives the frames of all that is dead to the epoch. */
 void shadow_reap(struct shadow *sh);
 
 /* --- tracking and synchronising: shadow_sync.c --- */

@@ -340,7 +340,7 @@ static enum shadow_result fault_once(struct fault *f, bool *absent)
 	struct shadow *sh = f->sh;
 	struct space *s = sh->notifier.space;
 	enum shadow_result result;
-	bool dead;
+	u32 dead;
 
 	if (!shadow_cache_fill(sh, &f->v->cache))
 		return SHADOW_NO_MEMORY;
@@ -348,11 +348,10 @@ static enum shadow_result fault_once(struct fault *f, bool *absent)
 	epoch_enter();
 	write_lock(&s->mmu_lock);
 	result = fault_locked(f);
-	dead = sh->dead != FRAME_NONE;
+	dead = shadow_take_dead(sh);
 	write_unlock(&s->mmu_lock);
 	epoch_exit();
-	if (unlikely(dead))
-		shadow_reap(sh);
+	shadow_free_dead(sh, dead);
 	return result == SHADOW_RETRY ? do_todo(f, absent) : result;
 }
 

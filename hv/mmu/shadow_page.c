@@ -285,43 +285,97 @@ void shadow_unshadow_locked(struct shadow *sh, gfn_t g)
 	}
 }
 
-/* I7: the flush was requested after all of them were unlinked, and it is done. */
-void shadow_reap(struct shadow *sh)
+/*
+ * I7: what was unlinked goes through two lists. From `dead` to `leaving` when a flush is requested, and from there to the
+ * epoch when it is done. Nobody has to wait for it: an eviction's flush will do.
+ */
+u32 shadow_take_dead(struct shadow *sh)
 {
-	struct space *s = sh->notifier.space;
-	u32 frame;
-	u64 gen;
+	u32 frames = sh->leaving;
 
-	write_lock(&s->mmu_lock);
-	frame = sh->dead;
+	if (frames != FRAME_NONE && !flush_is_done(sh->notifier.space, sh->leaving_flush))
+		return FRAME_NONE;
+	sh->leaving = sh->dead;
 	sh->dead = FRAME_NONE;
-	gen = shadow_stale_flush(sh);
-	write_unlock(&s->mmu_lock);
-	if (frame == FRAME_NONE)
-		return;
-	flush_wait(s, gen);
-	ASSERT(flush_is_done(s, gen));
+	if (sh->leaving != FRAME_NONE)
+		sh->leaving_flush = shadow_stale_flush(sh);
+	return frames;
+}
+
+void shadow_free_dead(struct shadow *sh, u32 frame)
+{
 	while (frame != FRAME_NONE) {
 		u32 next = frame_at(frame)->next;
 
 		frame_unmake_table(frame);
 		frame_retire(frame);
-		a64_count(&s->tables, -1ull);
+		a64_count(&sh->notifier.space->tables, -1ull);
 		frame = next;
+	}
+}
+
+void shadow_reap(struct shadow *sh)
+{
+	struct space *s = sh->notifier.space;
+	bool more = true;
+
+	while (more) {
+		u32 frames;
+		u64 gen;
+
+		write_lock(&s->mmu_lock);
+		frames = shadow_take_dead(sh);
+		gen = sh->leaving_flush;
+		more = sh->leaving != FRAME_NONE;
+		write_unlock(&s->mmu_lock);
+		shadow_free_dead(sh, frames);
+		if (more)
+			flush_wait(s, gen);
 	}
 	epoch_poll();
 }
 
-u64 shadow_shrink(struct notifier *n, u64 want)
+/* Those only that nobody used since they were looked at last; each that stays is looked at once. */
+static u64 give_unused(struct shadow *sh, u64 want)
 {
-	struct shadow *sh = shadow_of(n);
+	u64 done = 0;
+
+	for (u64 looks = min_of(2 * want, a64_load(&sh->pages)); looks && done < want; looks--) {
+		struct shadow_page *sp = sh->oldest;
+
+		if (in_use(sh, sp)) {
+			lru_remove(sh, sp);
+			lru_add(sh, sp);
+			continue;
+		}
+		shadow_kill(sh, sp);
+		done++;
+	}
+	a64_count(&sh->stats.recycled_total, done);
+	return done;
+}
+
+static u64 shrink(struct shadow *sh, u64 want, u64 (*give)(struct shadow *sh, u64 want))
+{
+	struct space *s = sh->notifier.space;
 	u64 done;
 
 	epoch_enter();
-	write_lock(&n->space->mmu_lock);
-	done = shadow_recycle(sh, want);
-	write_unlock(&n->space->mmu_lock);
+	write_lock(&s->mmu_lock);
+	done = give(sh, want);
+	write_unlock(&s->mmu_lock);
 	epoch_exit();
-	shadow_reap(sh);
+	if (done)
+		shadow_reap(sh);
 	return done;
+}
+
+u64 shadow_shrink(struct notifier *n, u64 want)
+{
+	return shrink(shadow_of(n), want, give_unused);
+}
+
+u64 shadow_shrink_used(struct shadow *sh, u64 want)
+{
+	return shrink(sh, want, shadow_recycle);
 }

@@ -235,8 +235,9 @@ void shadow_flush_all(struct shadow_vcpu *v)
 {
 	struct shadow *sh = v->sh;
 	struct space *s = sh->notifier.space;
-	bool settling, dead;
+	bool settling;
 	u64 gen = 0;
+	u32 dead;
 
 	/* What another vCPU wrote before this one could know of it was let through before, under the lock. */
 	if (!a64_load(&sh->unsynced))
@@ -245,13 +246,12 @@ void shadow_flush_all(struct shadow_vcpu *v)
 	write_lock(&s->mmu_lock);
 	sync_all(sh, 1);
 	settling = settle_begin(sh, &gen);
-	dead = sh->dead != FRAME_NONE;
+	dead = shadow_take_dead(sh);
 	write_unlock(&s->mmu_lock);
 	epoch_exit();
 	if (settling)
 		settle(sh, gen);
-	if (dead)
-		shadow_reap(sh);
+	shadow_free_dead(sh, dead);
 }
 
 /* The page of level 1 that translates the address on the vCPU's present root, if it is unsync; and where. */

@@ -61,7 +61,7 @@ static u32 cache_frame(struct shadow *sh)
 {
 	u32 frame = frame_alloc(FRAME_FOR_FAULT);
 
-	if (frame == FRAME_NONE && shadow_shrink(&sh->notifier, SHRINK_PAGES))
+	if (frame == FRAME_NONE && shadow_shrink_used(sh, SHRINK_PAGES))
 		frame = frame_alloc(FRAME_FOR_FAULT);
 	return frame;
 }
