@@ -251,6 +251,20 @@ static void show_huge(const struct vm *vm)
 		        (ull)a64_load(&st->collapses_pinned_total));
 }
 
+static void show_shadow(const struct vm *vm)
+{
+	const struct shadow_stats *st = &vm->shadow.stats;
+
+	hal_log(HAL_INFO,
+	        "vm %s: shadow: %llu faults, %llu more the guest's; %llu tables made, %llu "
+	        "recycled; "
+	        "%llu let be written, %llu read again, %llu entries stale",
+	        vm->name, (ull)a64_load(&st->faults_total), (ull)a64_load(&st->guest_total),
+	        (ull)a64_load(&st->made_total), (ull)a64_load(&st->recycled_total),
+	        (ull)a64_load(&st->unsync_total), (ull)a64_load(&st->synced_total),
+	        (ull)a64_load(&st->stale_total));
+}
+
 static void show_walks(const struct vm *vm)
 {
 	const struct space_stats *st = vm_stats(vm);
@@ -261,6 +275,8 @@ static void show_walks(const struct vm *vm)
 	        (ull)a64_load(&st->tables_skipped_nonleaf_total),
 	        (ull)a64_load(&st->tables_skipped_bloom_total),
 	        (ull)a64_load(&st->walks_given_up_total));
+	if (vm->mmu != SCENARIO_MMU_TDP)
+		show_shadow(vm);
 	if (vm->config->null_mmu)
 		hal_log(HAL_INFO, "vm %s: null MMU: asked %llu times, %llu translations aged",
 		        vm->name, (ull)a64_load(&vm->null.asked_total),

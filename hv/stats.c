@@ -122,6 +122,7 @@ void stats_vm(const struct stats_vm *s, stats_sink sink)
 	line_count(&l, "fault_p99_ns", s->fault_p99_ns);
 	line_count(&l, "fault_max_ns", s->fault_max_ns);
 	line_count(&l, "huge", s->huge);
+	stats_shadow_line(&l, s->vm);
 	if (s->vm->space)
 		add_limits(&l, &s->vm->space->limits);
 	line_send(&l, sink);

@@ -24,6 +24,10 @@ void line_vm(struct stats_line *l, const struct vm *vm);
 /* Closes the object and sends it. */
 void line_send(struct stats_line *l, stats_sink sink);
 
+/* ,"shadow":{...} of a VM on shadow tables, or nothing. hv/stats_shadow.c */
+void stats_shadow_line(struct stats_line *l, const struct vm *vm);
+void stats_shadow_prom(stats_sink sink);
+
 /* The counters of a space by name, in the order of the lines; the last has no name. */
 struct stats_counter {
 	const char *name, *help;

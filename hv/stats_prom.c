@@ -215,6 +215,7 @@ void stats_prom(stats_sink sink)
 	latency(sink);
 	distances(sink);
 	false_old(sink);
+	stats_shadow_prom(sink);
 	host_gauge(sink, "frames", "Frames of guests and pool.", frame_total());
 	host_gauge(sink, "frames_free", "Frames nobody has.", frame_free_count());
 	host_gauge(sink, "pool_frames", "Frames of the pool.", st.pool_frames);

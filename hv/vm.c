@@ -125,6 +125,21 @@ static bool choose_mmu(struct vm *vm)
 	return true;
 }
 
+/* Which of its MMUs answer at once when aging asks; in the order in which they are asked. */
+static void say_aging(const struct vm *vm)
+{
+	char text[80] = "";
+	size_t n = 0;
+
+	for (u32 i = 0; i < space_notifiers(vm->space); i++) {
+		const struct notifier_ops *ops = vm->space->notifier[i]->ops;
+
+		n += (size_t)fmt_snprintf(text + n, sizeof(text) - n, " %s=%s", ops->name,
+		                          ops->has_fast_aging ? "fast" : "slow");
+	}
+	hal_log(HAL_INFO, "[%s] aging:%s", vm->name, text);
+}
+
 static bool make_memory(struct vm *vm)
 {
 	vm->space = space_create(vm->name, &run_space_ops, vm);
@@ -143,6 +158,7 @@ static bool make_memory(struct vm *vm)
 		null_create(&vm->null, vm->space);
 		vm->mem.device = &vm->null;
 	}
+	say_aging(vm);
 	return true;
 }
 
