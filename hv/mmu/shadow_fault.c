@@ -33,6 +33,7 @@ struct fault {
 	unsigned access; /* GWALK_* */
 	struct gwalk_state state;
 	struct gwalk_out walk;
+	bool walked; /* `walk` is complete, and marked */
 	struct shadow_outcome *out;
 	enum todo todo;
 	gfn_t gfn; /* to bring in, to make dirty */
@@ -93,8 +94,23 @@ static enum shadow_result unreadable(struct fault *f)
 	return SHADOW_RETRY;
 }
 
+/* The lock was dropped since the walk; if every entry on its way is as it was, so would be another. */
+static bool walk_holds(struct fault *f)
+{
+	for (unsigned i = 0; i < f->walk.steps && f->walked; i++) {
+		const struct gwalk_step *step = &f->walk.step[i];
+		u64 entry;
+
+		f->walked = shadow_read_entry(f->sh, step->at, step->bytes, &entry) &&
+		            entry == step->entry;
+	}
+	return f->walked;
+}
+
 static enum shadow_result walk_guest(struct fault *f)
 {
+	if (walk_holds(f))
+		return SHADOW_FIXED;
 	switch (gwalk(&f->state, f->at, f->access, read_entry, f, &f->walk)) {
 	case GWALK_OK:
 		break;
@@ -107,7 +123,8 @@ static enum shadow_result walk_guest(struct fault *f)
 		return unreadable(f);
 	}
 	f->out->gpa = f->walk.gpa;
-	return gwalk_mark(&f->walk, f->access, set_entry, f) ? SHADOW_FIXED : SHADOW_RETRY;
+	f->walked = gwalk_mark(&f->walk, f->access, set_entry, f);
+	return f->walked ? SHADOW_FIXED : SHADOW_RETRY;
 }
 
 /* --- the page -------------------------------------------------------------------------------------- */
@@ -252,10 +269,45 @@ static enum shadow_result install(struct fault *f, struct shadow_page *sp, unsig
 	return SHADOW_FIXED;
 }
 
+/* Did the walk go through the table that the page mirrors, or, direct, end above it? */
+static bool on_the_way(const struct fault *f, const struct shadow_page *sp)
+{
+	unsigned step = f->walk.step[0].level - role_level(sp->role);
+
+	if (role_direct(sp->role))
+		return step >= f->walk.steps;
+	return step < f->walk.steps && gpa_gfn(f->walk.step[step].at).v == sp->gfn.v;
+}
+
+/*
+ * The child that the entry leads to, if there is no need to ask the guest's table whether it should: a direct page's
+ * entries never change, and those of a page in sync agree with the table. But for Dirty, which may have come since,
+ * and for a write of the hypervisor that has not been told of yet (shadow_written()).
+ */
+static struct shadow_page *sound_child(const struct fault *f, const struct shadow_page *sp,
+                                       const a64 *entry)
+{
+	u64 spte = a64_load(entry);
+	struct shadow_page *child;
+
+	if (spte_is_empty(spte) || sp->unsync)
+		return NULL;
+	child = shadow_child(f->sh, spte);
+	if (role_direct(sp->role))
+		return child;
+	if (unlikely(!on_the_way(f, child)))
+		return NULL;
+	if (unlikely(f->access & GWALK_WRITE && role_direct(child->role) &&
+	             !(child->role & ROLE_DIRTY)))
+		return NULL;
+	return child;
+}
+
 static enum shadow_result descend(struct fault *f, struct shadow_page *sp, u32 frame)
 {
 	for (;;) {
 		unsigned level = role_level(sp->role), i = index_at(f, level);
+		struct shadow_page *child;
 		struct shadow_want want;
 
 		/* Somebody may still be writing the table that it mirrors. */
@@ -268,12 +320,16 @@ static enum shadow_result descend(struct fault *f, struct shadow_page *sp, u32 f
 		shadow_use(f->sh, sp);
 		if (level == 1)
 			return install(f, sp, i, frame);
-		want = wanted(f, sp, i);
-		if (want.kind != SHADOW_TABLE)
-			return SHADOW_RETRY;
-		sp = link_child(f, sp, &sp->entry[i], &want);
-		if (!sp)
+		child = sound_child(f, sp, &sp->entry[i]);
+		if (unlikely(!child)) {
+			want = wanted(f, sp, i);
+			if (want.kind != SHADOW_TABLE)
+				return SHADOW_RETRY;
+			child = link_child(f, sp, &sp->entry[i], &want);
+		}
+		if (!child)
 			return SHADOW_NO_MEMORY;
+		sp = child;
 	}
 }
 
@@ -417,25 +473,26 @@ static void count(struct fault *f, enum shadow_result result, bool absent, u64 s
 enum shadow_result shadow_fault(struct shadow_vcpu *v, gva_t at, u32 error, bool ac,
                                 struct shadow_outcome *out)
 {
-	struct fault f = {
-	        .v = v,
-	        .sh = v->sh,
-	        .at = role_mode(v->root[0].role) == SHADOW_LONG ? at : gva((u32)at.v),
-	        .access = (error & ERROR_W ? GWALK_WRITE : 0) | (error & ERROR_U ? GWALK_USER : 0) |
-	                  (error & ERROR_I ? GWALK_FETCH : 0),
-	        .state = {.cr0 = v->regs.cr0,
-	                  .cr3 = v->regs.cr3,
-	                  .cr4 = v->regs.cr4,
-	                  .efer = v->regs.efer,
-	                  .phys_bits = v->regs.phys_bits,
-	                  .page_1g = v->regs.page_1g,
-	                  .ac = ac},
-	        .out = out,
-	};
+	struct fault f; /* large: what is not read before it is written stays as it is */
 	enum shadow_result result = SHADOW_RETRY;
 	u64 start = hal_time_ns();
 	bool absent = false;
 
+	f.v = v;
+	f.sh = v->sh;
+	f.at = role_mode(v->root[0].role) == SHADOW_LONG ? at : gva((u32)at.v);
+	f.access = (error & ERROR_W ? GWALK_WRITE : 0) | (error & ERROR_U ? GWALK_USER : 0) |
+	           (error & ERROR_I ? GWALK_FETCH : 0);
+	f.state = (struct gwalk_state){.cr0 = v->regs.cr0,
+	                               .cr3 = v->regs.cr3,
+	                               .cr4 = v->regs.cr4,
+	                               .efer = v->regs.efer,
+	                               .phys_bits = v->regs.phys_bits,
+	                               .page_1g = v->regs.page_1g,
+	                               .ac = ac};
+	f.walk.steps = 0;
+	f.walked = false;
+	f.out = out;
 	if (fix_fast(v, &f))
 		return SHADOW_FIXED;
 	for (unsigned i = 0; i < TRIES && result == SHADOW_RETRY; i++) {
