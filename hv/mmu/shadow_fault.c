@@ -79,7 +79,9 @@ static bool set_entry(void *ctx, gpa_t at, unsigned bytes, u64 expected, u64 wan
 	}
 	p = (u8 *)frame_ptr(frame) + at.v % PAGE_SIZE;
 	/* ord SH3: orders nothing of ours; it is what hardware does, where it does it. */
-	return bytes == 8 ? a64_cas(p, &expected, want) : a32_cas(p, &expected_4, (u32)want);
+	if (bytes == 8)
+		return a64_cas(p, &expected, want);
+	return a32_cas(p, &expected_4, (u32)want); /* ord SH3: likewise */
 }
 
 static enum shadow_result unreadable(struct fault *f)

@@ -81,15 +81,18 @@ bool shadow_cache_fill(struct shadow *sh, struct shadow_cache *cache)
 	return rmap_cache_fill(&cache->descs);
 }
 
+/* No CPU ever knew of it. */
+static void free_new(struct shadow *sh, u32 frame)
+{
+	frame_unmake_table(frame);
+	frame_free(frame);
+	a64_count(&sh->notifier.space->tables, -1ull);
+}
+
 static void cache_empty(struct shadow *sh, struct shadow_cache *cache)
 {
-	while (cache->nr) {
-		u32 frame = cache->frame[--cache->nr];
-
-		frame_unmake_table(frame);
-		frame_free(frame);
-		a64_count(&sh->notifier.space->tables, -1ull);
-	}
+	while (cache->nr)
+		free_new(sh, cache->frame[--cache->nr]);
 	rmap_cache_empty(&cache->descs);
 }
 
@@ -132,7 +135,7 @@ void shadow_load_root(struct shadow_vcpu *v, struct shadow_page *root)
 	for (unsigned i = 0; i < PDPTES; i++) {
 		u64 spte = a64_load(&root->entry[i]);
 
-		a64_store(&v->pdpt[i], spte_is_empty(spte) ? 0 : (spte & SPTE_ADDRESS) | BIT(0));
+		a64_store(v->pdpt + i, spte_is_empty(spte) ? 0 : (spte & SPTE_ADDRESS) | BIT(0));
 	}
 	v->hardware = pfn_hpa(hal_ptr_pfn(v->pdpt));
 }

@@ -9,7 +9,8 @@ from . import source
 RULES = {
     "boot/": ("boot/", "hv/", "arch/", "lib/"),
     "hv/": ("hv/", "mm/", "arch/", "lib/"),
-    "hv/mmu/": ("hv/mmu/", "mm/", "lib/", "arch/hal.h"),
+    # A pure function of the guest's tables, which the shadow MMU mirrors.
+    "hv/mmu/": ("hv/mmu/", "hv/gwalk.h", "mm/", "lib/", "arch/hal.h"),
     "mm/": ("mm/", "lib/", "arch/hal.h"),
     "lib/": ("lib/", "arch/hal.h"),
     "arch/": ("arch/", "lib/"),
