@@ -11,12 +11,12 @@
 #define SEG_LONG      (1u << 13)
 #define SEG_UNUSABLE  (1u << 16)
 
-#define RFLAGS_TF BIT(8)
-#define RFLAGS_IF BIT(9)
-#define RFLAGS_RF BIT(16) /* an instruction that completes clears it */
-#define RFLAGS_VM BIT(17)
+#define RFLAGS_TF   BIT(8)
+#define RFLAGS_IF   BIT(9)
+#define RFLAGS_RF   BIT(16) /* an instruction that completes clears it */
+#define RFLAGS_VM   BIT(17)
 #define RFLAGS_IOPL BITS(13, 12)
-#define DR6_BS    BIT(14)
+#define DR6_BS      BIT(14)
 
 /*
  * reset() of both vendors: registers as `how` wants them, no event waiting; the time-stamp offset
