@@ -58,6 +58,11 @@ static bool take_nr(struct slice value, struct command *c)
 	return value_number(value, 1, MAX_FRAMES, &c->nr);
 }
 
+static bool take_pages(struct slice value, struct command *c)
+{
+	return value_number(value, 1, COMMAND_PAGEMAP_MAX, &c->nr);
+}
+
 static bool set_number(struct slice value, u64 min, u64 max, struct command *c)
 {
 	c->set = true;
@@ -189,6 +194,7 @@ static const struct arg weight = {"N", "a number from 1 to 1000", .take = take_w
 static const struct arg target = {"TARGET", ALLOWED_TARGET, .take = take_target, .rest = true};
 static const struct arg page = {"GFN", "the number of a guest page below 2^40, decimal or 0x",
                                 .take = take_gfn};
+static const struct arg pages = {"N", "a number of pages from 1 to 512", .take = take_pages};
 static const struct arg chaos = {"N", "a number from 0 (off) to 1000000", .take = take_chaos};
 static const struct arg trace = {"on|off|drain", "on, off or drain", .take = take_trace};
 static const struct arg stats = {"json|prom", "json or prom", .take = take_stats};
@@ -223,6 +229,12 @@ static const struct command_form forms[] = {
          .arg = {&vm_name, &ms}, .required = 2},
         {"page", COMMAND_PAGE, "page VM GFN", "one page: where it is, how old, what is known of it",
          .arg = {&vm_name, &page}, .required = 2},
+        {"pagemap", COMMAND_PAGEMAP, "pagemap VM GFN N",
+         "N pages from GFN on: where each is, its generation and flags",
+         .arg = {&vm_name, &page, &pages}, .required = 3},
+        {"clear_refs", COMMAND_CLEAR_REFS, "clear_refs VM",
+         "forget accesses: pagemap shows as accessed what is touched from now on",
+         .arg = {&vm_name}, .required = 1},
         {"ages", COMMAND_AGES, "ages VM",
          "every page's age to COM2: 0 youngest .. 3, e being evicted, z away, . never touched",
          .arg = {&vm_name}, .required = 1},

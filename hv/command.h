@@ -42,6 +42,8 @@ enum command_kind {
 	COMMAND_TARGET,
 	COMMAND_WSS,
 	COMMAND_PAGE,
+	COMMAND_PAGEMAP,
+	COMMAND_CLEAR_REFS,
 	COMMAND_AGES,
 	COMMAND_TRACE,
 	COMMAND_CHAOS,
@@ -55,6 +57,7 @@ enum command_stats { COMMAND_STATS_JSON, COMMAND_STATS_PROM };
 
 #define COMMAND_SEQ_MAX         (~0ull) /* "max": the youngest generation that will do */
 #define COMMAND_SWAPPINESS_RULE (~0u)   /* not given: the policy's */
+#define COMMAND_PAGEMAP_MAX     512u    /* pages, a line each */
 
 struct command {
 	enum command_kind kind;
@@ -67,7 +70,7 @@ struct command {
 	u64 value;
 	u32 swappiness; /* COMMAND_AGE, COMMAND_EVICT */
 	bool force;     /* COMMAND_AGE */
-	u64 nr;         /* COMMAND_EVICT: frames; ~0: as many as there are */
+	u64 nr; /* COMMAND_EVICT: frames; ~0: as many as there are. COMMAND_PAGEMAP: pages */
 	struct target target;
 };
 

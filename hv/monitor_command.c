@@ -118,6 +118,18 @@ static void reclaim(const struct command *c, struct space *s)
 		    (ull)wanted, (ull)freed);
 }
 
+static void clear_refs(const struct command *c, struct space *s)
+{
+	u64 young = 0;
+
+	(void)c;
+	if (proactive_clear_references(s, &young) == PROACTIVE_DONE)
+		say("clear_refs %s: %llu pages had been accessed", s->name, (ull)young);
+	else
+		say("clear_refs %s: EINVAL: policy = twolist looks at a page when it evicts it",
+		    s->name);
+}
+
 /* The space stays whole meanwhile, and the audit waits until it is over. */
 static void with_space(const struct command *c, void (*fn)(const struct command *, struct space *))
 {
@@ -344,6 +356,9 @@ static bool execute_action(const struct command *c)
 	case COMMAND_RECLAIM:
 		with_space(c, reclaim);
 		return true;
+	case COMMAND_CLEAR_REFS:
+		with_space(c, clear_refs);
+		return true;
 	case COMMAND_CHAOS:
 		chaos(c);
 		return true;
@@ -387,6 +402,11 @@ static void execute_view(const struct command *c)
 		s = space_named(c->vm);
 		if (s)
 			view_page(s, gfn(c->value));
+		break;
+	case COMMAND_PAGEMAP:
+		s = space_named(c->vm);
+		if (s)
+			view_pagemap(s, gfn(c->value), (unsigned)c->nr);
 		break;
 	case COMMAND_AGES:
 		s = space_named(c->vm);

@@ -8,6 +8,7 @@
 #include "mm/frame.h"
 #include "mm/gen_view.h"
 #include "mm/gfnmap.h"
+#include "mm/notifier.h"
 #include "mm/space.h"
 #include "mm/trace.h"
 
@@ -154,9 +155,26 @@ static const char *tag_name(u64 word)
 	return gfn_word_tag(word) < ARRAY_SIZE(names) ? names[gfn_word_tag(word)] : "broken";
 }
 
+struct flags_text {
+	char text[80];
+};
+
+/* Of a frame's state, each with a blank before it. */
+static const char *flags_text(u64 state, bool copy, struct flags_text *t)
+{
+	fmt_snprintf(t->text, sizeof(t->text), "%s%s%s%s%s%s%s",
+	             state & FRAME_REFERENCED ? " referenced" : "",
+	             state & FRAME_WORKINGSET ? " workingset" : "",
+	             state & FRAME_PINS ? " pinned" : "", state & FRAME_HUGE ? " huge" : "",
+	             state & FRAME_UNPACKABLE ? " unpackable" : "",
+	             state & FRAME_SEEN ? " seen" : "", copy ? " copy" : "");
+	return t->text;
+}
+
 static void view_frame(u32 frame, const struct gen_frame_view *v, bool copy)
 {
 	const char *type = v->type == GEN_CLEAN ? "clean" : "dirty";
+	struct flags_text flags;
 
 	if (v->listed)
 		say("  frame %u: generation %llu (%llu younger), %llu ms, %s, tier %u%s", frame,
@@ -165,11 +183,7 @@ static void view_frame(u32 frame, const struct gen_frame_view *v, bool copy)
 	else
 		say("  frame %u: in no generation%s, %s, tier %u", frame,
 		    v->isolated ? ", in an evictor's hands" : "", type, v->tier);
-	say("  flags:%s%s%s%s%s%s%s", v->state & FRAME_REFERENCED ? " referenced" : "",
-	    v->state & FRAME_WORKINGSET ? " workingset" : "",
-	    v->state & FRAME_PINS ? " pinned" : "", v->state & FRAME_HUGE ? " huge" : "",
-	    v->state & FRAME_UNPACKABLE ? " unpackable" : "", v->state & FRAME_SEEN ? " seen" : "",
-	    copy ? " copy" : "");
+	say("  flags:%s", flags_text(v->state, copy, &flags));
 }
 
 /* What the word of a page that is away remembers. */
@@ -228,34 +242,86 @@ static void view_history(const struct space *s, gfn_t g)
 		view_event(&record[i]);
 }
 
-void view_page(struct space *s, gfn_t g)
-{
-	struct gen_frame_view view = {0};
-	bool copy = false, here = false;
-	u64 word = 0;
-	a64 *where;
+/* What is known of a page at one moment. */
+struct page_view {
+	bool exists; /* a slot has it */
+	bool here;   /* it has a frame: `frame` is true of it */
+	bool copy;
+	u64 word;
+	struct gen_frame_view frame;
+};
 
+static void page_look(struct space *s, gfn_t g, struct page_view *v)
+{
+	const a64 *where;
+
+	*v = (struct page_view){.exists = false};
 	epoch_enter();
 	where = gfnmap_word(s, g);
 	if (where) {
+		v->exists = true;
 		/* ord M5: the frame's owner stands before the word names it; pairs with ord M4 */
-		word = a64_load_acquire(where);
-		here = gfn_word_tag(word) == GFN_RESIDENT || gfn_word_tag(word) == GFN_EVICTING;
+		v->word = a64_load_acquire(where);
+		v->here = gfn_word_tag(v->word) == GFN_RESIDENT ||
+		          gfn_word_tag(v->word) == GFN_EVICTING;
 	}
-	if (here) {
-		gen_frame_snapshot(&s->lru, gfn_word_frame(word), &view);
-		copy = a64_load(&frame_at(gfn_word_frame(word))->copy) != 0;
+	if (v->here) {
+		gen_frame_snapshot(&s->lru, gfn_word_frame(v->word), &v->frame);
+		v->copy = a64_load(&frame_at(gfn_word_frame(v->word))->copy) != 0;
 	}
 	epoch_exit();
-	if (!where) {
+}
+
+void view_page(struct space *s, gfn_t g)
+{
+	struct page_view v;
+
+	page_look(s, g, &v);
+	if (!v.exists) {
 		say("page %s 0x%llx: the VM has no memory there", s->name, (ull)g.v);
 		return;
 	}
-	say("page %s 0x%llx: %s%s", s->name, (ull)g.v, tag_name(word),
-	    word & GFN_BUSY ? ", being changed" : "");
-	if (here)
-		view_frame(gfn_word_frame(word), &view, copy);
-	else if (gfn_word_away(word))
-		view_shadow(word);
+	say("page %s 0x%llx: %s%s", s->name, (ull)g.v, tag_name(v.word),
+	    v.word & GFN_BUSY ? ", being changed" : "");
+	if (v.here)
+		view_frame(gfn_word_frame(v.word), &v.frame, v.copy);
+	else if (gfn_word_away(v.word))
+		view_shadow(v.word);
 	view_history(s, g);
+}
+
+/* --- many pages ------------------------------------------------------------------------------- */
+
+/* Accessed and Dirty as the MMUs have them now; Dirty also if the frame is known to be. */
+static void pagemap_resident(struct space *s, gfn_t g, const struct page_view *v)
+{
+	bool young = notifier_age_one(s, g, NOTIFIER_TEST) & NOTIFIER_YOUNG;
+	struct flags_text flags;
+	char seq[24] = "-";
+	u64 dirty = 1;
+
+	notifier_dirty(s, g, 1, &dirty);
+	if (v->frame.listed)
+		fmt_snprintf(seq, sizeof(seq), "%llu", (ull)v->frame.seq);
+	say("  0x%-9llx %-13s %4s%s%s%s", (ull)g.v, tag_name(v->word), seq,
+	    young ? " accessed" : "", dirty || v->frame.type == GEN_DIRTY ? " dirty" : "",
+	    flags_text(v->frame.state, v->copy, &flags));
+}
+
+void view_pagemap(struct space *s, gfn_t first, unsigned n)
+{
+	struct page_view v;
+
+	say("pagemap %s: %u pages from 0x%llx: state, generation, flags", s->name, n, (ull)first.v);
+	for (unsigned i = 0; i < n; i++) {
+		gfn_t g = gfn_add(first, i);
+
+		page_look(s, g, &v);
+		if (v.here)
+			pagemap_resident(s, g, &v);
+		else
+			say("  0x%-9llx %-13s    -%s", (ull)g.v,
+			    v.exists ? tag_name(v.word) : "no memory",
+			    gfn_word_away(v.word) && v.word & GFN_WORKINGSET ? " workingset" : "");
+	}
 }

@@ -13,5 +13,7 @@ void view_promises(struct space *s);
 /* Pages touched within the last `within_ns`: at least and at most, as far as generations tell. */
 void view_working_set(struct space *s, u64 within_ns);
 void view_page(struct space *s, gfn_t g);
+/* A line for each of n pages. Asks the MMUs, all of them, and changes nothing. */
+void view_pagemap(struct space *s, gfn_t first, unsigned n);
 /* The last records of the trace as numbers, for a panic: no lock, any context. Nothing if it was never on. */
 void view_trace_last(void);

@@ -4,6 +4,8 @@
 #include "mm/epoch.h"
 #include "mm/evict.h"
 #include "mm/gen.h"
+#include "mm/gfnmap.h"
+#include "mm/notifier.h"
 #include "mm/policy.h"
 #include "mm/reclaim.h"
 #include "mm/space.h"
@@ -44,6 +46,50 @@ enum proactive_result proactive_evict(struct space *s, u64 min_gen, u32 swappine
 		scanned += r.scanned;
 		reclaim_yield();
 	}
+	return PROACTIVE_DONE;
+}
+
+/* What a slot has of one table, the first of those that reach beyond *at; false if there is none. */
+static bool next_block(struct space *s, u64 *at, unsigned *npages)
+{
+	const struct slots *slots = gfnmap_slots(s);
+
+	for (u32 i = 0; i < slots->nr; i++) {
+		u64 base = slots->slot[i].base.v, end = base + slots->slot[i].npages;
+
+		if (end <= *at)
+			continue;
+		*at = max_of(*at, base);
+		end = min_of(end, (*at / TABLE_PAGES + 1) * TABLE_PAGES);
+		*npages = (unsigned)(end - *at);
+		return true;
+	}
+	return false;
+}
+
+enum proactive_result proactive_clear_references(struct space *s, u64 *young)
+{
+	struct gen_batch batch = {.promoted = 0};
+	unsigned npages = 0;
+	bool more = true;
+	u64 visited = 0;
+
+	*young = 0;
+	if (twolist_on())
+		return PROACTIVE_INVALID;
+	for (u64 at = 0; more && !a32_load(&s->dying); at += npages) {
+		epoch_enter();
+		more = next_block(s, &at, &npages);
+		if (more)
+			*young += age_harvest(s, gfn(at), npages, NOTIFIER_CLEAR, &batch, &visited);
+		epoch_exit();
+		a64_count(&s->stats.promoted_total, batch.promoted);
+		gen_batch_flush(&s->lru, &batch);
+		reclaim_yield();
+	}
+	a64_count(&s->stats.visited_total, visited);
+	a64_count(&s->stats.young_total, *young);
+	flush_wait(s, flush_request(s));
 	return PROACTIVE_DONE;
 }
 

@@ -38,6 +38,13 @@ enum proactive_result proactive_age(struct space *s, u64 max_gen, u32 swappiness
 enum proactive_result proactive_evict(struct space *s, u64 min_gen, u32 swappiness, u64 nr,
                                       u64 *freed) must_check;
 /*
+ * Clears the Accessed bits of all pages, those of slow MMUs too, without making a generation, and flushes: from
+ * its return on an Accessed bit that is set, which notifier_age() tells with NOTIFIER_TEST until a pass or an evictor
+ * harvests it, means a touch since. Nothing is taken from the generations: pages that had been touched are
+ * promoted as by a pass. *young: how many those are. INVALID with policy.twolist. Waits for guests to leave.
+ */
+enum proactive_result proactive_clear_references(struct space *s, u64 *young) must_check;
+/*
  * Frees bytes (rounded up to frames), from one space or, with NULL, from all of them, ages where that is
  * needed. AGAIN if it was less: nothing came of it for several generations in a row. From all: nobody
  * is taken below its min. *freed in frames, at most GEN_BATCH - 1 more than asked.

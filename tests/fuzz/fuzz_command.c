@@ -55,6 +55,7 @@ static u64 value_max(enum command_kind kind)
 	case COMMAND_CHAOS:
 		return SCENARIO_MAX_CHAOS;
 	case COMMAND_PAGE:
+	case COMMAND_PAGEMAP:
 		return (1ull << 40) - 1;
 	case COMMAND_MIN_TTL:
 	case COMMAND_WSS:
@@ -78,6 +79,7 @@ static void check_command(const struct command *c)
 	check(memchr(c->vm, 0, sizeof(c->vm)) != NULL);
 	check(c->swappiness <= POLICY_SWAPPINESS_MAX || c->swappiness == COMMAND_SWAPPINESS_RULE);
 	check(c->nr && (c->nr == ~0ull || c->nr <= 0xffffffff));
+	check(c->kind != COMMAND_PAGEMAP || c->nr <= COMMAND_PAGEMAP_MAX);
 	check_target(&c->target);
 	if (c->kind == COMMAND_MIN || c->kind == COMMAND_LOW || c->kind == COMMAND_LIMIT)
 		check(c->vm[0] && size_ok(c->value));

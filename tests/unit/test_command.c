@@ -236,6 +236,14 @@ static void test_command_questions(void **state)
 	takes("page kv 0x1f", COMMAND_PAGE);
 	assert_int_equal(c.value, 31);
 	refuses("page kv 0x10000000000", "GFN 0x10000000000");
+	takes("pagemap kv 0x1f 512", COMMAND_PAGEMAP);
+	assert_int_equal(c.value, 31);
+	assert_int_equal(c.nr, 512);
+	refuses("pagemap kv 0x1f", "N is missing|pagemap VM GFN N");
+	refuses("pagemap kv 0x1f 0", "N 0|a number of pages from 1 to 512");
+	refuses("pagemap kv 0x1f 513", "N 513");
+	takes("clear_refs kv", COMMAND_CLEAR_REFS);
+	refuses("clear_refs", "VM is missing");
 	takes("ages kv", COMMAND_AGES);
 	refuses("ages", "VM is missing");
 }

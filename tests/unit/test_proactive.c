@@ -10,6 +10,9 @@
 #include "mm/evict.h"
 #include "mm/frame.h"
 #include "mm/gen.h"
+#include "mm/gen_view.h"
+#include "mm/gfnmap.h"
+#include "mm/notifier.h"
 #include "mm/policy.h"
 #include "mm/proactive.h"
 #include "mm/reclaim.h"
@@ -304,6 +307,106 @@ static void test_proactive_reclaim_says_when_it_is_short(void **state)
 	                 PROACTIVE_INVALID);
 }
 
+/* --- clear_refs ------------------------------------------------------------------------------------ */
+
+static bool accessed(u64 page)
+{
+	return notifier_age_one(guests[0].space, gfn(page), NOTIFIER_TEST) & NOTIFIER_YOUNG;
+}
+
+static u64 count_accessed(void)
+{
+	u64 n = 0;
+
+	for (u64 page = 0; page < PAGES; page++)
+		n += accessed(page);
+	return n;
+}
+
+static int steps(u64 page)
+{
+	return gen_frame_steps(&guests[0].space->lru, gfn_word_frame(fake_word(&guests[0], page)));
+}
+
+static void test_clear_refs_shows_what_is_touched_since(void **state)
+{
+	struct space *s = start("watched", PAGES);
+	u64 max = max_seq(s), young = 0;
+
+	(void)state;
+	assert_int_equal(count_accessed(), PAGES);
+	assert_int_equal(proactive_clear_references(s, &young), PROACTIVE_DONE);
+	assert_int_equal(young, PAGES);
+	assert_int_equal(count_accessed(), 0);
+	/* The vCPU's TLB had all of them: only after a flush does a touch set the bit again. */
+	for (u64 page = 0; page < PAGES; page += 100)
+		assert_int_equal(fake_read(&guests[0], 0, page, 3), page + 1);
+	assert_int_equal(count_accessed(), PAGES / 100);
+	assert_true(accessed(900));
+	assert_false(accessed(901));
+	assert_int_equal(max_seq(s), max);
+	assert_int_equal(proactive_clear_references(s, &young), PROACTIVE_DONE);
+	assert_int_equal(young, PAGES / 100);
+}
+
+/* What it clears has been seen by the generations: two sightings promote, as those of passes do. */
+static void test_clear_refs_takes_nothing_from_the_generations(void **state)
+{
+	struct space *s = start("watched", PAGES);
+	u64 young;
+
+	(void)state;
+	fake_make_cold(&guests[0]);
+	flush_wait(s, flush_request(s));
+	for (unsigned touch = 0; touch < 2; touch++) {
+		(void)fake_read(&guests[0], 0, 700, 3);
+		assert_int_equal(proactive_clear_references(s, &young), PROACTIVE_DONE);
+		assert_int_equal(young, 1);
+		assert_true(steps(700) == 0 || touch == 0);
+	}
+	assert_true(fake_state(&guests[0], 700) & FRAME_WORKINGSET);
+	assert_true(steps(701) > 0);
+}
+
+/* An MMU without fast aging is asked as well: it is the accurate question. */
+static void test_clear_refs_asks_slow_mmus(void **state)
+{
+	const struct fake_config c = {.name = "both",
+	                              .npages = 600,
+	                              .base = 300,
+	                              .nr_mmus = 2,
+	                              .nr_vcpus = 2,
+	                              .second_is_slow = true};
+	struct fake_guest *g = &guests[nr_guests++];
+	u64 young;
+
+	(void)state;
+	fake_guest_create(g, &c);
+	fake_write(g, 0, 1, 0, 1);
+	fake_write(g, 1, 2, 0, 1);
+	fake_write(g, 1, 599, 0, 1);
+	assert_int_equal(proactive_clear_references(g->space, &young), PROACTIVE_DONE);
+	assert_int_equal(young, 3);
+	for (unsigned i = 0; i < 3; i++)
+		assert_false(notifier_age_one(g->space, gfn(300 + (const u64[]){1, 2, 599}[i]),
+		                              NOTIFIER_TEST));
+	assert_int_equal(fake_read(g, 1, 2, 0), 1);
+	assert_true(notifier_age_one(g->space, gfn(302), NOTIFIER_TEST));
+	assert_false(notifier_age_one(g->space, gfn(301), NOTIFIER_TEST));
+}
+
+static void test_clear_refs_needs_generations(void **state)
+{
+	struct space *s = start("watched", PAGES);
+	u64 young;
+
+	(void)state;
+	a32_store(&policy.twolist, 1);
+	assert_int_equal(proactive_clear_references(s, &young), PROACTIVE_INVALID);
+	a32_store(&policy.twolist, 0);
+	assert_int_equal(count_accessed(), PAGES);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
@@ -321,6 +424,10 @@ int main(void)
 	        T(test_proactive_reclaim_from_one),
 	        T(test_proactive_reclaim_from_all),
 	        T(test_proactive_reclaim_says_when_it_is_short),
+	        T(test_clear_refs_shows_what_is_touched_since),
+	        T(test_clear_refs_takes_nothing_from_the_generations),
+	        T(test_clear_refs_asks_slow_mmus),
+	        T(test_clear_refs_needs_generations),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
