@@ -11,7 +11,7 @@ sys.path[0] = ROOT
 sys.dont_write_bytecode = True
 
 from tests.lib.report import Report  # noqa: E402
-from tests.lint import compilers, docs, layers, semantic, text  # noqa: E402
+from tests.lint import binary, compilers, docs, layers, semantic, text  # noqa: E402
 
 
 @dataclass
@@ -26,6 +26,8 @@ CHECKS = {
     "sizes": lambda s: text.check_sizes(),
     "volatile": lambda s: text.check_volatile(),
     "assembly": lambda s: text.check_assembly(),
+    "else": lambda s: text.check_else(),
+    "declared": lambda s: text.check_declared(),
     "marks": lambda s: text.check_marks(),
     "ordering": lambda s: text.check_ordering(),
     "reading": lambda s: docs.check_reading(),
@@ -36,6 +38,7 @@ CHECKS = {
     "sparse": compilers.check_sparse,
     "gcc": lambda s: compilers.check_build(s, ["CC=gcc"], "gcc"),
     "gcc-release": lambda s: compilers.check_build(s, ["CC=gcc", "DEBUG=0"], "release"),
+    "indirect": binary.check_indirect,
     "clang": lambda s: compilers.check_build(s, ["CC=clang"], "clang"),
     "reproducible": compilers.check_reproducible,
 }

@@ -63,6 +63,41 @@ def check_assembly():
     return found
 
 
+LEFT = re.compile(r"\b(?:return\b[^;{}]*|break|continue|goto \w+);\s*(?:\}\s*)?else\b")
+
+
+def needless_else(text):
+    """Lines of jumps behind which an `else` stands: whoever comes past them is in it anyway."""
+    code = source.strip_comments(text)
+    return [source.line_of(code, m.start()) for m in LEFT.finditer(code)]
+
+
+def check_else():
+    return [f"{path}:{at}: else after what leaves"
+            for path in source.files(source.CODE_DIRS + ("guest-tests", "tests", "tools"), (".c", ".h"))
+            for at in needless_else(source.read(path))]
+
+
+def undeclared(text):
+    """What an MMU says of itself is a constant: [(line, what else it is)]."""
+    code, found = source.strip_comments(text), []
+    for m in re.finditer(r"(?:->|\w\.)(?:has_fast_aging|protects|late_slots)\s*=[^=]", code):
+        found.append((source.line_of(code, m.start()), "assigned, which makes it a state"))
+    for m in re.finditer(r"^(.*)\bstruct notifier_ops\s+(\w+)\s*=", code, re.M):
+        if "const" not in m.group(1):
+            found.append((source.line_of(code, m.start()), f"{m.group(2)} is not const"))
+    return found
+
+
+def check_declared():
+    found, tables = [], 0
+    for path in source.files(("hv", "mm"), (".c", ".h")):
+        text = source.read(path)
+        tables += len(re.findall(r"\bstruct notifier_ops\s+\w+\s*=", text))
+        found += [f"{path}:{at}: notifier_ops: {what}" for at, what in undeclared(text)]
+    return found if tables else ["no notifier_ops in hv/"]
+
+
 def check_marks():
     marks = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK")) + r")\b")
     found = []

@@ -3,7 +3,7 @@
 import unittest
 
 from tests.lib import cmocka
-from tests.lint import docs, layers, source, text
+from tests.lint import binary, docs, layers, source, text
 from tests.system import badimages
 from tests.system import run as system
 
@@ -39,6 +39,26 @@ class TextTest(unittest.TestCase):
         stripped = source.strip_comments('a /* volatile\n */ "volatile" // volatile\nb')
         self.assertNotIn("volatile", stripped)
         self.assertEqual(stripped.count("\n"), 2)
+
+    def test_else_after_what_leaves(self):
+        for bad in ("if (a)\n\t\treturn 1;\n\telse\n\t\tb();\n", "if (a) {\n\t\treturn f(\n\t\t\tb);\n\t} else {\n",
+                    "if (a) {\n\t\tgoto out; /* done */\n\t} else if (b)\n"):
+            self.assertEqual(len(text.needless_else("void f(void)\n{\n\t" + bad)), 1, bad)
+        for good in ("if (a)\n\t\tb();\n\telse\n\t\treturn 1;\n", "if (a)\n\t\treturn 1;\n\t/* else */\n", "return x;\n}\n\nint elsewhere;\n"):
+            self.assertEqual(text.needless_else("void f(void)\n{\n\t" + good), [], good)
+
+    def test_what_is_declared_stays(self):
+        self.assertEqual(text.undeclared("static const struct notifier_ops ops = {\n\t.has_fast_aging = true,\n};\n"), [])
+        self.assertEqual(text.undeclared("if (n->ops->has_fast_aging == true)\n"), [])
+        self.assertEqual(len(text.undeclared("static struct notifier_ops ops = {\n\t.protects = true,\n};\n")), 1)
+        self.assertEqual(len(text.undeclared("n->ops->has_fast_aging = false;\nops.protects = a;\n")), 2)
+
+
+class BinaryTest(unittest.TestCase):
+    def test_indirect_branches(self):
+        dump = ("0000000000000000 <f>:\n   0:\tcall   5 <g>\n   5:\tcall   *0x10(%rax)\n\n0000000000000010 <f.cold>:\n"
+                "  10:\tjmp    *%r8\n\n0000000000000020 <h>:\n  20:\tjmp    25 <h+0x5>\n")
+        self.assertEqual(binary.indirect(dump), {"f": 2})
 
 
 class DocsTest(unittest.TestCase):

@@ -357,6 +357,41 @@ static void test_both_evictor_asks_the_slow_mmu(void **state)
 	stop();
 }
 
+/*
+ * In one guest: young in the fast MMU is a reason to look around, in the slow one it is none, and the sweep does not
+ * touch the slow one's entries.
+ */
+static void test_both_looks_around_in_the_fast_mmu_only(void **state)
+{
+	struct space_stats *stats;
+	u64 young;
+
+	(void)state;
+	start(&host_machines[0], &spte_shadow_track);
+	stats = &both.tdp.space->stats;
+	for (unsigned g = 0; g < 64; g++) {
+		tdp_touch(g, true);
+		shadow_touch_page(g, false);
+	}
+	(void)ask_all(&young, NOTIFIER_CLEAR);
+	flush_wait(both.tdp.space, flush_request(both.tdp.space));
+	for (unsigned g = 0; g < 64; g++)
+		if (g % 4)
+			tdp_touch(g, false);
+		else
+			shadow_touch_page(g, false);
+	age_look_around(both.tdp.space, gfn(8),
+	                notifier_age_one(both.tdp.space, gfn(8), NOTIFIER_CLEAR));
+	assert_int_equal(a64_load(&stats->lookarounds_total), 0);
+	age_look_around(both.tdp.space, gfn(9),
+	                notifier_age_one(both.tdp.space, gfn(9), NOTIFIER_CLEAR));
+	assert_int_equal(a64_load(&stats->lookarounds_total), 1);
+	/* Those of the shadow MMU are as they were, but for page 8. */
+	assert_int_equal(ask_all(&young, NOTIFIER_CLEAR), NOTIFIER_YOUNG);
+	assert_int_equal(young, 0x1111111111111011);
+	stop();
+}
+
 /* --- what one needs of the other ------------------------------------------------------------------- */
 
 static u64 tdp_rights(u64 g)
@@ -466,6 +501,7 @@ int main(void)
 	        cmocka_unit_test(test_both_fast_only_waits_for_no_lock),
 	        cmocka_unit_test(test_both_locked_harvest_waits),
 	        cmocka_unit_test(test_both_evictor_asks_the_slow_mmu),
+	        cmocka_unit_test(test_both_looks_around_in_the_fast_mmu_only),
 	        cmocka_unit_test(test_both_tdp_writes_a_shadowed_table),
 	        cmocka_unit_test(test_both_tdp_maps_a_tracked_page_read_only),
 	        cmocka_unit_test(test_both_zap_takes_the_page_from_both),

@@ -130,6 +130,30 @@ static void test_lookaround_goes_through_the_fast_path(void **state)
 		assert_true(a64_load(&guest.mmu[1].entry[page]) & FAKE_A);
 }
 
+/* What each rule finds of 64 young pages, half of them young in the second MMU only. */
+static void test_lookaround_promotions_by_rule(void **state)
+{
+	static const struct {
+		enum policy_lookaround rule;
+		bool slow; /* the second MMU */
+		u64 promoted;
+	} row[] = {
+	        {POLICY_LOOK_OFF, false, 0},  {POLICY_LOOK_OFF, true, 0},
+	        {POLICY_LOOK_ANY, false, 64}, {POLICY_LOOK_ANY, true, 32},
+	        {POLICY_LOOK_ALL, false, 64}, {POLICY_LOOK_ALL, true, 0},
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(row); i++) {
+		if (i)
+			fake_guest_destroy(&guest);
+		start(0, 64, 2, row[i].slow);
+		a32_store(&policy.lookaround, row[i].rule);
+		age_look_around(guest.space, gfn(7), WAS);
+		assert_int_equal(promoted(), row[i].promoted);
+	}
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
@@ -137,6 +161,7 @@ int main(void)
 	        T(test_lookaround_window_is_aligned_and_ends_with_the_slot),
 	        T(test_lookaround_of_a_page_alone_is_nothing),
 	        T(test_lookaround_rules),
+	        T(test_lookaround_promotions_by_rule),
 	        T(test_lookaround_goes_through_the_fast_path),
 	};
 

@@ -279,7 +279,7 @@ static u64 random_address(enum mode mode)
 	} else if (mode == MODE_PAE) {
 		at = rnd(4) << 30 | rnd(5) << 21 | rnd(5) << 12;
 	} else if (mode == MODE_NONE) {
-		return (rnd(20) ? rnd(PAGES) : rnd(1 << 20)) * PAGE_SIZE | rnd(512) * 8;
+		at = (rnd(20) ? rnd(PAGES) : rnd(1 << 20)) * PAGE_SIZE;
 	} else {
 		at = (rnd(4) ? rnd(4) : 1020 + rnd(4)) << 22 | (rnd(4) ? rnd(4) : 1020 + rnd(4))
 		                                                       << 12;

@@ -193,12 +193,12 @@ int main(int argc, char **argv)
 	parse(&o, argc - 2 > 0 ? argc - 2 : 0, argv + 2);
 	o.matrix.seed = o.seed;
 	o.matrix.interval = o.interval;
+	if (!strcmp(command, "matrix"))
+		return lab_matrix_run(&o.matrix, o.rest, o.nr_rest);
 	if (!strcmp(command, "list"))
 		list();
 	else if (!strcmp(command, "convert"))
 		convert(&o);
-	else if (!strcmp(command, "matrix"))
-		return lab_matrix_run(&o.matrix, o.rest, o.nr_rest);
 	else if (o.nr_rest == 1 &&
 	         (!strcmp(command, "make") || !strcmp(command, "info") || !strcmp(command, "hits")))
 		with_trace(command, &o, o.rest[0]);
