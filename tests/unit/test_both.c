@@ -223,6 +223,29 @@ static void test_both_second_question_is_free_without_shadow_entries(void **stat
 	stop();
 }
 
+/*
+ * Who asks may miss that there are shadow entries by now: then the page looks old, as if it were asked a moment
+ * earlier. An eviction that believes it finds the entries all the same, and what was written through them.
+ */
+static void test_both_missed_shadow_entries_cost_an_answer_only(void **state)
+{
+	u64 young, leaves;
+
+	(void)state;
+	start(&host_machines[0], &spte_shadow_ad);
+	shadow_touch_page(5, true);
+	leaves = a64_load(&both.shadow.leaves);
+	a64_store(&both.shadow.leaves, 0);
+	assert_int_equal(ask_all(&young, NOTIFIER_CLEAR), 0);
+	assert_int_equal(young, 0);
+	a64_store(&both.shadow.leaves, leaves);
+	assert_int_equal(evict_page(both.tdp.space, gfn(5)), EVICT_PAGE_DONE);
+	epoch_barrier();
+	assert_int_equal(a64_load(&both.shadow.leaves), 0);
+	assert_int_equal(shadow_touch(5 * PAGE_SIZE + 8, false, 0), 5);
+	stop();
+}
+
 /* Fast-only asks the fast ones: a shadow MMU without Accessed bits is left alone; accurate asks it as well. */
 static void test_both_fast_only_leaves_a_slow_shadow_mmu(void **state)
 {
@@ -496,6 +519,7 @@ int main(void)
 	        cmocka_unit_test(test_both_young_in_either_is_young),
 	        cmocka_unit_test(test_both_test_stops_at_the_tdp),
 	        cmocka_unit_test(test_both_second_question_is_free_without_shadow_entries),
+	        cmocka_unit_test(test_both_missed_shadow_entries_cost_an_answer_only),
 	        cmocka_unit_test(test_both_fast_only_leaves_a_slow_shadow_mmu),
 	        cmocka_unit_test(test_both_fast_only_asks_a_fast_shadow_mmu),
 	        cmocka_unit_test(test_both_fast_only_waits_for_no_lock),
