@@ -99,6 +99,7 @@ struct shadow_stats {
 	a64 overfull_total; /* gfns with so many translations that they were all dropped */
 };
 
+#define SHADOW_PAGE_1G    BIT(8)
 #define SHADOW_UNSYNC_MAX 32u
 #define SHADOW_PAGES_MIN  64u
 /* One shadow page for so many pages of the guest. */
@@ -107,11 +108,10 @@ struct shadow_stats {
 struct shadow {
 	struct notifier notifier; /* registered with the space */
 	const struct spte_format *format;
-	u8 phys_bits;    /* of the guest, as its CPUID says; from its vCPUs */
-	bool page_1g;    /* likewise */
 	struct tdp *tdp; /* beside it in the same space, or NULL */
-	a64 pages;       /* shadow pages */
-	a64 leaves;      /* entries that are leaves, present or tracked */
+	a32 limits; /* of the guest, as its CPUID says: phys_bits, SHADOW_PAGE_1G; each vCPU says it */
+	a64 pages;     /* shadow pages */
+	a64 leaves;    /* entries that are leaves, present or tracked */
 	a64 tracked;   /* pages that mirror a table, unsync ones included: 0: nothing is tracked */
 	a64 unsynced;  /* pages that are unsync */
 	a64 roots_gen; /* raised when a root, or an entry above level 2 of a PAE table, goes away */

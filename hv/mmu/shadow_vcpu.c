@@ -179,12 +179,13 @@ static void choose_root(struct shadow_vcpu *v, u64 cr3, u32 role)
 
 void shadow_vcpu_set(struct shadow_vcpu *v, const struct shadow_regs *regs)
 {
-	u32 role;
+	u32 role, limits = regs->phys_bits | (regs->page_1g ? (u32)SHADOW_PAGE_1G : 0);
 	u64 cr3;
 
 	v->regs = *regs;
-	v->sh->phys_bits = regs->phys_bits;
-	v->sh->page_1g = regs->page_1g;
+	/* Others may read it meanwhile, under the MMU lock; all vCPUs say the same. */
+	if (a32_load(&v->sh->limits) != limits)
+		a32_store(&v->sh->limits, limits);
 	role = root_role(regs, &cr3);
 	if (v->root[0].cr3 != cr3 || v->root[0].role != role)
 		choose_root(v, cr3, role);

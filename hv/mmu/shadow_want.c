@@ -16,13 +16,14 @@
 static struct gwalk_state state_of(const struct shadow *sh, u32 role)
 {
 	enum shadow_mode mode = role_mode(role);
+	u32 limits = a32_load(&sh->limits);
 
 	return (struct gwalk_state){
 	        .cr0 = CR0_PG,
 	        .cr4 = (mode == SHADOW_32BIT ? 0 : CR4_PAE) | (role & ROLE_PSE ? CR4_PSE : 0),
 	        .efer = (mode == SHADOW_LONG ? EFER_LMA : 0) | (role & ROLE_NXE ? EFER_NXE : 0),
-	        .phys_bits = sh->phys_bits,
-	        .page_1g = sh->page_1g,
+	        .phys_bits = (u8)limits,
+	        .page_1g = limits & SHADOW_PAGE_1G,
 	};
 }
 
