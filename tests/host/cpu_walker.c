@@ -61,11 +61,12 @@ static bool walk_once(struct cpu_walker *w, u64 at, unsigned access, bool ac, st
 		if (want != e && !a64_cas(entry, &e, want))
 			return false;
 		t->dirty = want & D;
+		/* What was read: by now the entry may be gone, and the flush for it waits for us. */
+		t->p = pfn((e & BITS(51, 12)) >> PAGE_SHIFT);
 		if (level == 1)
 			break;
-		entry = hal_frame_ptr(pfn((e & BITS(51, 12)) >> PAGE_SHIFT));
+		entry = hal_frame_ptr(t->p);
 	}
-	t->p = pfn((a64_load(entry) & BITS(51, 12)) >> PAGE_SHIFT);
 	*present = true;
 	return true;
 }
