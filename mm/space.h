@@ -18,7 +18,7 @@
 #include "mm/walk_cost.h"
 
 #define SPACE_MAX           64u
-#define SPACE_MAX_NOTIFIERS 2u
+#define SPACE_MAX_NOTIFIERS 3u /* TDP, shadow tables, a device */
 #define SPACE_NAME_MAX      32u
 #define SPACE_IDLE_NS       200000000ull
 #define SPACE_WEIGHT        100u
