@@ -187,10 +187,11 @@ struct vmx_vcpu {
 	u64 rip, rsp, rflags; /* as the VMCS has them */
 	u64 host_rsp;         /* likewise; run.S */
 	u64 cr2;
-	u64 root_ad;     /* the root table and the A/D bit that EPTP was made of; shadow: CR3 */
-	bool vm86;       /* shadow: real mode, run in virtual-8086 mode */
-	bool vm86_unfit; /* it cannot express a segment */
-	u8 iopl;         /* vm86: the guest's, where the real one is 3 */
+	u64 root_ad;      /* the root table and the A/D bit that EPTP was made of; shadow: CR3 */
+	bool nmi_blocked; /* by one that we injected, as far as the exits have told */
+	bool vm86;        /* shadow: real mode, run in virtual-8086 mode */
+	bool vm86_unfit;  /* it cannot express a segment */
+	u8 iopl;          /* vm86: the guest's, where the real one is 3 */
 	struct seg_state kept[SEG_COUNT]; /* vm86: as they were in protected mode, or set since */
 	u64 pat;                          /* the guest's, where the CPU does not switch it */
 	u64 star, lstar, cstar, sfmask, kernel_gs_base; /* while not loaded */
@@ -244,7 +245,9 @@ u64 vmx_cr4_owned(const struct arch_vcpu *v);
 /* event.c: before an entry, after an exit, and the operations of the same names. */
 void vmx_event_enter(struct arch_vcpu *v);
 void vmx_event_exit(struct arch_vcpu *v);
-void vmx_event_iret_undone(void);
+void vmx_event_iret_undone(struct arch_vcpu *v);
+/* What blocks events now, as the VMCS has it, SHADOW_NMI checked. Loaded here. */
+u64 vmx_event_shadow(const struct vmx_vcpu *c);
 void vmx_proc_set(struct vmx_vcpu *c, u32 control, bool on);
 bool vmx_irq_ready(struct arch_vcpu *v);
 bool vmx_irq_window(struct arch_vcpu *v, bool on);

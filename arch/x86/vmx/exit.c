@@ -65,7 +65,7 @@ static void decode_io(struct vexit *exit)
  * bit 7, and bit 8 clear if that was being translated. The guest's walks count as writes while A/D
  * bits are on. Bit 12: an IRET was under way.
  */
-static void decode_violation(struct vexit *exit)
+static void decode_violation(struct arch_vcpu *v, struct vexit *exit)
 {
 	u64 q = exit->info;
 
@@ -82,7 +82,7 @@ static void decode_violation(struct vexit *exit)
 		exit->fault.gva = gva(vmread(VMCS_GUEST_LINEAR));
 	if (unlikely(q & BIT(12)) && !(vmread32(VMCS_VECTORING) & EVENT_VALID) &&
 	    vmx_caps.virtual_nmi)
-		vmx_event_iret_undone();
+		vmx_event_iret_undone(v);
 }
 
 static void decode_misconfig(struct vexit *exit)
@@ -121,7 +121,7 @@ static void debug_exception(struct arch_vcpu *v, struct vexit *exit, u32 info)
  * The qualification is the address. An IRET that faulted has unblocked NMIs (bit 12); it will be
  * executed again, by way of the guest's handler if the fault is its own (SDM vol. 3, section 28.2.3).
  */
-static void page_fault(struct vexit *exit, u32 info)
+static void page_fault(struct arch_vcpu *v, struct vexit *exit, u32 info)
 {
 	exit->kind = VEXIT_PAGE_FAULT;
 	exit->page_fault = (struct vexit_page_fault){
@@ -130,7 +130,7 @@ static void page_fault(struct vexit *exit, u32 info)
 	};
 	if (unlikely(info & BIT(12)) && !(vmread32(VMCS_VECTORING) & EVENT_VALID) &&
 	    vmx_caps.virtual_nmi)
-		vmx_event_iret_undone();
+		vmx_event_iret_undone(v);
 }
 
 /* NMIs stay blocked after the exit until an IRET: the handler is called through the IDT. */
@@ -149,7 +149,7 @@ static void decode_exception(struct arch_vcpu *v, struct vexit *exit)
 		return;
 	switch (info & EVENT_VECTOR) {
 	case VECTOR_PF:
-		page_fault(exit, info);
+		page_fault(v, exit, info);
 		break;
 	case 1:
 		debug_exception(v, exit, info);
@@ -183,7 +183,7 @@ static void decode_qualified(struct arch_vcpu *v, struct vexit *exit)
 	exit->info = vmread(VMCS_QUALIFICATION);
 	switch ((u32)exit->code) {
 	case EXIT_VIOLATION:
-		decode_violation(exit);
+		decode_violation(v, exit);
 		break;
 	case EXIT_IO:
 		decode_io(exit);

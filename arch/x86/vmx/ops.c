@@ -38,6 +38,7 @@ static void vmx_reset(struct arch_vcpu *v, const struct vreset *how)
 	vmx_irq_window(v, false);
 	vmx_proc_set(vmx_of(v), PROC_NMI_WINDOW, false);
 	vmwrite(VMCS_GUEST_SHADOW, 0);
+	vmx_of(v)->nmi_blocked = false;
 	vmwrite(VMCS_GUEST_ACTIVITY, 0);
 	vmwrite(VMCS_GUEST_PENDING_DB, 0);
 	if (vmx_of(v)->vm86)

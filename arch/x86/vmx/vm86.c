@@ -180,12 +180,13 @@ bool vmx_vm86_event(struct arch_vcpu *v, struct vexit *exit)
 		return true;
 	}
 	if (v->nmi_wanted && !v->event) {
-		u64 shadow = vmread(VMCS_GUEST_SHADOW);
+		u64 shadow = vmx_event_shadow(c);
 
 		if (!vmx_caps.virtual_nmi || shadow & (SHADOW_NMI | SHADOW_STI | SHADOW_MOV_SS))
 			return false;
 		v->nmi_wanted = false;
 		v->event = EVENT_VALID | EVENT_TYPE_NMI | 2;
+		c->nmi_blocked = true;
 		vmwrite(VMCS_GUEST_SHADOW, shadow | SHADOW_NMI);
 	}
 	if (!v->event)
