@@ -178,7 +178,7 @@ bool shadow_agrees(const struct shadow *sh, const struct shadow_want *want, u32 
 {
 	const struct spte_format *f = sh->format;
 	const struct shadow_page *child;
-	u64 has;
+	u64 has, may;
 
 	if (want->kind == SHADOW_TABLE) {
 		child = shadow_child(sh, spte);
@@ -188,7 +188,9 @@ bool shadow_agrees(const struct shadow *sh, const struct shadow_want *want, u32 
 	    frame_gfn(frame_at(frame_of_pfn(spte_pfn(f, spte)))).v != want->gfn.v)
 		return false;
 	has = spte_saved_rights(f, spte);
-	if (!(has & ~shadow_rights(want, role, false)))
+	may = shadow_rights(want, role, false);
+	/* Fewer rights will do, for a fault adds them; but without U, SMAP and SMEP allow what they forbid with it. */
+	if (!(has & ~may) && !((has ^ may) & SPTE_U))
 		return true;
 	return want->kernel_writes && !(has & ~shadow_rights(want, role, true));
 }

@@ -121,6 +121,25 @@ static void map_here(void)
 	poke(entry_at(DIRECTORY, 8), TABLE * PAGE_SIZE | ALL);
 }
 
+/* More rights for the user are fewer for supervisor mode. Found by the paging guest, two CPUs, pae, seed 5. */
+static void test_shadow_sync_a_page_that_becomes_a_users_is_smaps(void **state)
+{
+	struct shadow_regs regs = long_mode;
+
+	(void)state;
+	regs.cr4 |= BIT(21);
+	start(&spte_shadow_ad, 1);
+	map_here();
+	poke(entry_at(TABLE, 0), 100 * PAGE_SIZE | P | W);
+	poke(entry_at(TABLE, 1), TABLE * PAGE_SIZE | P | W);
+	shadow_vm_load(&vm, 0, &regs);
+	(void)reads(0, HERE(0));
+	writes(0, HERE(1), 100 * PAGE_SIZE | ALL | A);
+	shadow_vm_load(&vm, 0, &regs);
+	assert_int_equal(faults(0, HERE(0), READ), 1);
+	stop();
+}
+
 static void test_shadow_sync_a_new_entry_needs_no_invalidation(void **state)
 {
 	(void)state;
@@ -481,6 +500,7 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(test_shadow_sync_a_page_that_becomes_a_users_is_smaps),
 	        cmocka_unit_test(test_shadow_sync_a_new_entry_needs_no_invalidation),
 	        cmocka_unit_test(test_shadow_sync_a_changed_leaf_holds_after_invlpg),
 	        cmocka_unit_test(test_shadow_sync_an_upper_entry_holds_after_any_invlpg),
