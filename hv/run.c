@@ -193,7 +193,7 @@ static void run_loop(struct vcpu *v)
 			continue;
 		if (likely(run_once(v))) {
 			exit_handle(v);
-			chaos_exit(v->exit.kind == VEXIT_FAULT);
+			chaos_exit(v->exit.kind == VEXIT_FAULT || v->exit.kind == VEXIT_PAGE_FAULT);
 		} else {
 			sched_check();
 		}
