@@ -66,8 +66,9 @@ static void mutable_pages_free(void *page, u64 n);
 
 /* --- the world of one range --- */
 
-#define VCPUS  2u
-#define FIRST  7u
+#define WAIT_SPOILT (mutant == NO_FLUSH)
+#include "tests/model/tdp_guest.h"
+
 #define PAGE_A 5u
 #define PAGE_B 6u
 #define RANGE  (TABLE_PAGES * (u64)PAGE_SIZE)
@@ -85,15 +86,8 @@ static struct {
 	bool written[TABLE_PAGES];
 	bool huge_locked;
 	bool freed; /* the table of the start */
-	unsigned readers;
 	u64 seq;
-	unsigned in_progress, wanted;
-	struct vcpu {
-		struct walker walker;
-		bool in_guest;
-		unsigned honoured;
-		u64 page, expect;
-	} vcpu[VCPUS];
+	unsigned in_progress;
 } world;
 
 static u64 *word_of(unsigned half, u64 g)
@@ -207,42 +201,6 @@ bool spin_held(const struct spinlock *lock)
 	(void)lock;
 	return true;
 }
-static bool no_writer(void *arg)
-{
-	(void)arg;
-	return !(world.readers >> 16);
-}
-static bool nobody(void *arg)
-{
-	(void)arg;
-	return !world.readers;
-}
-void read_lock(struct rwlock *lock)
-{
-	(void)lock;
-	explorer_yield();
-	explorer_wait(no_writer, NULL);
-	world.readers++;
-}
-void read_unlock(struct rwlock *lock)
-{
-	(void)lock;
-	explorer_yield();
-	world.readers--;
-}
-void write_lock(struct rwlock *lock)
-{
-	(void)lock;
-	explorer_yield();
-	explorer_wait(nobody, NULL);
-	world.readers += 1u << 16;
-}
-void write_unlock(struct rwlock *lock)
-{
-	(void)lock;
-	explorer_yield();
-	world.readers -= 1u << 16;
-}
 static void write_section(unsigned seq, int in_progress)
 {
 	explorer_yield();
@@ -293,77 +251,17 @@ enum fault_result fault_make_dirty(struct space *s, gfn_t g)
 
 /* --- the actors --- */
 
-static bool all_out_or_honoured(void *arg)
-{
-	(void)arg;
-	for (unsigned i = 0; i < VCPUS; i++)
-		if (world.vcpu[i].in_guest && world.vcpu[i].honoured != world.wanted)
-			return false;
-	return true;
-}
-
-static void shootdown(void)
-{
-	explorer_yield();
-	world.wanted++;
-	if (mutant != NO_FLUSH)
-		explorer_wait(all_out_or_honoured, NULL);
-}
-
-static void enter_guest(struct vcpu *v)
-{
-	explorer_yield();
-	v->in_guest = true;
-	explorer_yield();
-	if (v->honoured != world.wanted) {
-		walker_flush(&v->walker);
-		v->honoured = world.wanted;
-	}
-}
-
 static void guest_touch(struct vcpu *v, u64 *word, bool write, u64 value)
 {
 	explorer_yield();
 	if (write) {
 		*word = v->expect = value;
-		world.written[v->page] = true;
-	} else if (*word != v->expect) {
-		explorer_panic("guest reads %#llx, wrote %#llx", (unsigned long long)*word,
-		               (unsigned long long)v->expect);
+		world.written[gpa_gfn(v->at).v] = true;
+	} else {
+		guest_check_read(v, *word);
 	}
 }
 
-static void guest_access(unsigned cpu, bool write, u64 value)
-{
-	struct vcpu *v = &world.vcpu[cpu];
-	struct tdp_access a = {.gpa = gfn_gpa(gfn(v->page)), .write = write};
-	enum walker_result r;
-	hpa_t where;
-
-	do {
-		enter_guest(v);
-		r = walker_translate(&v->walker, a.gpa, write, false, &where);
-		if (r == WALKER_MISCONFIG)
-			explorer_panic("misconfigured entry");
-		if (r == WALKER_OK)
-			guest_touch(v, (u64 *)(uintptr_t)where.v, write, value);
-		explorer_yield();
-		v->in_guest = false;
-		if (r != WALKER_OK && tdp_fault(&world.tdp, &a) > FAULT_RETRY)
-			explorer_panic("fault fails");
-	} while (r != WALKER_OK);
-}
-
-static void run_vcpu(void)
-{
-	guest_access(0, false, 0);
-	guest_access(0, true, FIRST + 1);
-	guest_access(0, false, 0);
-}
-static void run_vcpu2(void)
-{
-	guest_access(1, true, FIRST + 2);
-}
 static void run_ager(void)
 {
 	u64 bitmap = BIT(PAGE_A) | BIT(PAGE_B), visited = 0;
@@ -439,20 +337,17 @@ static void setup_leaves(void)
 static void setup(void)
 {
 	memset(&world, 0, sizeof(world));
+	memset(&guest, 0, sizeof(guest));
+	guest.touch = guest_touch;
 	memset(tables, 0, sizeof(tables));
 	memset(spare, 0, sizeof(spare));
-	world.tdp.format = scene_format;
-	world.tdp.root = pfn_hpa(hal_ptr_pfn(tables[3]));
-	world.tdp.notifier.space = &world.space;
-	for (unsigned i = 3; i > 1; i--)
-		tables[i][0].raw = spte_make_table(scene_format, hal_ptr_pfn(tables[i - 1]));
+	guest_start(&world.tdp, &world.space, tables, scene_format, scene_kind);
 	setup_leaves();
 	for (unsigned i = 0; i < VCPUS; i++) {
-		struct vcpu *v = &world.vcpu[i];
+		u64 g = i ? PAGE_B : PAGE_A;
 
-		v->page = i ? PAGE_B : PAGE_A;
-		v->expect = *word_of(0, v->page) = *word_of(1, v->page) = FIRST;
-		walker_init(&v->walker, scene_kind, world.tdp.root);
+		guest.vcpu[i].at = gfn_gpa(gfn(g));
+		guest.vcpu[i].expect = *word_of(0, g) = *word_of(1, g) = FIRST;
 	}
 }
 
@@ -478,7 +373,7 @@ static void check(void)
 	u64 spares = 0, large = spte_is_leaf(scene_format, 2, tables[1][0].raw);
 
 	for (unsigned i = 0; i < VCPUS; i++)
-		check_page(world.vcpu[i].page, world.vcpu[i].expect);
+		check_page(gpa_gfn(guest.vcpu[i].at).v, guest.vcpu[i].expect);
 	for (const struct tdp_spare *s = world.tdp.spare; s; s = s->next)
 		spares++;
 	if (spares != large)
@@ -508,12 +403,6 @@ static const struct explorer_scene scenes[] = {
         SCENE("collapse, vcpu, ager", {"collapse", run_collapse}, {"vcpu", run_vcpu},
               {"ager", run_ager}),
 };
-
-static const struct {
-	const struct spte_format *format;
-	enum walker_kind kind;
-} machines[] = {
-        {&spte_ept_ad, WALKER_EPT_AD}, {&spte_ept_track, WALKER_EPT}, {&spte_npt_ad, WALKER_NPT}};
 
 static bool explore(unsigned which, unsigned machine, unsigned preemptions,
                     struct explorer_result *r)

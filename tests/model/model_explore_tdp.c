@@ -90,9 +90,12 @@ static void mutable_pages_free(void *page, u64 n)
 /* --- the world of one guest page --- */
 
 #define GFN    gfn(5)
-#define VCPUS  2u
-#define FIRST  7u /* its contents at the start, and those of the copy */
 #define POISON 0xdeadu
+
+#define LOCK_SPOILT  (mutant == NO_READ_LOCK)
+#define WAIT_SPOILT  (mutant == NO_FLUSH)
+#define ENTRY_SPOILT (mutant == NO_FLUSH)
+#include "tests/model/tdp_guest.h"
 
 static struct {
 	struct space space;
@@ -106,17 +109,9 @@ static struct {
 	unsigned pins;
 	u64 copy[VCPUS]; /* each vCPU has a word of its own */
 	bool copy_valid;
-	/* invalidate protocol and its lock */
-	unsigned readers;
+	/* invalidate protocol */
 	u64 seq;
 	unsigned in_progress;
-	unsigned wanted; /* flush generation */
-	struct vcpu {
-		struct walker walker;
-		bool in_guest;
-		unsigned honoured;
-		u64 expect; /* what it must read */
-	} vcpu[VCPUS];
 } world;
 
 static enum gfn_tag tag(void)
@@ -203,29 +198,11 @@ a64 *gfnmap_word(struct space *s, gfn_t g)
 	return &world.word;
 }
 
-/* Writers are single steps (below), so readers never wait. */
-void read_lock(struct rwlock *lock)
-{
-	(void)lock;
-	explorer_yield();
-	world.readers += mutant != NO_READ_LOCK;
-}
-void read_unlock(struct rwlock *lock)
-{
-	(void)lock;
-	explorer_yield();
-	world.readers -= mutant != NO_READ_LOCK;
-}
-static bool no_readers(void *arg)
-{
-	(void)arg;
-	return !world.readers;
-}
 /* The write section is one step, at a moment when nobody reads. */
 static void write_section(unsigned seq, int in_progress)
 {
 	explorer_yield();
-	explorer_wait(no_readers, NULL);
+	explorer_wait(nobody, NULL);
 	world.seq += seq;
 	world.in_progress += (unsigned)in_progress;
 }
@@ -282,75 +259,13 @@ enum fault_result fault_make_dirty(struct space *s, gfn_t g)
 
 /* --- the actors --- */
 
-static bool all_out_or_honoured(void *arg)
-{
-	(void)arg;
-	for (unsigned i = 0; i < VCPUS; i++)
-		if (world.vcpu[i].in_guest && world.vcpu[i].honoured != world.wanted)
-			return false;
-	return true;
-}
-
-static void shootdown(void)
-{
-	explorer_yield();
-	world.wanted++;
-	if (mutant != NO_FLUSH)
-		explorer_wait(all_out_or_honoured, NULL);
-}
-
-static void enter_guest(struct vcpu *v)
-{
-	explorer_yield();
-	v->in_guest = true;
-	explorer_yield();
-	if (v->honoured != world.wanted && mutant != NO_FLUSH) {
-		walker_flush(&v->walker);
-		v->honoured = world.wanted;
-	}
-}
-
 static void guest_touch(struct vcpu *v, u64 *word, bool write, u64 value)
 {
 	explorer_yield();
 	if (write)
 		*word = v->expect = value;
-	else if (*word != v->expect)
-		explorer_panic("guest reads %#llx, wrote %#llx", (unsigned long long)*word,
-		               (unsigned long long)v->expect);
-}
-
-static void guest_access(unsigned cpu, bool write, u64 value)
-{
-	struct tdp_access a = {.gpa = gfn_gpa(GFN), .write = write};
-	struct vcpu *v = &world.vcpu[cpu];
-	enum walker_result r;
-	hpa_t where;
-
-	do {
-		enter_guest(v);
-		r = walker_translate(&v->walker, a.gpa, write, false, &where);
-		if (r == WALKER_MISCONFIG)
-			explorer_panic("misconfigured entry");
-		if (r == WALKER_OK)
-			guest_touch(v, (u64 *)(uintptr_t)where.v + cpu, write, value);
-		explorer_yield();
-		v->in_guest = false;
-		if (r != WALKER_OK && tdp_fault(&world.tdp, &a) > FAULT_RETRY)
-			explorer_panic("fault fails");
-	} while (r != WALKER_OK);
-}
-
-static void run_vcpu(void)
-{
-	guest_access(0, false, 0);
-	guest_access(0, true, FIRST + 1);
-	guest_access(0, false, 0);
-}
-
-static void run_vcpu2(void)
-{
-	guest_access(1, true, FIRST + 2);
+	else
+		guest_check_read(v, *word);
 }
 
 static void run_ager(void)
@@ -369,7 +284,7 @@ static void run_device(void)
 
 	while (guest_write(&mem, at, &value, 8) != 8)
 		;
-	world.vcpu[1].expect = value;
+	guest.vcpu[1].expect = value;
 }
 
 static bool isolate(void)
@@ -426,21 +341,21 @@ static u64 pages_used;
 static void setup(void)
 {
 	memset(&world, 0, sizeof(world));
+	memset(&guest, 0, sizeof(guest));
+	guest.touch = guest_touch;
 	memset(tables, 0, sizeof(tables));
 	memset(frames, 0, sizeof(frames));
 	set_tag(GFN_RESIDENT);
 	world.reuse = scene_reuse;
 	world.copy_valid = true;
-	for (unsigned i = 0; i < VCPUS; i++)
-		world.copy[i] = world.vcpu[i].expect = frames[0][i] = FIRST;
-	world.tdp.format = scene_format;
-	world.tdp.root = pfn_hpa(hal_ptr_pfn(tables[3]));
-	world.tdp.notifier.space = &world.space;
+	for (unsigned i = 0; i < VCPUS; i++) {
+		guest.vcpu[i].at = gpa(gfn_gpa(GFN).v + 8 * i);
+		world.copy[i] = guest.vcpu[i].expect = frames[0][i] = FIRST;
+	}
 	pages_used = hal_pages_used();
-	for (unsigned i = 3; i > 0 && !scene_bare; i--)
-		tables[i][0].raw = spte_make_table(scene_format, hal_ptr_pfn(tables[i - 1]));
-	for (unsigned i = 0; i < VCPUS; i++)
-		walker_init(&world.vcpu[i].walker, scene_kind, world.tdp.root);
+	guest_start(&world.tdp, &world.space, tables, scene_format, scene_kind);
+	if (scene_bare)
+		tables[3][0].raw = SPTE_EMPTY;
 }
 
 /* Gives the tables back that were built; what else was allocated has leaked. */
@@ -479,10 +394,10 @@ static void check(void)
 	for (unsigned i = 0; i < VCPUS; i++) {
 		u64 has = tag() == GFN_POOLED ? world.copy[i] : frames[world.frame][i];
 
-		if (has != world.vcpu[i].expect)
+		if (has != guest.vcpu[i].expect)
 			explorer_panic("a write was lost");
 		if (!(leaf && spte_dirty(scene_format, spte)) && world.copy_valid &&
-		    world.copy[i] != world.vcpu[i].expect)
+		    world.copy[i] != guest.vcpu[i].expect)
 			explorer_panic("Dirty was lost");
 	}
 	if (leaf && spte_dirty(scene_format, spte) && !spte_has_dirty(scene_format) &&
@@ -491,14 +406,6 @@ static void check(void)
 	if (scene_bare)
 		check_tables();
 }
-
-static const struct {
-	const struct spte_format *format;
-	enum walker_kind kind;
-} machines[] = {{&spte_ept_ad, WALKER_EPT_AD},
-                {&spte_ept_track, WALKER_EPT},
-                {&spte_npt_ad, WALKER_NPT},
-                {&spte_npt_track, WALKER_NPT}};
 
 enum { SCENE_AGER, SCENE_HYPERVISOR, SCENE_TABLES, SCENE_TWO };
 static const struct explorer_scene scenes[] = {

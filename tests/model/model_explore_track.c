@@ -74,9 +74,11 @@ static bool mutable_protect(const struct spte_format *f, unsigned level, a64 *en
 
 /* --- the world of one guest page --- */
 
-#define GFN   gfn(5)
-#define VCPUS 2u
-#define FIRST 7u
+#define GFN gfn(5)
+
+#define LOCK_SPOILT (mutant == NO_READ_LOCK)
+#define WAIT_SPOILT (mutant == NO_FLUSH)
+#include "tests/model/tdp_guest.h"
 
 static struct {
 	struct space space;
@@ -84,17 +86,8 @@ static struct {
 	struct shadow shadow;
 	u64 copy[VCPUS]; /* each vCPU has a word of its own */
 	bool copy_valid;
-	unsigned readers;
-	bool writer;
 	bool tracked; /* as shadow_tracks() says; MMU lock */
 	bool trusted; /* W is gone and flushed: the shadow MMU believes what it reads */
-	unsigned wanted;
-	struct vcpu {
-		struct walker walker;
-		bool in_guest;
-		unsigned honoured;
-		u64 expect;
-	} vcpu[VCPUS];
 } world;
 
 static u64 frame_words[PAGE_SIZE / 8] aligned_to(PAGE_SIZE);
@@ -128,45 +121,6 @@ pfn_t frame_pfn(u32 frame)
 {
 	(void)frame;
 	return hal_ptr_pfn(frame_words);
-}
-
-static bool no_writer(void *arg)
-{
-	(void)arg;
-	return !world.writer;
-}
-static bool nobody(void *arg)
-{
-	(void)arg;
-	return !world.writer && !world.readers;
-}
-void read_lock(struct rwlock *lock)
-{
-	(void)lock;
-	explorer_yield();
-	if (mutant == NO_READ_LOCK)
-		return;
-	explorer_wait(no_writer, NULL);
-	world.readers++;
-}
-void read_unlock(struct rwlock *lock)
-{
-	(void)lock;
-	explorer_yield();
-	world.readers -= mutant != NO_READ_LOCK;
-}
-void write_lock(struct rwlock *lock)
-{
-	(void)lock;
-	explorer_yield();
-	explorer_wait(nobody, NULL);
-	world.writer = true;
-}
-void write_unlock(struct rwlock *lock)
-{
-	(void)lock;
-	explorer_yield();
-	world.writer = false;
 }
 
 /* No page is evicted here: model_explore_tdp has that. */
@@ -216,15 +170,6 @@ void shadow_let_write(struct shadow *sh, gfn_t g)
 	write_unlock(&world.space.mmu_lock);
 }
 
-static bool all_out_or_honoured(void *arg)
-{
-	(void)arg;
-	for (unsigned i = 0; i < VCPUS; i++)
-		if (world.vcpu[i].in_guest && world.vcpu[i].honoured != world.wanted)
-			return false;
-	return true;
-}
-
 /* Wants to read the table: as the top of hv/mmu/shadow.h says. */
 static void run_shadow(void)
 {
@@ -232,10 +177,7 @@ static void run_shadow(void)
 	world.tracked = true;
 	(void)tdp_write_protect_locked(&world.tdp, GFN);
 	write_unlock(&world.space.mmu_lock);
-	explorer_yield();
-	world.wanted++;
-	if (mutant != NO_FLUSH)
-		explorer_wait(all_out_or_honoured, NULL);
+	shootdown();
 	write_lock(&world.space.mmu_lock);
 	world.trusted = world.tracked;
 	write_unlock(&world.space.mmu_lock);
@@ -249,61 +191,16 @@ static void run_shadow_twice(void)
 
 /* --- the other actors --- */
 
-static void enter_guest(struct vcpu *v)
-{
-	explorer_yield();
-	v->in_guest = true;
-	explorer_yield();
-	if (v->honoured != world.wanted) {
-		walker_flush(&v->walker);
-		v->honoured = world.wanted;
-	}
-}
-
 static void guest_touch(struct vcpu *v, u64 *word, bool write, u64 value)
 {
 	explorer_yield();
-	if (!write && *word != v->expect)
-		explorer_panic("guest reads %#llx, wrote %#llx", (unsigned long long)*word,
-		               (unsigned long long)v->expect);
-	if (!write)
+	if (!write) {
+		guest_check_read(v, *word);
 		return;
+	}
 	if (world.trusted)
 		explorer_panic("a tracked table is written");
 	*word = v->expect = value;
-}
-
-static void guest_access(unsigned cpu, bool write, u64 value)
-{
-	struct tdp_access a = {.gpa = gfn_gpa(GFN), .write = write};
-	struct vcpu *v = &world.vcpu[cpu];
-	enum walker_result r;
-	hpa_t where;
-
-	do {
-		enter_guest(v);
-		r = walker_translate(&v->walker, a.gpa, write, false, &where);
-		if (r == WALKER_MISCONFIG)
-			explorer_panic("misconfigured entry");
-		if (r == WALKER_OK)
-			guest_touch(v, (u64 *)(uintptr_t)where.v + cpu, write, value);
-		explorer_yield();
-		v->in_guest = false;
-		if (r != WALKER_OK && tdp_fault(&world.tdp, &a) > FAULT_RETRY)
-			explorer_panic("fault fails");
-	} while (r != WALKER_OK);
-}
-
-static void run_vcpu(void)
-{
-	guest_access(0, false, 0);
-	guest_access(0, true, FIRST + 1);
-	guest_access(0, false, 0);
-}
-
-static void run_vcpu2(void)
-{
-	guest_access(1, true, FIRST + 2);
 }
 
 static void run_ager(void)
@@ -319,19 +216,17 @@ static enum walker_kind scene_kind;
 static void setup(void)
 {
 	memset(&world, 0, sizeof(world));
+	memset(&guest, 0, sizeof(guest));
+	guest.touch = guest_touch;
 	memset(tables, 0, sizeof(tables));
 	memset(frame_words, 0, sizeof(frame_words));
 	world.copy_valid = true;
-	for (unsigned i = 0; i < VCPUS; i++)
-		world.copy[i] = world.vcpu[i].expect = frame_words[i] = FIRST;
-	world.tdp.format = scene_format;
-	world.tdp.root = pfn_hpa(hal_ptr_pfn(tables[3]));
-	world.tdp.notifier.space = &world.space;
+	for (unsigned i = 0; i < VCPUS; i++) {
+		guest.vcpu[i].at = gpa(gfn_gpa(GFN).v + 8 * i);
+		world.copy[i] = guest.vcpu[i].expect = frame_words[i] = FIRST;
+	}
+	guest_start(&world.tdp, &world.space, tables, scene_format, scene_kind);
 	world.tdp.shadow = &world.shadow;
-	for (unsigned i = 3; i > 0; i--)
-		tables[i][0].raw = spte_make_table(scene_format, hal_ptr_pfn(tables[i - 1]));
-	for (unsigned i = 0; i < VCPUS; i++)
-		walker_init(&world.vcpu[i].walker, scene_kind, world.tdp.root);
 }
 
 /* The page is mapped and written already: W stands in the entry, and in a TLB. */
@@ -357,21 +252,13 @@ static void check(void)
 	if (world.tdp.leaves.raw != leaf)
 		explorer_panic("leaves are miscounted");
 	for (unsigned i = 0; i < VCPUS; i++) {
-		if (frame_words[i] != world.vcpu[i].expect)
+		if (frame_words[i] != guest.vcpu[i].expect)
 			explorer_panic("a write was lost");
 		if (!(leaf && spte_dirty(scene_format, spte)) && world.copy_valid &&
-		    world.copy[i] != world.vcpu[i].expect)
+		    world.copy[i] != guest.vcpu[i].expect)
 			explorer_panic("Dirty was lost");
 	}
 }
-
-static const struct {
-	const struct spte_format *format;
-	enum walker_kind kind;
-} machines[] = {{&spte_ept_ad, WALKER_EPT_AD},
-                {&spte_ept_track, WALKER_EPT},
-                {&spte_npt_ad, WALKER_NPT},
-                {&spte_npt_track, WALKER_NPT}};
 
 static const struct explorer_scene scenes[] = {
         {
