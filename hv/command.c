@@ -102,6 +102,11 @@ static bool take_flush(struct slice value, struct command *c)
 	return set_word(value, policy_flush_names, c);
 }
 
+static bool take_locked(struct slice value, struct command *c)
+{
+	return set_word(value, policy_locked_names, c);
+}
+
 static bool take_batch(struct slice value, struct command *c)
 {
 	return set_number(value, 1, TABLE_PAGES, c) && policy_batch_valid((u32)c->value);
@@ -184,6 +189,7 @@ static const struct arg caps = {
         "MASK", "a number from 0 to 0xf: 1 core, 2 walk, 4 non-leaf, 8 secondary MMUs",
         .take = take_caps};
 static const struct arg no_yes = {"yes|no", "yes or no", .take = take_no_yes};
+static const struct arg locked = {"no|yes|read", "no, yes or read", .take = take_locked};
 static const struct arg lookaround = {"off|any|all", "off, any or all", .take = take_lookaround};
 static const struct arg flush = {"none|per-pass|sampled", "none, per-pass or sampled",
                                  .take = take_flush};
@@ -253,8 +259,8 @@ static const struct command_form forms[] = {
          "what is reclaimed ahead of need", .arg = {&vm_name, &target}, .host_too = true},
         {"caps", COMMAND_CAPS, "caps [MASK]",
          "capabilities: 1 core, 2 walk, 4 non-leaf bits, 8 secondary MMUs", .arg = {&caps}},
-        {"locked", COMMAND_LOCKED, "locked [yes|no]", "aging under the MMU lock, for comparison",
-         .arg = {&no_yes}},
+        {"locked", COMMAND_LOCKED, "locked [no|yes|read]",
+         "aging under the MMU lock, for comparison", .arg = {&locked}},
         {"lookaround", COMMAND_LOOKAROUND, "lookaround [off|any|all]",
          "neighbours of a young page: never, if a fast MMU saw it, if all are fast",
          .arg = {&lookaround}},

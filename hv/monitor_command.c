@@ -309,7 +309,7 @@ static bool execute_setting(const struct command *c)
 		caps(c);
 		return true;
 	case COMMAND_LOCKED:
-		setting_word(c, "locked", &policy.locked, no_yes);
+		setting_word(c, "locked", &policy.locked, policy_locked_names);
 		return true;
 	case COMMAND_LOOKAROUND:
 		setting_word(c, "lookaround", &policy.lookaround, policy_lookaround_names);

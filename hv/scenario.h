@@ -62,7 +62,7 @@ struct scenario_vm {
 struct scenario {
 	u64 memory_bytes;
 	bool overcommit;
-	bool locked; /* aging under the MMU lock, for comparison */
+	u32 locked; /* enum policy_locked, of mm/policy.h */
 	enum scenario_policy policy;
 	u32 caps;       /* POLICY_CORE | ..., like the next ones a setting of mm/policy.h */
 	u32 lookaround; /* enum policy_lookaround */

@@ -91,7 +91,7 @@ static bool take_image(const struct scenario_key *key, struct slice value, void 
 
 static const char *const no_yes[] = {"no", "yes", NULL};
 static const char *const off_on[] = {"off", "on", NULL};
-static const char *const reclaims[] = {"lockless", "locked", NULL};
+static const char *const reclaims[] = {"lockless", "locked", "read", NULL};
 static const char *const policies[] = {"mglru", "twolist", NULL};
 static const char *const mmus[] = {"tdp", "shadow", "both", NULL};
 static const char *const ads[] = {"hw", "off", NULL};
@@ -114,7 +114,7 @@ static const char *const page_sizes[] = {"4k", "2m", NULL};
 const struct scenario_key scenario_host_keys[] = {
         {"memory", ALLOWED_SIZE, SIZE(scenario, memory_bytes)},
         {"overcommit", "yes or no", FLAG(scenario, overcommit, no_yes)},
-        {"reclaim", "lockless or locked", FLAG(scenario, locked, reclaims)},
+        {"reclaim", "lockless, locked or read", WORD(scenario, locked, reclaims)},
         {"policy", "mglru or twolist", WORD(scenario, policy, policies)},
         {"caps", "a number from 0 to 0xf: 1 core, 2 walk, 4 non-leaf, 8 secondary MMUs",
          NUMBER(scenario, caps, 0, POLICY_CAPS)},

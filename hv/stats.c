@@ -94,6 +94,14 @@ static void add_limits(struct stats_line *l, const struct space_limits *limits)
 	line_count(l, "weight", a32_load(&limits->weight));
 }
 
+/* Who found the MMU lock taken, and by whom; counted since the space was made, modulo 2^32. */
+static void add_lock(struct stats_line *l, const struct rwlock *lock)
+{
+	line_count(l, "mmu_lock_reader_waits", a32_load(&lock->reader_waits));
+	line_count(l, "mmu_lock_writer_waits_readers", a32_load(&lock->writer_waits_readers));
+	line_count(l, "mmu_lock_writer_waits_writer", a32_load(&lock->writer_waits_writer));
+}
+
 void stats_vm(const struct stats_vm *s, stats_sink sink)
 {
 	const struct space_stats *st = vm_stats(s->vm);
@@ -123,8 +131,10 @@ void stats_vm(const struct stats_vm *s, stats_sink sink)
 	line_count(&l, "fault_max_ns", s->fault_max_ns);
 	line_count(&l, "huge", s->huge);
 	stats_shadow_line(&l, s->vm);
-	if (s->vm->space)
+	if (s->vm->space) {
+		add_lock(&l, &s->vm->space->mmu_lock);
 		add_limits(&l, &s->vm->space->limits);
+	}
 	line_send(&l, sink);
 }
 

@@ -38,6 +38,11 @@ const struct stats_counter stats_counters[] = {
         COUNTER(promoted_total, "Frames promoted by aging."),
         COUNTER(dirtied_total, "Frames listed as clean that aging found Dirty."),
         COUNTER(aging_ns_total, "Time spent aging, in ns."),
+        COUNTER(harvest_waits_total,
+                "Harvests that did not get the read side of the MMU lock at once."),
+        COUNTER(harvest_left_total, "Harvests that left without it."),
+        COUNTER(harvest_delays_total,
+                "Harvests under the MMU lock that a writer of it waited for."),
         COUNTER(tables_visited_total, "Tables that aging read."),
         COUNTER(tables_skipped_nonleaf_total, "Tables skipped by the entry above them."),
         COUNTER(tables_skipped_bloom_total, "Tables skipped because the last walk found little."),
@@ -115,6 +120,21 @@ static u64 pooled(const struct space *s)
 static u64 huge(const struct space *s)
 {
 	return a64_load(&s->huge_mappings);
+}
+
+static u64 reader_waits(const struct space *s)
+{
+	return a32_load(&s->mmu_lock.reader_waits);
+}
+
+static u64 writer_waits_readers(const struct space *s)
+{
+	return a32_load(&s->mmu_lock.writer_waits_readers);
+}
+
+static u64 writer_waits_writer(const struct space *s)
+{
+	return a32_load(&s->mmu_lock.writer_waits_writer);
 }
 
 static u64 max_seq(const struct space *s)
@@ -210,6 +230,12 @@ void stats_prom(stats_sink sink)
 	gauge(sink, "pooled_pages", "Pages kept compressed.", pooled);
 	gauge(sink, "huge_mappings", "Large leaves.", huge);
 	gauge(sink, "limit_pages", "Pages that may be in frames; 0: no limit.", limit);
+	gauge(sink, "mmu_lock_reader_waits", "Readers that found a writer at the MMU lock.",
+	      reader_waits);
+	gauge(sink, "mmu_lock_writer_waits_readers", "Writers that waited for its readers.",
+	      writer_waits_readers);
+	gauge(sink, "mmu_lock_writer_waits_writer", "Writers that waited for another.",
+	      writer_waits_writer);
 	gauge(sink, "max_seq", "Number of the youngest generation.", max_seq);
 	generations(sink);
 	latency(sink);

@@ -191,11 +191,25 @@ void read_lock(struct rwlock *lock)
 	 * later counts this reader. */
 	writer = a32_fetch_add(&lock->rin, READER) & WRITER_BITS;
 	if (unlikely(writer & WRITER_PRESENT))
-		a32_count(&lock->waits, 1);
+		a32_count(&lock->reader_waits, 1);
 	/* ord K3: pairs with write_unlock; what the writer wrote is seen. */
 	while ((writer & WRITER_PRESENT) && writer == (a32_load_acquire(&lock->rin) & WRITER_BITS))
 		hal_pause();
 	lock_taken(lock, lock->class, lock->name);
+}
+
+/* Fails again only if another reader came in between, or a writer did. */
+bool read_trylock(struct rwlock *lock)
+{
+	u32 rin = a32_load(&lock->rin);
+
+	do {
+		if (rin & WRITER_PRESENT)
+			return false;
+		/* ord K2: full; see read_lock. ord K3: what the writer before wrote is seen. */
+	} while (!a32_cas(&lock->rin, &rin, rin + READER));
+	lock_taken(lock, lock->class, lock->name);
+	return true;
 }
 
 void read_unlock(struct rwlock *lock)
@@ -207,21 +221,23 @@ void read_unlock(struct rwlock *lock)
 
 void write_lock(struct rwlock *lock)
 {
+	bool for_writer = false, for_readers = false;
 	u32 ticket, came;
-	bool waited = false;
 
 	lock_check(lock, lock->class, lock->name);
 	ticket = a32_fetch_add(&lock->win, 1);
 	/* ord K5: pairs with write_unlock of the writer before. */
-	for (; a32_load_acquire(&lock->wout) != ticket; waited = true)
+	for (; a32_load_acquire(&lock->wout) != ticket; for_writer = true)
 		hal_pause();
 	/* ord K2: full; see read_lock. */
 	came = a32_fetch_add(&lock->rin, writer_step(a32_load(&lock->rin))) & ~WRITER_BITS;
 	/* ord K4: pairs with read_unlock. */
-	for (; a32_load_acquire(&lock->rout) != came; waited = true)
+	for (; a32_load_acquire(&lock->rout) != came; for_readers = true)
 		hal_pause();
-	if (unlikely(waited))
-		a32_count(&lock->waits, 1);
+	if (unlikely(for_writer))
+		a32_count(&lock->writer_waits_writer, 1);
+	if (unlikely(for_readers))
+		a32_count(&lock->writer_waits_readers, 1);
 	lock_taken(lock, lock->class, lock->name);
 }
 

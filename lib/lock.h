@@ -61,21 +61,32 @@ bool spin_held(const struct spinlock *lock);
 struct rwlock {
 	a32 rin, rout; /* readers that came, that left (units of 0x100), writer bits below */
 	a32 win, wout; /* writer tickets */
-	a32 waits;     /* how often somebody found it taken */
+	/* How often it was found taken: by a reader; by a writer because of readers; because of a writer. */
+	a32 reader_waits, writer_waits_readers, writer_waits_writer;
 	u32 class;
 	const char *name;
 };
 
 void rw_init(struct rwlock *lock, enum lock_class class, const char *name);
 void read_lock(struct rwlock *lock);
+/* False, without waiting and without effect, if a writer is inside or waits for the readers to leave. */
+bool read_trylock(struct rwlock *lock) must_check;
 void read_unlock(struct rwlock *lock);
 void write_lock(struct rwlock *lock);
 bool write_trylock(struct rwlock *lock) must_check;
 void write_unlock(struct rwlock *lock);
-/* How often read_lock() or write_lock() had to wait for somebody, since rw_init(). */
+/* How often read_lock() or write_lock() had to wait for somebody, since rw_init(); once for each call and cause. */
 static inline u32 rw_waits(const struct rwlock *lock)
 {
-	return a32_load(&lock->waits);
+	return a32_load(&lock->reader_waits) + a32_load(&lock->writer_waits_readers) +
+	       a32_load(&lock->writer_waits_writer);
+}
+/* How many writers are inside (one at most) or want to be, at some moment just past. */
+static inline u32 rw_writers(const struct rwlock *lock)
+{
+	u32 left = a32_load(&lock->wout);
+
+	return a32_load(&lock->win) - left;
 }
 
 /*

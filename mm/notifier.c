@@ -22,32 +22,83 @@ static u64 words_for(unsigned npages)
 }
 
 /*
- * policy.locked: harvests as they were before they went without a lock, to compare. A slow MMU takes the
- * lock by itself in either case.
+ * policy.locked: harvests as they were before they went without a lock, or as they would be beside readers, to
+ * compare. A slow MMU takes the lock by itself in any case.
  */
-static bool harvest_lock(struct notifier *n)
-{
-	bool locked = a32_load(&policy.locked) && n->ops->has_fast_aging;
+enum harvest { HARVEST_LOCKLESS, HARVEST_WRITE, HARVEST_READ, HARVEST_LEAVE };
 
-	if (unlikely(locked))
-		write_lock(&n->space->mmu_lock);
-	return locked;
+/*
+ * The read side, so that a harvest has no part in the lock's order of arrival unless it must: a reader that
+ * queues behind a writer is one that the next writer waits for. Tries with pauses of 1, 2, 4, ... and then
+ * leaves, or queues after all.
+ */
+static enum harvest harvest_read_lock(struct notifier *n, bool fast_only)
+{
+	struct space_stats *stats = &n->space->stats;
+	struct rwlock *lock = &n->space->mmu_lock;
+
+	if (likely(read_trylock(lock)))
+		return HARVEST_READ;
+	a64_count(&stats->harvest_waits_total, 1);
+	for (unsigned i = 0; i < NOTIFIER_READ_TRIES; i++) {
+		for (unsigned pauses = 1u << i; pauses; pauses--)
+			hal_pause();
+		if (read_trylock(lock))
+			return HARVEST_READ;
+	}
+	if (fast_only) {
+		a64_count(&stats->harvest_left_total, 1);
+		return HARVEST_LEAVE;
+	}
+	read_lock(lock);
+	return HARVEST_READ;
 }
 
-static void harvest_unlock(struct notifier *n, bool locked)
+static enum harvest harvest_lock_as_told(struct notifier *n, u32 how, bool fast_only)
 {
-	if (unlikely(locked))
-		write_unlock(&n->space->mmu_lock);
+	if (how == POLICY_READ)
+		return harvest_read_lock(n, fast_only);
+	write_lock(&n->space->mmu_lock);
+	return HARVEST_WRITE;
+}
+
+static enum harvest harvest_lock(struct notifier *n, bool fast_only)
+{
+	u32 how = a32_load(&policy.locked);
+
+	if (likely(how == POLICY_LOCKLESS || !n->ops->has_fast_aging))
+		return HARVEST_LOCKLESS;
+	return harvest_lock_as_told(n, how, fast_only);
+}
+
+/* Who wants to write by now has waited for this harvest, and goes on waiting for it if it is read. */
+static void harvest_unlock(struct notifier *n, enum harvest how)
+{
+	struct rwlock *lock = &n->space->mmu_lock;
+
+	if (likely(how == HARVEST_LOCKLESS))
+		return;
+	if (rw_writers(lock) > (how == HARVEST_WRITE))
+		a64_count(&n->space->stats.harvest_delays_total, 1);
+	if (how == HARVEST_WRITE)
+		write_unlock(lock);
+	else
+		read_unlock(lock);
 }
 
 /* Asks one MMU; its answer takes the place of the question. */
 static unsigned age_ask(struct notifier *n, gfn_t first, unsigned npages, u64 *bitmap,
                         unsigned flags, u64 *visited)
 {
-	bool locked = harvest_lock(n);
-	unsigned result = n->ops->age(n, first, npages, bitmap, flags, visited);
+	enum harvest how = harvest_lock(n, flags & NOTIFIER_FAST_ONLY);
+	unsigned result;
 
-	harvest_unlock(n, locked);
+	if (unlikely(how == HARVEST_LEAVE)) {
+		memset(bitmap, 0, words_for(npages) * sizeof(u64));
+		return 0;
+	}
+	result = n->ops->age(n, first, npages, bitmap, flags, visited);
+	harvest_unlock(n, how);
 	if (!(result & NOTIFIER_YOUNG))
 		return 0;
 	return NOTIFIER_YOUNG | (n->ops->has_fast_aging ? NOTIFIER_WAS_FAST : 0);
@@ -167,15 +218,18 @@ void notifier_dirty(struct space *s, gfn_t first, unsigned npages, u64 *bitmap)
 	memcpy(bitmap, dirty, words_for(npages) * sizeof(u64));
 }
 
-static bool range_young_one(struct notifier *n, gfn_t first, u64 npages, bool clear)
+static bool range_young_one(struct notifier *n, gfn_t first, u64 npages, unsigned flags)
 {
-	bool young, locked;
+	enum harvest how;
+	bool young;
 
 	if (!n->ops->range_young)
 		return true;
-	locked = harvest_lock(n);
-	young = n->ops->range_young(n, first, npages, clear);
-	harvest_unlock(n, locked);
+	how = harvest_lock(n, flags & NOTIFIER_FAST_ONLY);
+	if (unlikely(how == HARVEST_LEAVE))
+		return true;
+	young = n->ops->range_young(n, first, npages, flags & NOTIFIER_CLEAR);
+	harvest_unlock(n, how);
 	return young;
 }
 
@@ -189,7 +243,7 @@ bool notifier_range_young(struct space *s, gfn_t first, u64 npages, unsigned fla
 
 		if (!is_asked(n, i, flags))
 			continue;
-		young |= range_young_one(n, first, npages, flags & NOTIFIER_CLEAR);
+		young |= range_young_one(n, first, npages, flags);
 	}
 	epoch_exit();
 	return young;

@@ -9,8 +9,10 @@
  *              Accurate means asked, not exact: a translation that a TLB still holds does not set
  *              its Accessed bit again until it is flushed.
  *
- * policy.locked takes all that back, for comparison: every harvest, fast-only or not, then runs under the
- * write side of the MMU lock, one hold for each call. So no MMU lock may be held by who asks.
+ * policy.locked takes that back, for comparison: every harvest of a fast MMU then runs under the MMU lock, one
+ * hold for each call. So no MMU lock may be held by who asks. Under the write side (POLICY_LOCKED) fast-only
+ * waits as well. Under the read side (POLICY_READ) it tries a while and leaves: it waits for nobody without a
+ * bound, but a writer may wait for it.
  *
  * Order of asking: the MMUs in the order in which they were registered (TDP first); stop if young
  * and testing; leave out those without has_fast_aging if fast-only; leave out those that have
@@ -38,6 +40,8 @@ struct space;
 
 #define NOTIFIER_MAX_PAGES TABLE_PAGES
 #define NOTIFIER_WORDS     (NOTIFIER_MAX_PAGES / 64)
+
+#define NOTIFIER_READ_TRIES 8u /* 255 pauses in all: some microseconds */
 
 /* Result of taking a page's translations away. */
 struct notifier_zap {

@@ -12,6 +12,7 @@ struct policy policy = DEFAULTS;
 
 const char *const policy_lookaround_names[] = {"off", "any", "all", NULL};
 const char *const policy_flush_names[] = {"none", "per-pass", "sampled", NULL};
+const char *const policy_locked_names[] = {"no", "yes", "read", NULL};
 
 void policy_init(void)
 {

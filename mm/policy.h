@@ -26,8 +26,16 @@ enum policy_lookaround {
 /* What is flushed after Accessed bits were cleared: see docs/decisions.md. */
 enum policy_flush { POLICY_FLUSH_NONE, POLICY_FLUSH_PER_PASS, POLICY_FLUSH_SAMPLED };
 
-/* How people write the two above: by value, NULL at the end. */
-extern const char *const policy_lookaround_names[], *const policy_flush_names[];
+/* Under which side of the MMU lock the fast MMUs are asked for Accessed bits. Others than the first: for comparison. */
+enum policy_locked {
+	POLICY_LOCKLESS,
+	POLICY_LOCKED, /* the write side, waited for */
+	POLICY_READ, /* the read side, tried with growing pauses; then fast-only leaves, accurate waits */
+};
+
+/* How people write the three above: by value, NULL at the end. */
+extern const char *const policy_lookaround_names[], *const policy_flush_names[],
+                                                            *const policy_locked_names[];
 
 /* What `batch` may be. */
 static inline bool policy_batch_valid(u32 batch)
@@ -50,7 +58,7 @@ struct policy {
 	a32 chunk;      /* frames that an evictor takes at a time: 1 .. POLICY_CHUNK_MAX */
 	a32 swappiness; /* 0 .. POLICY_SWAPPINESS_MAX */
 	a32 twolist; /* 1: active and inactive lists, mm/twolist.h. Does not change once a space is there */
-	a32 locked;     /* 1: Accessed bits are harvested under the write side of the MMU lock */
+	a32 locked;     /* enum policy_locked */
 	a64 min_ttl_ns; /* pages younger than this are not evicted; rather is a VM stopped. 0: off */
 };
 extern struct policy policy;

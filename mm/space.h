@@ -65,6 +65,10 @@ struct space_stats {
 	a64 promoted_total;
 	a64 dirtied_total; /* harvested young that were listed as clean, and Dirty */
 	a64 aging_ns_total;
+	/* Only with policy.locked; what waited for the lock, for whatever reason, is counted by the lock */
+	a64 harvest_waits_total;  /* harvests that did not get the read side at once */
+	a64 harvest_left_total;   /* ... and left without looking: fast-only */
+	a64 harvest_delays_total; /* harvests that a writer of the MMU lock waited for */
 	a64 tables_visited_total;
 	a64 tables_skipped_nonleaf_total; /* the entry above says that nothing in them was touched */
 	a64 tables_skipped_bloom_total;   /* the last walk found them sparse */

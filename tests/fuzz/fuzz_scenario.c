@@ -161,9 +161,12 @@ static void put_promise(struct out *o, const char *key, u64 bytes)
 
 static void put_policy(struct out *o, const struct scenario *s)
 {
+	static const char *const reclaims[] = {"lockless", "locked", "read"};
+
 	put(o, "reclaim=%s\ncaps=0x%x\nlookaround=%s\nflush=%s\nbatch=%u\ntwo_touch=%s\n",
-	    s->locked ? "locked" : "lockless", s->caps, policy_lookaround_names[s->lookaround],
-	    policy_flush_names[s->flush], s->batch, s->two_touch ? "yes" : "no");
+	    reclaims[s->locked % ARRAY_SIZE(reclaims)], s->caps,
+	    policy_lookaround_names[s->lookaround], policy_flush_names[s->flush], s->batch,
+	    s->two_touch ? "yes" : "no");
 	put(o, "swappiness=%u\nmin_ttl=%llums\nchaos=%u\ntrace=%s\n", s->swappiness,
 	    ull(s->min_ttl_ns / 1000000), s->chaos_every, s->trace_on ? "on" : "off");
 	put_target(o, &s->target);

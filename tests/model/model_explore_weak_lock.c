@@ -65,6 +65,16 @@ static void run_reader(void)
 	read_unlock(&rw);
 }
 
+static void run_read_trier(void)
+{
+	for (int i = 0; i < 2; i++) {
+		if (!read_trylock(&rw))
+			continue;
+		be_reader();
+		read_unlock(&rw);
+	}
+}
+
 static void run_writer(void)
 {
 	write_lock(&rw);
@@ -93,6 +103,10 @@ static const struct explorer_scene scenes[] = {
          .max_preemptions = 3},
         {.name = "reader, writer",
          .actor = {{"reader", run_reader}, {"writer", run_writer}},
+         .nr_actors = 2,
+         .max_preemptions = 3},
+        {.name = "one that tries to read, writer",
+         .actor = {{"try", run_read_trier}, {"writer", run_writer}},
          .nr_actors = 2,
          .max_preemptions = 3},
         {.name = "two writers, reader",

@@ -71,7 +71,9 @@ static void make_plan(u64 n)
 	*plan = (struct plan){.seed = n, .machine = &host_machines[n % HOST_MACHINES]};
 	plan->huge = draw(&seed, 8) == 0;
 	plan->flush = (u32)draw(&seed, 3);
-	plan->locked = draw(&seed, 6) == 0;
+	plan->locked = draw(&seed, 6)   ? POLICY_LOCKLESS
+	               : draw(&seed, 2) ? POLICY_LOCKED
+	                                : POLICY_READ;
 	plan->caps = draw(&seed, 3) ? POLICY_CAPS : (u32)(POLICY_CORE | draw(&seed, 16));
 	plan->batch = draw(&seed, 2) ? TABLE_PAGES : draw(&seed, 2) ? 64 : 1;
 	for (unsigned round = 0; round < MACHINE_ROUNDS; round++)

@@ -5,7 +5,8 @@
  *
  * I11: every now and then somebody sits on the write side of the MMU lock until the ager, which asks fast-only, has
  * made two more harvests and passes. If it waited for anything that a fault waits for, neither would ever go on.
- * Once more with a second MMU that can only unmap, through which the hypervisor's accesses go then.
+ * Once more with a second MMU that can only unmap, through which the hypervisor's accesses go then, and once more
+ * with harvests under the read side of the MMU lock, which try it for a while and leave.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 #include "mm/epoch.h"
 #include "mm/evict.h"
 #include "mm/frame.h"
+#include "mm/policy.h"
 #include "mm/reclaim.h"
 #include "mm/store.h"
 #include "tests/host/hal.h"
@@ -228,10 +230,11 @@ static void report(void)
 {
 	const struct space_stats *s = &vm.space->stats;
 
-	printf("%s%s: %llu faults, %llu fast, %llu evictions (%llu clean), %llu refaults, %llu "
+	printf("%s%s%s: %llu faults, %llu fast, %llu evictions (%llu clean), %llu refaults, %llu "
 	       "rescues, "
 	       "%llu visited, %llu by the hypervisor, %llu times on the lock\n",
 	       vm.tdp.format->name, with_device ? " and a device" : "",
+	       a32_load(&policy.locked) == POLICY_READ ? ", under the read side" : "",
 	       (unsigned long long)a64_load(&s->faults_total),
 	       (unsigned long long)a64_load(&vm.tdp.fixed_fast_total),
 	       (unsigned long long)a64_load(&s->evictions_total),
@@ -243,11 +246,13 @@ static void report(void)
 	       (unsigned long long)sat);
 	if (!sat || (with_device && !a64_load(&device.asked_total)))
 		fail(0, "nobody sat on the lock, or the device was not asked", 0, 1, sat);
+	if (a32_load(&policy.locked) == POLICY_READ && !a64_load(&s->harvest_left_total))
+		fail(0, "no harvest left the lock alone", 0, 1, 0);
 	if (!a64_load(&s->refaults_total) || !a64_load(&s->evictions_total))
 		fail(0, "nothing was evicted or came back", 0, 1, 0);
 }
 
-static void torture(const struct host_machine *m, bool device_too)
+static void torture(const struct host_machine *m, bool device_too, enum policy_locked locked)
 {
 	void *(*const run[CPUS])(void *) = {run_vcpu, run_vcpu, run_ager, run_evictor};
 	u64 pages_used = hal_pages_used();
@@ -255,6 +260,7 @@ static void torture(const struct host_machine *m, bool device_too)
 
 	memset(oracle, 0, sizeof(oracle));
 	sat = 0;
+	a32_store(&policy.locked, locked);
 	host_vm_create(&vm, m, PAGES, VCPUS);
 	with_device = device_too;
 	if (with_device)
@@ -293,8 +299,9 @@ int main(void)
 	if (!store_init())
 		return 1;
 	for (unsigned i = 0; i < HOST_MACHINES; i++)
-		torture(&host_machines[i], false);
-	torture(&host_machines[0], true);
-	torture(&host_machines[2], true);
+		torture(&host_machines[i], false, POLICY_LOCKLESS);
+	torture(&host_machines[0], true, POLICY_LOCKLESS);
+	torture(&host_machines[2], true, POLICY_LOCKLESS);
+	torture(&host_machines[0], false, POLICY_READ);
 	return 0;
 }

@@ -133,7 +133,8 @@ static void test_command_settings(void **state)
 		u64 want;
 	} settings[] = {
 	        {"caps", "0xb", COMMAND_CAPS, 11},
-	        {"locked", "yes", COMMAND_LOCKED, 1},
+	        {"locked", "yes", COMMAND_LOCKED, POLICY_LOCKED},
+	        {"locked", "read", COMMAND_LOCKED, POLICY_READ},
 	        {"lookaround", "all", COMMAND_LOOKAROUND, POLICY_LOOK_ALL},
 	        {"flush", "per-pass", COMMAND_FLUSH, POLICY_FLUSH_PER_PASS},
 	        {"batch", "64", COMMAND_BATCH, 64},

@@ -75,7 +75,10 @@ static void *rw_thread(void *arg)
 	host_cpu_set(self);
 	for (u64 i = 0; i < rounds; i++) {
 		if (host_random(&seed) % 4) {
-			read_lock(&rw);
+			if (i % 3)
+				read_lock(&rw);
+			else if (!read_trylock(&rw))
+				continue;
 			u32 n = a32_fetch_add(&readers_in, 1) + 1, most = a32_load(&most_readers);
 
 			while (n > most && !a32_cas(&most_readers, &most, n))
@@ -140,6 +143,33 @@ static void test_lock_rw_trylock(void **state)
 	}
 }
 
+/* A reader that tries declines wherever one that waits would wait, and leaves nothing behind. */
+static void test_lock_rw_read_trylock(void **state)
+{
+	(void)state;
+	setup_locks();
+	for (int phase = 0; phase < 3; phase++) {
+		host_cpu_set(0);
+		assert_int_equal(rw_writers(&rw), 0);
+		write_lock(&rw);
+		assert_int_equal(rw_writers(&rw), 1);
+		host_cpu_set(1);
+		assert_false(read_trylock(&rw));
+		assert_false(read_trylock(&rw));
+		host_cpu_set(0);
+		write_unlock(&rw);
+		host_cpu_set(1);
+		assert_true(read_trylock(&rw));
+		host_cpu_set(2);
+		assert_true(read_trylock(&rw));
+		assert_false(write_trylock(&rw));
+		read_unlock(&rw);
+		host_cpu_set(1);
+		read_unlock(&rw);
+	}
+	assert_int_equal(rw_waits(&rw), 0);
+}
+
 /*
  * Phase fairness: a reader that comes while a writer waits goes after that writer, not before it.
  * CPU 1 reads; the writer waits on CPU 2; CPU 3 comes to read; CPU 1 leaves.
@@ -183,12 +213,20 @@ static void test_lock_rw_reader_waits_for_waiting_writer(void **state)
 	assert_int_equal(pthread_create(&reader, NULL, order_reader, NULL), 0);
 	while (a32_load(&rw.rin) < 0x200)
 		hal_pause();
+	/* Who tries does not get in before the writer either. */
+	host_cpu_set(4);
+	assert_false(read_trylock(&rw));
+	assert_int_equal(rw_writers(&rw), 1);
+	host_cpu_set(1);
 	assert_int_equal(a32_load(&order_next), 0);
 	read_unlock(&rw);
 	pthread_join(writer, NULL);
 	pthread_join(reader, NULL);
 	assert_int_equal(a32_load(&writer_place), 1);
 	assert_int_equal(a32_load(&reader_place), 2);
+	assert_int_equal(a32_load(&rw.writer_waits_readers), 1);
+	assert_int_equal(a32_load(&rw.writer_waits_writer), 0);
+	assert_int_equal(a32_load(&rw.reader_waits), 1);
 }
 
 static void test_lock_counters_wrap(void **state)
@@ -347,6 +385,9 @@ static void test_lock_rw_waits_are_counted(void **state)
 	write_lock(&rw);
 	write_unlock(&rw);
 	assert_int_equal(rw_waits(&rw), 3);
+	assert_int_equal(a32_load(&rw.reader_waits), 1);
+	assert_int_equal(a32_load(&rw.writer_waits_readers), 1);
+	assert_int_equal(a32_load(&rw.writer_waits_writer), 1);
 }
 
 int main(void)
@@ -355,6 +396,7 @@ int main(void)
 	        cmocka_unit_test(test_lock_spin_excludes),
 	        cmocka_unit_test(test_lock_rw_excludes),
 	        cmocka_unit_test(test_lock_rw_trylock),
+	        cmocka_unit_test(test_lock_rw_read_trylock),
 	        cmocka_unit_test(test_lock_rw_reader_waits_for_waiting_writer),
 	        cmocka_unit_test(test_lock_rw_waits_are_counted),
 	        cmocka_unit_test(test_lock_counters_wrap),

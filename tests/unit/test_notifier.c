@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <pthread.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -182,11 +183,11 @@ static void test_notifier_fast_is_what_was_declared(void **state)
 
 /* --- locks ----------------------------------------------------------------------------------------- */
 
-static unsigned seen_locked, seen_free;
+static unsigned seen_locked, seen_read, seen_free;
 
 static void note_lock(struct fake_guest *g, enum fake_seam seam, gfn_t at)
 {
-	bool is_free;
+	bool is_free, is_read;
 
 	(void)at;
 	if (seam != FAKE_AGE)
@@ -195,9 +196,13 @@ static void note_lock(struct fake_guest *g, enum fake_seam seam, gfn_t at)
 	is_free = write_trylock(&g->space->mmu_lock);
 	if (is_free)
 		write_unlock(&g->space->mmu_lock);
+	is_read = !is_free && read_trylock(&g->space->mmu_lock);
+	if (is_read)
+		read_unlock(&g->space->mmu_lock);
 	host_cpu_set(0);
 	seen_free += is_free;
-	seen_locked += !is_free;
+	seen_read += is_read;
+	seen_locked += !is_free && !is_read;
 }
 
 /* The one or the other, as the policy says; a slow MMU is called without the lock, for it takes it by itself. */
@@ -208,12 +213,13 @@ static void test_notifier_harvest_is_lockless_or_locked(void **state)
 	(void)state;
 	start(2, true);
 	guest.hook = note_lock;
-	for (u32 locked = 0; locked < 2; locked++) {
-		seen_locked = seen_free = 0;
+	for (u32 locked = POLICY_LOCKLESS; locked <= POLICY_READ; locked++) {
+		seen_locked = seen_read = seen_free = 0;
 		a32_store(&policy.locked, locked);
 		(void)ask(&young, NOTIFIER_CLEAR);
-		assert_int_equal(seen_locked, locked);
-		assert_int_equal(seen_free, 2 - locked);
+		assert_int_equal(seen_locked, locked == POLICY_LOCKED);
+		assert_int_equal(seen_read, locked == POLICY_READ);
+		assert_int_equal(seen_free, locked == POLICY_LOCKLESS ? 2 : 1);
 		assert_true(write_trylock(&guest.space->mmu_lock));
 		write_unlock(&guest.space->mmu_lock);
 	}
@@ -226,6 +232,12 @@ static void ask_fast(void *arg)
 	(void)arg;
 }
 
+static void ask_accurate(void *arg)
+{
+	(void)notifier_age_one(guest.space, gfn(1), NOTIFIER_CLEAR);
+	(void)arg;
+}
+
 /* Both at once cannot be: who asks for a locked harvest holding the lock is stopped. */
 static void test_notifier_locked_harvest_under_the_lock_is_a_bug(void **state)
 {
@@ -233,10 +245,174 @@ static void test_notifier_locked_harvest_under_the_lock_is_a_bug(void **state)
 	start(1, false);
 	write_lock(&guest.space->mmu_lock);
 	assert_false(host_panics(ask_fast, NULL));
-	a32_store(&policy.locked, 1);
+	a32_store(&policy.locked, POLICY_LOCKED);
 	assert_true(host_panics(ask_fast, NULL));
 	epoch_exit();
+	a32_store(&policy.locked, POLICY_READ);
+	assert_true(host_panics(ask_accurate, NULL));
+	epoch_exit();
 	write_unlock(&guest.space->mmu_lock);
+}
+
+/* --- the read side --------------------------------------------------------------------------------- */
+
+static unsigned pauses, pauses_till_free;
+
+static void count_pause(void *arg)
+{
+	(void)arg;
+	if (++pauses != pauses_till_free)
+		return;
+	host_cpu_set(1);
+	write_unlock(&guest.space->mmu_lock);
+	host_cpu_set(0);
+}
+
+/* Another CPU is the writer, until somebody has paused so often; 0: for good. */
+static void writer_stays(unsigned so_long)
+{
+	pauses = 0;
+	pauses_till_free = so_long;
+	host_cpu_set(1);
+	write_lock(&guest.space->mmu_lock);
+	host_cpu_set(0);
+	host_on_pause(count_pause, NULL);
+}
+
+static void writer_leaves(void)
+{
+	host_on_pause(NULL, NULL);
+	if (pauses_till_free && pauses >= pauses_till_free)
+		return;
+	host_cpu_set(1);
+	write_unlock(&guest.space->mmu_lock);
+	host_cpu_set(0);
+}
+
+#define PAUSES_MAX ((1u << NOTIFIER_READ_TRIES) - 1)
+
+static void harvest_counters(u64 waits, u64 left)
+{
+	assert_int_equal(a64_load(&guest.space->stats.harvest_waits_total), waits);
+	assert_int_equal(a64_load(&guest.space->stats.harvest_left_total), left);
+}
+
+/*
+ * Fast-only tries for a bounded while and leaves: nothing young is reported, nothing is forgotten, and the
+ * writer does not find it in its queue. Of the upper entry it knows nothing, so it says that it may be young.
+ */
+static void test_notifier_read_fast_only_leaves(void **state)
+{
+	u64 young;
+
+	(void)state;
+	start(1, false);
+	a32_store(&policy.locked, POLICY_READ);
+	writer_stays(0);
+	assert_int_equal(ask(&young, FAST), 0);
+	assert_int_equal(young, 0);
+	assert_int_equal(pauses, PAUSES_MAX);
+	harvest_counters(1, 1);
+	count_calls(&guest.mmu[0]);
+	assert_true(notifier_range_young(guest.space, gfn(0), TABLE_PAGES, FAST));
+	assert_int_equal(pauses, 2 * PAUSES_MAX);
+	harvest_counters(2, 2);
+	assert_int_equal(calls, 1); /* is anything mapped */
+	writer_leaves();
+	assert_false(notifier_range_young(guest.space, gfn(0), TABLE_PAGES, FAST));
+	assert_int_equal(rw_waits(&guest.space->mmu_lock), 0);
+	assert_int_equal(ask(&young, FAST), WAS);
+	assert_int_equal(young, ~0ull);
+	harvest_counters(2, 2);
+}
+
+/* It pauses longer from try to try, and comes in when the writer is gone. */
+static void test_notifier_read_backs_off(void **state)
+{
+	static const struct {
+		unsigned free_after, had_after;
+	} row[] = {{1, 1}, {2, 3}, {3, 3}, {4, 7}, {100, 127}, {PAUSES_MAX, PAUSES_MAX}};
+	u64 young;
+
+	(void)state;
+	start(1, false);
+	a32_store(&policy.locked, POLICY_READ);
+	for (unsigned i = 0; i < ARRAY_SIZE(row); i++) {
+		writer_stays(row[i].free_after);
+		assert_int_equal(ask(&young, NOTIFIER_TEST | NOTIFIER_FAST_ONLY), WAS);
+		assert_int_equal(pauses, row[i].had_after);
+		writer_leaves();
+		harvest_counters(i + 1, 0);
+	}
+	assert_int_equal(rw_waits(&guest.space->mmu_lock), 0);
+}
+
+/* An accurate question gives up the tries, not the answer: it queues for the lock. */
+static void test_notifier_read_accurate_waits(void **state)
+{
+	u64 young;
+
+	(void)state;
+	start(1, false);
+	a32_store(&policy.locked, POLICY_READ);
+	writer_stays(PAUSES_MAX + 50);
+	assert_int_equal(ask(&young, NOTIFIER_CLEAR), WAS);
+	assert_int_equal(young, ~0ull);
+	assert_int_equal(pauses, PAUSES_MAX + 50);
+	writer_leaves();
+	harvest_counters(1, 0);
+	assert_int_equal(a32_load(&guest.space->mmu_lock.reader_waits), 1);
+}
+
+static a32 writer_came;
+
+static void *come_to_write(void *arg)
+{
+	host_cpu_set(2);
+	invalidate_begin(guest.space, gfn(0), gfn(0));
+	a32_store(&writer_came, 1);
+	invalidate_end(guest.space, gfn(0), gfn(0));
+	return arg;
+}
+
+static pthread_t writer;
+
+/* While the MMU is asked a writer comes. Under a lock it stays outside until the harvest is over. */
+static void bring_a_writer(struct fake_guest *g, enum fake_seam seam, gfn_t at)
+{
+	u32 inside = a32_load(&policy.locked) == POLICY_LOCKED; /* the harvest is a writer itself */
+
+	(void)at;
+	if (seam != FAKE_AGE)
+		return;
+	g->hook = NULL;
+	a32_store(&writer_came, 0);
+	assert_int_equal(pthread_create(&writer, NULL, come_to_write, NULL), 0);
+	if (a32_load(&policy.locked) == POLICY_LOCKLESS) {
+		pthread_join(writer, NULL);
+		return;
+	}
+	while (rw_writers(&g->space->mmu_lock) < inside + 1)
+		hal_pause();
+	assert_int_equal(a32_load(&writer_came), 0);
+}
+
+/* What the seeds argue about: whoever evicts waits for who ages, under the read side as well. It is counted. */
+static void test_notifier_writers_wait_for_harvests(void **state)
+{
+	u64 young;
+
+	(void)state;
+	start(1, false);
+	for (u32 locked = POLICY_LOCKLESS; locked <= POLICY_READ; locked++) {
+		a32_store(&policy.locked, locked);
+		guest.hook = bring_a_writer;
+		assert_int_equal(ask(&young, NOTIFIER_TEST | NOTIFIER_FAST_ONLY), WAS);
+		if (locked != POLICY_LOCKLESS)
+			pthread_join(writer, NULL);
+		assert_int_equal(a32_load(&writer_came), 1);
+		assert_int_equal(a64_load(&guest.space->stats.harvest_delays_total), locked);
+	}
 }
 
 static void wait_for_flush(void *arg)
@@ -296,6 +472,10 @@ int main(void)
 	        T(test_notifier_fast_is_what_was_declared),
 	        T(test_notifier_harvest_is_lockless_or_locked),
 	        T(test_notifier_locked_harvest_under_the_lock_is_a_bug),
+	        T(test_notifier_read_fast_only_leaves),
+	        T(test_notifier_read_backs_off),
+	        T(test_notifier_read_accurate_waits),
+	        T(test_notifier_writers_wait_for_harvests),
 	        T(test_notifier_flush_is_waited_for_without_a_lock),
 	        T(test_notifier_aging_takes_no_part_in_invalidations),
 	};

@@ -108,7 +108,7 @@ static void test_scenario_keys_of_the_policy(void **state)
 	             "null = yes\nexperiments = yes\n",
 	             NULL);
 	assert_true(s.vm[0].experiments);
-	assert_true(s.locked);
+	assert_int_equal(s.locked, POLICY_LOCKED);
 	assert_int_equal(s.lookaround, POLICY_LOOK_ALL);
 	assert_int_equal(s.flush, POLICY_FLUSH_PER_PASS);
 	assert_int_equal(s.batch, 64);
@@ -214,7 +214,7 @@ static void test_scenario_host_values_refused(void **state)
 		host_refused(line, sizes[i][0] ? sizes[i] : "memory = :");
 	}
 	host_refused("overcommit = maybe", "line 2|overcommit = maybe|yes or no");
-	host_refused("reclaim = lock", "line 2|reclaim = lock|lockless or locked");
+	host_refused("reclaim = lock", "line 2|reclaim = lock|lockless, locked or read");
 	host_refused("policy = fifo", "line 2|policy = fifo|mglru or twolist");
 	host_refused("caps = 16", "caps = 16|0xf");
 	host_refused("caps = 0x", "caps = 0x:|0xf");
