@@ -89,7 +89,7 @@ static bool level_is_pdpte(const struct walk *w, unsigned level)
 }
 
 /* Does an entry of this level with PS set map a page? Elsewhere the bit is ignored or reserved. */
-static bool entry_is_large(const struct walk *w, unsigned level, u64 entry)
+static inline bool entry_is_large(const struct walk *w, unsigned level, u64 entry)
 {
 	if (level == 1 || !(entry & ENTRY_PS))
 		return level == 1;
@@ -99,7 +99,7 @@ static bool entry_is_large(const struct walk *w, unsigned level, u64 entry)
 }
 
 /* Bits of an 8-byte entry that must be zero. SDM vol. 3, tables 4-8 to 4-11 and 4-14 to 4-20. */
-static u64 reserved_8(const struct walk *w, unsigned level, bool large)
+static inline u64 reserved_8(const struct walk *w, unsigned level, bool large)
 {
 	u64 r = BITS(51, 12) & ~(BIT(w->state->phys_bits) - 1);
 
@@ -133,7 +133,7 @@ static u64 entry_reserved(const struct walk *w, unsigned level, u64 entry, bool 
 }
 
 /* The physical address of the page: frame from the entry, the rest from the address. */
-static u64 entry_address(const struct walk *w, unsigned level, u64 entry)
+static inline u64 entry_address(const struct walk *w, unsigned level, u64 entry)
 {
 	u64 offset = BITS(level_shift(w, level) - 1, 0);
 	u64 frame = entry & (w->pae ? ENTRY_PFN : BITS(31, 12)) & ~offset;

@@ -90,6 +90,16 @@ static inline u64 gwalk_marks(const struct gwalk_out *out, unsigned i, unsigned 
 	return bits & ~out->step[i].entry;
 }
 
+/* Would it change none of them? */
+static inline bool gwalk_is_marked(const struct gwalk_out *out, unsigned access)
+{
+	u64 missing = 0;
+
+	for (unsigned i = 0; i < out->steps; i++)
+		missing |= gwalk_marks(out, i, access);
+	return !missing;
+}
+
 enum gwalk_kind { GWALK_ABSENT, GWALK_RESERVED, GWALK_TABLE, GWALK_PAGE };
 /*
  * What one entry of a level says, with paging on: leads to a table, or maps a page, whose address is *address; or it

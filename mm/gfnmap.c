@@ -30,8 +30,9 @@ const struct slot *gfnmap_slot(struct space *s, gfn_t g)
 {
 	const struct slots *slots = gfnmap_slots(s);
 
-	for (u32 i = 0; i < slots->nr; i++)
-		if (g.v - slots->slot[i].base.v < slots->slot[i].npages)
+	/* From the last, for that is where most of the memory is. */
+	for (u32 i = slots->nr; i-- > 0;)
+		if (likely(g.v - slots->slot[i].base.v < slots->slot[i].npages))
 			return &slots->slot[i];
 	return NULL;
 }

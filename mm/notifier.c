@@ -382,6 +382,11 @@ bool invalidate_retry(const struct space *s, u64 seq, gfn_t g)
 	return invalidate_retry_range(s, seq, g, g);
 }
 
+bool invalidate_quiet(const struct space *s, u64 seq)
+{
+	return !s->inv.in_progress && a64_load(&s->inv.seq) == seq;
+}
+
 u64 flush_request(struct space *s)
 {
 	/* ord N3: the entries are gone before a vCPU can read this generation; pairs with hv's ord F1, the guest entry */

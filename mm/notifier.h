@@ -179,6 +179,12 @@ bool invalidate_retry(const struct space *s, u64 seq, gfn_t g);
 bool invalidate_retry_range(const struct space *s, u64 seq, gfn_t first, gfn_t last);
 
 /*
+ * With the MMU lock held: has none ended since `seq` was taken, and is none under way, of any page? Then all that was
+ * looked up after the snapshot is where it was found.
+ */
+bool invalidate_quiet(const struct space *s, u64 seq);
+
+/*
  * Flush generations: a number per space that every vCPU must have honoured before what it could
  * still translate to is reused (I7). request() after the entries are gone; wait() makes every vCPU
  * that is in the guest with an older number leave it. Asserted by frame and table reuse.

@@ -150,7 +150,7 @@ static inline struct shadow *shadow_of(struct notifier *n)
 /* Reverse map of a page, or NULL: in no slot. Constant while the MMU is there. */
 static inline struct rmap *shadow_rmap(const struct shadow *sh, gfn_t g)
 {
-	for (u32 i = 0; i < sh->nr_slots; i++)
+	for (u32 i = sh->nr_slots; i-- > 0;) /* the last is the largest, as a rule */
 		if (g.v - sh->slot[i].base.v < sh->slot[i].npages)
 			return &sh->slot[i].rmap[g.v - sh->slot[i].base.v];
 	return NULL;

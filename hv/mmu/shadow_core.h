@@ -31,7 +31,10 @@ u64 shadow_recycle(struct shadow *sh, u64 n);
 /* No lock held: the same, and frees them after the flush that takes. */
 u64 shadow_shrink_used(struct shadow *sh, u64 want);
 /* Marks a page as used now. */
-void shadow_use(struct shadow *sh, struct shadow_page *sp);
+static inline void shadow_use(struct shadow_page *sp)
+{
+	sp->used = true;
+}
 
 static inline bool role_is_root(u32 role)
 {
@@ -104,6 +107,8 @@ u64 shadow_rights(const struct shadow_want *want, u32 role, bool kernel_form);
  * resident, or about to go.
  */
 u32 shadow_resident(struct shadow *sh, gfn_t g);
+/* In an epoch section, no lock: the same but for the staying. Its frame does not become another's within the section. */
+u32 shadow_resident_now(struct shadow *sh, gfn_t g);
 /* Does any slot have the page? */
 bool shadow_has(struct shadow *sh, gfn_t g);
 /* Reads an entry of a guest's table in place; false: not resident. */

@@ -3,6 +3,12 @@
  * what is missing. What takes long, or other locks, is put off: the walk is given up, the lock dropped, the thing done
  * (`todo`), and all begun again. Why a page that was found is still there when it is mapped: the top of shadow.h.
  *
+ * The commonest thing to be put off is a page that is not resident, and it is known by a walk without the lock, which
+ * comes first (look()). It reads the guest's tables in an epoch section: the frame of a page that was resident in there
+ * may be taken from the page meanwhile, but does not become another's. What it found is believed under the lock only
+ * if every entry on the way is as it was read; where they are, and where the page is, needs no second search if no
+ * invalidation ended since before the search or is under way: the snapshot of mm/notifier.h.
+ *
  * What the write needs before it gets W, in this order: the guest's tables allow it and have Accessed and Dirty set;
  * the page's copy in a store is dropped; if the page holds a table that is tracked, it is unsync from now on.
  */
@@ -33,7 +39,12 @@ struct fault {
 	unsigned access; /* GWALK_* */
 	struct gwalk_state state;
 	struct gwalk_out walk;
-	bool walked; /* `walk` is complete, and marked */
+	bool walked; /* `walk` is complete */
+	bool locked;
+	bool here; /* under the lock: what was found since `seq` is where it was; else it may be */
+	u64 seq;   /* snapshot before anything was searched for: */
+	u32 frame; /* the page that was brought in, or FRAME_NONE */
+	const void *entry[GWALK_LEVELS]; /* where the steps of `walk` were read */
 	struct shadow_outcome *out;
 	enum todo todo;
 	gfn_t gfn; /* to bring in, to make dirty */
@@ -59,9 +70,24 @@ static bool may_be_written(u32 frame)
 
 /* --- the guest's tables ---------------------------------------------------------------------------- */
 
+static u64 load_entry(const void *at, unsigned bytes)
+{
+	return bytes == 8 ? a64_load((const a64 *)at) : a32_load((const a32 *)at);
+}
+
 static bool read_entry(void *ctx, gpa_t at, unsigned bytes, u64 *entry)
 {
-	return shadow_read_entry(((struct fault *)ctx)->sh, at, bytes, entry);
+	struct fault *f = ctx;
+	gfn_t g = gpa_gfn(at);
+	u32 frame = f->locked ? shadow_resident(f->sh, g) : shadow_resident_now(f->sh, g);
+	const u8 *p;
+
+	if (frame == FRAME_NONE)
+		return false;
+	p = (const u8 *)frame_ptr(frame) + at.v % PAGE_SIZE;
+	f->entry[f->walk.steps] = p;
+	*entry = load_entry(p, bytes);
+	return true;
 }
 
 /* The frame stays, and stays the page's: nothing else is needed to write it here. Other CPUs may write as well. */
@@ -99,33 +125,50 @@ static enum shadow_result unreadable(struct fault *f)
 /* The lock was dropped since the walk; if every entry on its way is as it was, so would be another. */
 static bool walk_holds(struct fault *f)
 {
+	f->here = invalidate_quiet(f->sh->notifier.space, f->seq);
 	for (unsigned i = 0; i < f->walk.steps && f->walked; i++) {
 		const struct gwalk_step *step = &f->walk.step[i];
 		u64 entry;
 
-		f->walked = shadow_read_entry(f->sh, step->at, step->bytes, &entry) &&
-		            entry == step->entry;
+		if (likely(f->here))
+			entry = load_entry(f->entry[i], step->bytes);
+		else
+			f->walked = shadow_read_entry(f->sh, step->at, step->bytes, &entry);
+		f->walked = f->walked && entry == step->entry;
 	}
 	return f->walked;
 }
 
+/* A walk of the guest's tables as they are now. */
+static enum gwalk_result walk_now(struct fault *f)
+{
+	enum gwalk_result result;
+
+	f->seq = invalidate_seq(f->sh->notifier.space);
+	f->frame = FRAME_NONE;
+	result = gwalk(&f->state, f->at, f->access, read_entry, f, &f->walk);
+	f->walked = result == GWALK_OK;
+	return result;
+}
+
 static enum shadow_result walk_guest(struct fault *f)
 {
-	if (walk_holds(f))
-		return SHADOW_FIXED;
-	switch (gwalk(&f->state, f->at, f->access, read_entry, f, &f->walk)) {
-	case GWALK_OK:
-		break;
-	case GWALK_FAULT:
-		f->out->error = f->walk.error;
-		return SHADOW_GUEST_FAULT;
-	case GWALK_NONCANONICAL:
-		return SHADOW_NONCANONICAL;
-	case GWALK_UNREADABLE:
-		return unreadable(f);
+	if (!walk_holds(f)) {
+		switch (walk_now(f)) {
+		case GWALK_OK:
+			break;
+		case GWALK_FAULT:
+			f->out->error = f->walk.error;
+			return SHADOW_GUEST_FAULT;
+		case GWALK_NONCANONICAL:
+			return SHADOW_NONCANONICAL;
+		case GWALK_UNREADABLE:
+			return unreadable(f);
+		}
 	}
 	f->out->gpa = f->walk.gpa;
-	f->walked = gwalk_mark(&f->walk, f->access, set_entry, f);
+	f->walked = gwalk_is_marked(&f->walk, f->access) ||
+	            gwalk_mark(&f->walk, f->access, set_entry, f);
 	return f->walked ? SHADOW_FIXED : SHADOW_RETRY;
 }
 
@@ -136,7 +179,7 @@ static enum shadow_result find_page(struct fault *f, u32 *frame)
 	gfn_t g = gpa_gfn(f->walk.gpa);
 	bool write = f->access & GWALK_WRITE;
 
-	*frame = shadow_resident(f->sh, g);
+	*frame = f->frame != FRAME_NONE && f->here ? f->frame : shadow_resident(f->sh, g);
 	if (*frame == FRAME_NONE) {
 		if (!shadow_has(f->sh, g))
 			return SHADOW_NO_SLOT;
@@ -253,7 +296,8 @@ static enum shadow_result install(struct fault *f, struct shadow_page *sp, unsig
 	if (want.kind != SHADOW_LEAF || want.gfn.v != gpa_gfn(f->walk.gpa).v)
 		return SHADOW_RETRY;
 	/* A table that this very fault began to mirror; there is room for its pages, so none of them goes. */
-	if (write && unlikely(shadow_tracks(f->sh, want.gfn)))
+	if (write && unlikely(f->v->cache.nr < SHADOW_CACHE_FRAMES) &&
+	    shadow_tracks(f->sh, want.gfn))
 		shadow_unsync(f->sh, want.gfn);
 	rights = leaf_rights(f, &want, sp->role, frame);
 	seen = a64_load(entry);
@@ -319,7 +363,7 @@ static enum shadow_result descend(struct fault *f, struct shadow_page *sp, u32 f
 				return put_off(f, TODO_FLUSH, gfn(0));
 			sp->ready = 0;
 		}
-		shadow_use(f->sh, sp);
+		shadow_use(sp);
 		if (level == 1)
 			return install(f, sp, i, frame);
 		child = sound_child(f, sp, &sp->entry[i]);
@@ -373,15 +417,48 @@ static enum shadow_result said(const struct fault *f, enum fault_result result)
 	return SHADOW_RETRY;
 }
 
+/* The page of `todo`; the one that the access is for is remembered. */
+static enum shadow_result bring_in(struct fault *f, bool *absent)
+{
+	struct fault_page page;
+	enum fault_result result = fault_bring_in(f->sh->notifier.space, f->gfn, f->write,
+	                                          !f->write, &page);
+
+	*absent = true;
+	if (result == FAULT_FIXED && !f->table)
+		f->frame = page.frame;
+	return said(f, result);
+}
+
+/*
+ * What can be known without the lock: that the page is not resident. It is brought in then. What else there is to say
+ * is said under the lock, about tables that are believed there; but that there is no memory has been said already.
+ */
+static enum shadow_result look(struct fault *f, bool *absent)
+{
+	bool missing;
+	gfn_t g;
+
+	epoch_enter();
+	missing = walk_now(f) == GWALK_OK;
+	g = gpa_gfn(f->walk.gpa);
+	missing = missing && shadow_resident_now(f->sh, g) == FRAME_NONE;
+	epoch_exit();
+	f->locked = true;
+	if (!missing)
+		return SHADOW_RETRY;
+	(void)put_off(f, TODO_BRING_IN, g);
+	f->write = f->access & GWALK_WRITE;
+	return bring_in(f, absent) == SHADOW_NO_MEMORY ? SHADOW_NO_MEMORY : SHADOW_RETRY;
+}
+
 static enum shadow_result do_todo(struct fault *f, bool *absent)
 {
 	struct space *s = f->sh->notifier.space;
-	struct fault_page page;
 
 	switch (f->todo) {
 	case TODO_BRING_IN:
-		*absent = true;
-		return said(f, fault_bring_in(s, f->gfn, f->write, !f->write, &page));
+		return bring_in(f, absent);
 	case TODO_MAKE_DIRTY:
 		return said(f, fault_make_dirty(s, f->gfn));
 	case TODO_FLUSH:
@@ -476,7 +553,7 @@ enum shadow_result shadow_fault(struct shadow_vcpu *v, gva_t at, u32 error, bool
                                 struct shadow_outcome *out)
 {
 	struct fault f; /* large: what is not read before it is written stays as it is */
-	enum shadow_result result = SHADOW_RETRY;
+	enum shadow_result result;
 	u64 start = hal_time_ns();
 	bool absent = false;
 
@@ -492,11 +569,11 @@ enum shadow_result shadow_fault(struct shadow_vcpu *v, gva_t at, u32 error, bool
 	                               .phys_bits = v->regs.phys_bits,
 	                               .page_1g = v->regs.page_1g,
 	                               .ac = ac};
-	f.walk.steps = 0;
-	f.walked = false;
+	f.locked = false;
 	f.out = out;
 	if (fix_fast(v, &f))
 		return SHADOW_FIXED;
+	result = look(&f, &absent);
 	for (unsigned i = 0; i < TRIES && result == SHADOW_RETRY; i++) {
 		if (i > 1)
 			hal_pause();

@@ -65,12 +65,6 @@ static void lru_remove(struct shadow *sh, struct shadow_page *sp)
 		sh->newest = sp->older;
 }
 
-void shadow_use(struct shadow *sh, struct shadow_page *sp)
-{
-	(void)sh;
-	sp->used = true;
-}
-
 /* Did hardware walk through it since the last look? Forgets it. Bare entries of PAE roots never say so. */
 static bool walked(struct shadow *sh, struct shadow_page *sp)
 {

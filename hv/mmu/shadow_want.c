@@ -202,21 +202,25 @@ bool shadow_has(struct shadow *sh, gfn_t g)
 	return gfnmap_word(sh->notifier.space, g) != NULL;
 }
 
-/*
- * Resident, in nobody's hands, and no invalidation has begun: who wants to take it away has to begin one, and takes
- * the MMU lock for it.
- */
-u32 shadow_resident(struct shadow *sh, gfn_t g)
+/* In nobody's hands. */
+u32 shadow_resident_now(struct shadow *sh, gfn_t g)
 {
-	struct space *s = sh->notifier.space;
-	const a64 *where = gfnmap_word(s, g);
+	const a64 *where = gfnmap_word(sh->notifier.space, g);
 	u64 word = where ? a64_load_acquire(where) : 0; /* ord M5: pairs with ord M4 */
 
 	if (gfn_word_tag(word) != GFN_RESIDENT || word & GFN_BUSY)
 		return FRAME_NONE;
-	if (invalidate_retry(s, a64_load(&s->inv.seq), g))
-		return FRAME_NONE;
 	return gfn_word_frame(word);
+}
+
+/* No invalidation has begun: who wants to take it away has to begin one, and takes the MMU lock for it. */
+u32 shadow_resident(struct shadow *sh, gfn_t g)
+{
+	struct space *s = sh->notifier.space;
+
+	if (unlikely(invalidate_retry(s, a64_load(&s->inv.seq), g)))
+		return FRAME_NONE;
+	return shadow_resident_now(sh, g);
 }
 
 /* The guest's other vCPUs may write it at any time: one load. */
