@@ -165,6 +165,13 @@ static bool take_trace(struct slice value, struct command *c)
 	return set_word(value, words, c);
 }
 
+static bool take_profile(struct slice value, struct command *c)
+{
+	static const char *const words[] = {"on", "off", "show", NULL};
+
+	return set_word(value, words, c);
+}
+
 static bool take_stats(struct slice value, struct command *c)
 {
 	static const char *const words[] = {"json", "prom", NULL};
@@ -203,6 +210,7 @@ static const struct arg page = {"GFN", "the number of a guest page below 2^40, d
 static const struct arg pages = {"N", "a number of pages from 1 to 512", .take = take_pages};
 static const struct arg chaos = {"N", "a number from 0 (off) to 1000000", .take = take_chaos};
 static const struct arg trace = {"on|off|drain", "on, off or drain", .take = take_trace};
+static const struct arg profile = {"on|off|show", "on, off or show", .take = take_profile};
 static const struct arg stats = {"json|prom", "json or prom", .take = take_stats};
 
 /* --- forms ------------------------------------------------------------------------------------ */
@@ -274,6 +282,9 @@ static const struct command_form forms[] = {
          "0 clean pages only .. 200 dirty pages only", .arg = {&swappiness}},
         {"trace", COMMAND_TRACE, "trace on|off|drain", "the trace, and where it goes: COM2",
          .arg = {&trace}, .required = 1},
+        {"profile", COMMAND_PROFILE, "profile on|off|show",
+         "where the time of reclaim goes: on begins anew, show also sends it to COM2",
+         .arg = {&profile}, .required = 1},
         {"chaos", COMMAND_CHAOS, "chaos [N]", "evict a random page at every Nth exit; 0: off",
          .arg = {&chaos}},
         {"audit", COMMAND_AUDIT, "audit", "stop the world and check every frame, map and table",

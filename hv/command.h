@@ -46,6 +46,7 @@ enum command_kind {
 	COMMAND_CLEAR_REFS,
 	COMMAND_AGES,
 	COMMAND_TRACE,
+	COMMAND_PROFILE,
 	COMMAND_CHAOS,
 	COMMAND_AUDIT,
 	COMMAND_STATS,
@@ -53,6 +54,7 @@ enum command_kind {
 };
 
 enum command_trace { COMMAND_TRACE_ON, COMMAND_TRACE_OFF, COMMAND_TRACE_DRAIN };
+enum command_profile { COMMAND_PROFILE_ON, COMMAND_PROFILE_OFF, COMMAND_PROFILE_SHOW };
 enum command_stats { COMMAND_STATS_JSON, COMMAND_STATS_PROM };
 
 #define COMMAND_SEQ_MAX         (~0ull) /* "max": the youngest generation that will do */

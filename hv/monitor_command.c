@@ -6,10 +6,12 @@
 #include "hv/monitor.h"
 #include "hv/monitor_say.h"
 #include "hv/monitor_view.h"
+#include "hv/profile_view.h"
 #include "hv/reclaimer.h"
 #include "hv/stats.h"
 #include "hv/vm.h"
 #include "hv/world.h"
+#include "lib/profile.h"
 #include "lib/string.h"
 #include "mm/controller.h"
 #include "mm/limits.h"
@@ -283,6 +285,15 @@ static void trace(const struct command *c)
 	say("trace is %s", trace_on() ? "on" : "off");
 }
 
+static void profile(const struct command *c)
+{
+	if (c->value == COMMAND_PROFILE_SHOW)
+		profile_view();
+	else
+		profile_switch(c->value == COMMAND_PROFILE_ON);
+	say("profile is %s", profile_on() ? "on" : "off");
+}
+
 /* --- all of them ------------------------------------------------------------------------------ */
 
 static void help(void)
@@ -364,6 +375,9 @@ static bool execute_action(const struct command *c)
 		return true;
 	case COMMAND_TRACE:
 		trace(c);
+		return true;
+	case COMMAND_PROFILE:
+		profile(c);
 		return true;
 	case COMMAND_AUDIT:
 		monitor_audit();

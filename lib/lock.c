@@ -16,6 +16,7 @@
 #include "lib/lock.h"
 
 #include "arch/hal.h"
+#include "lib/profile.h"
 
 #define READER         0x100u
 #define WRITER_PRESENT 2u
@@ -133,9 +134,45 @@ bool spin_held(const struct spinlock *lock)
 
 #endif
 
+/* --- waiting: nothing of this is done by who does not have to ------------------------------------- */
+
+/* Models of the order of memory have no clock. */
+#ifdef UNTIMED
+#define wait_begin()    0
+#define wait_end(start) ((void)(start), 0)
+#else
+static u64 wait_begin(void)
+{
+	profile_begin(PROFILE_LOCK);
+	return hal_time_ns();
+}
+
+static u64 wait_end(u64 start)
+{
+	profile_end(PROFILE_LOCK);
+	return hal_time_ns() - start;
+}
+#endif
+
+static void rw_waited(struct rwlock *lock, a32 *waits, u64 start)
+{
+	a32_count(waits, 1);
+	a64_count(&lock->wait_ns, wait_end(start));
+}
+
 void spin_init(struct spinlock *lock, enum lock_class class, const char *name)
 {
 	*lock = (struct spinlock)SPINLOCK_INIT(class, name);
+}
+
+static noinline_fn void spin_wait(struct spinlock *lock, u32 ticket)
+{
+	u64 start = wait_begin();
+
+	do
+		hal_pause();
+	while (a32_load_acquire(&lock->owner) != ticket); /* ord K1: as in spin_lock */
+	(void)wait_end(start);
 }
 
 void spin_lock(struct spinlock *lock)
@@ -145,8 +182,8 @@ void spin_lock(struct spinlock *lock)
 	lock_check(lock, lock->class, lock->name);
 	ticket = a32_fetch_add(&lock->next, 1);
 	/* ord K1: pairs with spin_unlock; what the holder before wrote is seen. */
-	while (a32_load_acquire(&lock->owner) != ticket)
-		hal_pause();
+	if (a32_load_acquire(&lock->owner) != ticket)
+		spin_wait(lock, ticket);
 	lock_taken(lock, lock->class, lock->name);
 }
 
@@ -182,6 +219,16 @@ static u32 writer_step(u32 rin)
 	return rin & WRITER_PHASE ? WRITER_PRESENT - WRITER_PHASE : WRITER_PRESENT + WRITER_PHASE;
 }
 
+static noinline_fn void wait_for_writer(struct rwlock *lock, u32 writer)
+{
+	u64 start = wait_begin();
+
+	/* ord K3: pairs with write_unlock; what the writer wrote is seen. */
+	while (writer == (a32_load_acquire(&lock->rin) & WRITER_BITS))
+		hal_pause();
+	rw_waited(lock, &lock->reader_waits, start);
+}
+
 void read_lock(struct rwlock *lock)
 {
 	u32 writer;
@@ -191,10 +238,7 @@ void read_lock(struct rwlock *lock)
 	 * later counts this reader. */
 	writer = a32_fetch_add(&lock->rin, READER) & WRITER_BITS;
 	if (unlikely(writer & WRITER_PRESENT))
-		a32_count(&lock->reader_waits, 1);
-	/* ord K3: pairs with write_unlock; what the writer wrote is seen. */
-	while ((writer & WRITER_PRESENT) && writer == (a32_load_acquire(&lock->rin) & WRITER_BITS))
-		hal_pause();
+		wait_for_writer(lock, writer);
 	lock_taken(lock, lock->class, lock->name);
 }
 
@@ -219,25 +263,40 @@ void read_unlock(struct rwlock *lock)
 	a32_fetch_add(&lock->rout, READER);
 }
 
+static noinline_fn void wait_for_turn(struct rwlock *lock, u32 ticket)
+{
+	u64 start = wait_begin();
+
+	/* ord K5: pairs with write_unlock of the writer before. */
+	while (a32_load_acquire(&lock->wout) != ticket)
+		hal_pause();
+	rw_waited(lock, &lock->writer_waits_writer, start);
+}
+
+static noinline_fn void wait_for_readers(struct rwlock *lock, u32 came)
+{
+	u64 start = wait_begin();
+
+	/* ord K4: pairs with read_unlock. */
+	while (a32_load_acquire(&lock->rout) != came)
+		hal_pause();
+	rw_waited(lock, &lock->writer_waits_readers, start);
+}
+
 void write_lock(struct rwlock *lock)
 {
-	bool for_writer = false, for_readers = false;
 	u32 ticket, came;
 
 	lock_check(lock, lock->class, lock->name);
 	ticket = a32_fetch_add(&lock->win, 1);
 	/* ord K5: pairs with write_unlock of the writer before. */
-	for (; a32_load_acquire(&lock->wout) != ticket; for_writer = true)
-		hal_pause();
+	if (unlikely(a32_load_acquire(&lock->wout) != ticket))
+		wait_for_turn(lock, ticket);
 	/* ord K2: full; see read_lock. */
 	came = a32_fetch_add(&lock->rin, writer_step(a32_load(&lock->rin))) & ~WRITER_BITS;
 	/* ord K4: pairs with read_unlock. */
-	for (; a32_load_acquire(&lock->rout) != came; for_readers = true)
-		hal_pause();
-	if (unlikely(for_writer))
-		a32_count(&lock->writer_waits_writer, 1);
-	if (unlikely(for_readers))
-		a32_count(&lock->writer_waits_readers, 1);
+	if (unlikely(a32_load_acquire(&lock->rout) != came))
+		wait_for_readers(lock, came);
 	lock_taken(lock, lock->class, lock->name);
 }
 

@@ -63,6 +63,7 @@ struct rwlock {
 	a32 win, wout; /* writer tickets */
 	/* How often it was found taken: by a reader; by a writer because of readers; because of a writer. */
 	a32 reader_waits, writer_waits_readers, writer_waits_writer;
+	a64 wait_ns; /* for so long, all of them together */
 	u32 class;
 	const char *name;
 };
@@ -87,6 +88,10 @@ static inline u32 rw_writers(const struct rwlock *lock)
 	u32 left = a32_load(&lock->wout);
 
 	return a32_load(&lock->win) - left;
+}
+static inline u64 rw_wait_ns(const struct rwlock *lock)
+{
+	return a64_load(&lock->wait_ns);
 }
 
 /*

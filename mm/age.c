@@ -5,6 +5,7 @@
 #include "mm/age.h"
 
 #include "arch/hal.h"
+#include "lib/profile.h"
 #include "mm/age_flush.h"
 #include "mm/bloom.h"
 #include "mm/epoch.h"
@@ -132,10 +133,12 @@ void age_look_around(struct space *s, gfn_t g, unsigned young)
 	npages = look_around_window(s, g, &first);
 	if (npages <= 1)
 		return;
+	profile_begin(PROFILE_AROUND);
 	if (age_dense(age_block(s, first, npages, &batch, &visited), npages))
 		(void)bloom_add(&s->bloom, a64_load(&s->lru.max_seq), first.v / TABLE_PAGES);
 	a64_count(&s->stats.lookarounds_total, 1);
 	trace_event(TRACE_LOOKAROUND, s->id, g, npages, batch.promoted);
+	profile_end(PROFILE_AROUND);
 	if (!batch.promoted)
 		return;
 	a64_count(&s->stats.promoted_total, batch.promoted);
@@ -167,18 +170,22 @@ struct age_result age_space(struct space *s, u64 max_seq, bool force)
 	DEBUG_ASSERT(!epoch_active());
 	if (a64_load(&s->lru.max_seq) != max_seq || twolist_on())
 		return result;
+	profile_begin(PROFILE_AGE);
 	age_flush_before(s);
 	if (policy_has(POLICY_WALK) && notifier_any_fast(s))
 		walk_space(s, max_seq, force, &result);
+	profile_begin(PROFILE_LISTS);
 	result.produced = !a32_load(&s->dying) && gen_advance(&s->lru, max_seq);
+	profile_end(PROFILE_LISTS);
 	if (result.produced)
 		a64_store(&s->walk_seq, max_seq);
 	result.ns = hal_time_ns() - start;
 	age_count(s, &result);
-	if (!result.produced)
-		return result;
-	trace_event(TRACE_PASS, s->id, gfn(0), max_seq + 1,
-	            (u32)result.young | result.visited << TRACE_PASS_VISITED);
-	age_flush_after(s);
+	if (result.produced) {
+		trace_event(TRACE_PASS, s->id, gfn(0), max_seq + 1,
+		            (u32)result.young | result.visited << TRACE_PASS_VISITED);
+		age_flush_after(s);
+	}
+	profile_end(PROFILE_AGE);
 	return result;
 }

@@ -19,6 +19,7 @@
 #include "mm/evict.h"
 
 #include "arch/hal.h"
+#include "lib/profile.h"
 #include "mm/age.h"
 #include "mm/epoch.h"
 #include "mm/frame.h"
@@ -216,7 +217,9 @@ static void pack(struct batch *b, u32 frame)
 		gen_insert(&s->lru, frame, GEN_ENTER_RESCUED);
 		return;
 	}
+	profile_begin(PROFILE_PACK);
 	result = keep(frame, state, copy, &word);
+	profile_end(PROFILE_PACK);
 	if (result != STORE_OK) {
 		put_back(b, frame, result);
 		return;
@@ -250,8 +253,11 @@ static unsigned count_dirty(const struct gen_chunk *chunk)
 static void evict_isolated(struct batch *b)
 {
 	u32 stay[GEN_BATCH];
-	unsigned nstay = unmap(b, stay), dirty;
+	unsigned nstay, dirty;
 
+	profile_begin(PROFILE_UNMAP);
+	nstay = unmap(b, stay);
+	profile_end(PROFILE_UNMAP);
 	for (unsigned i = 0; i < nstay; i++)
 		gen_insert(&b->space->lru, stay[i], GEN_ENTER_RESCUED);
 	dirty = count_dirty(&b->chunk);
@@ -267,7 +273,9 @@ static void evict_isolated(struct batch *b)
 
 static void evict_chunk(struct batch *b)
 {
+	profile_begin(PROFILE_CHECK);
 	ask(b);
+	profile_end(PROFILE_CHECK);
 	if (b->chunk.n)
 		evict_isolated(b);
 }
@@ -304,10 +312,13 @@ struct evict_result evict_space(struct space *s, struct evict_request request)
 
 	DEBUG_ASSERT(!epoch_active());
 	a32_fetch_add(&at_work, 1);
+	profile_begin(PROFILE_EVICT);
 	while (result.freed < request.target && result.scanned < budget && !a32_load(&s->dying)) {
 		if (twolist_on())
 			twolist_balance(s);
+		profile_begin(PROFILE_LISTS);
 		gen_isolate(&s->lru, swappiness_of(request), request.last_seq, &b.chunk);
+		profile_end(PROFILE_LISTS);
 		count_isolated(&b);
 		if (b.chunk.n)
 			evict_chunk(&b);
@@ -316,6 +327,7 @@ struct evict_result evict_space(struct space *s, struct evict_request request)
 			break;
 	}
 	result.need_aging = b.chunk.need_aging;
+	profile_end(PROFILE_EVICT);
 	a32_fetch_add(&at_work, -1u);
 	return result;
 }

@@ -10,6 +10,7 @@
 #include "mm/notifier.h"
 
 #include "arch/hal.h"
+#include "lib/profile.h"
 #include "lib/string.h"
 #include "mm/epoch.h"
 #include "mm/policy.h"
@@ -97,7 +98,9 @@ static unsigned age_ask(struct notifier *n, gfn_t first, unsigned npages, u64 *b
 		memset(bitmap, 0, words_for(npages) * sizeof(u64));
 		return 0;
 	}
+	profile_begin(n->ops->profile);
 	result = n->ops->age(n, first, npages, bitmap, flags, visited);
+	profile_end(n->ops->profile);
 	harvest_unlock(n, how);
 	if (!(result & NOTIFIER_YOUNG))
 		return 0;
@@ -178,6 +181,7 @@ unsigned notifier_age(struct space *s, gfn_t first, unsigned npages, u64 *bitmap
 	u64 before = *visited;
 	unsigned result;
 
+	profile_begin(PROFILE_ASK);
 	DEBUG_ASSERT(npages && npages <= NOTIFIER_MAX_PAGES);
 	DEBUG_ASSERT(!(flags & NOTIFIER_TEST) != !(flags & NOTIFIER_CLEAR));
 	epoch_enter();
@@ -186,6 +190,7 @@ unsigned notifier_age(struct space *s, gfn_t first, unsigned npages, u64 *bitmap
 	else
 		result = age_all_mmus(s, first, npages, bitmap, flags, visited);
 	epoch_exit();
+	profile_end(PROFILE_ASK);
 	if (trace_on())
 		trace_age(s, first, npages, flags, result, bitmap, *visited - before);
 	return result;
@@ -287,7 +292,9 @@ void notifier_zap(struct space *s, gfn_t g, struct notifier_zap *result)
 	for (u32 i = 0; i < space_notifiers(s); i++) {
 		struct notifier_zap one = {.mapped = false};
 
+		profile_begin(s->notifier[i]->ops->profile);
 		s->notifier[i]->ops->zap(s->notifier[i], g, &one);
+		profile_end(s->notifier[i]->ops->profile);
 		result->mapped |= one.mapped;
 		result->dirty |= one.dirty;
 		result->young |= one.young;
@@ -400,7 +407,9 @@ void flush_wait(struct space *s, u64 gen)
 	lock_assert_none();
 	if (flush_is_done(s, gen))
 		return;
+	profile_begin(PROFILE_FLUSH);
 	s->ops->shootdown(s, gen);
+	profile_end(PROFILE_FLUSH);
 	done = a64_load(&s->flush.done);
 	/* ord N4: every vCPU has let go before the generation counts as done; pairs with ord N5 */
 	while (done < gen && !a64_cas(&s->flush.done, &done, gen))

@@ -53,6 +53,7 @@ struct notifier_zap {
 struct notifier;
 struct notifier_ops {
 	const char *name;
+	u8 profile; /* enum profile_kind: what asking it and zapping in it counts as */
 	/* Declared here, false unless said, never changes: FAST_ONLY calls are answered. */
 	bool has_fast_aging;
 	/* Lets no vCPU write where space_write_protected() says so; or no vCPU translates through it. */

@@ -16,6 +16,7 @@
 
 #include "arch/hal.h"
 #include "lib/fmt.h"
+#include "lib/profile.h"
 #include "lib/string.h"
 #include "mm/age.h"
 #include "mm/epoch.h"
@@ -162,9 +163,14 @@ static u64 evict_chunk(struct space *s, u64 last_seq, struct pass *p, bool *aged
  */
 static u64 shrink_tables(struct space *s)
 {
-	u64 tables = a64_load(&s->tables), all = tables + a64_load(&s->resident);
+	u64 tables = a64_load(&s->tables), all = tables + a64_load(&s->resident), given;
 
-	return tables ? notifier_shrink(s, max_of(tables * GEN_BATCH / all, 1ull)) : 0;
+	if (!tables)
+		return 0;
+	profile_begin(PROFILE_SHRINK);
+	given = notifier_shrink(s, max_of(tables * GEN_BATCH / all, 1ull));
+	profile_end(PROFILE_SHRINK);
+	return given;
 }
 
 /*
@@ -231,6 +237,7 @@ static void walk_once(struct pass *p)
 {
 	struct vmlru_walk walk;
 	bool behind = p->waited;
+	enum profile_kind who = p->background || p->asked ? PROFILE_BACKGROUND : PROFILE_DIRECT;
 
 	p->open = p->waited = false;
 	vmlru_walk_begin(&walk);
@@ -239,9 +246,12 @@ static void walk_once(struct pass *p)
 
 		if (!s)
 			break;
+		/* A root: it ends before others may run here. */
+		profile_begin(who);
 		meet(s, behind, p);
 		space_put(s);
 		epoch_poll();
+		profile_end(who);
 		/* Nothing is pinned here: who drains a space may wait for what we pin on this very CPU. */
 		if (p->background || p->asked)
 			reclaim_yield();

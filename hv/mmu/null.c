@@ -1,6 +1,7 @@
 #include "hv/mmu/null.h"
 
 #include "arch/hal.h"
+#include "lib/profile.h"
 #include "lib/string.h"
 #include "lib/util.h"
 #include "mm/epoch.h"
@@ -152,6 +153,7 @@ static u64 null_audit(struct notifier *notifier)
 
 static const struct notifier_ops null_ops = {
         .name = "null",
+        .profile = PROFILE_DEVICE,
         .has_fast_aging = false,
         .protects = true,
         .late_slots = true,

@@ -3,6 +3,7 @@
 #include "arch/hal.h"
 #include "hv/mmu/shadow_core.h"
 #include "hv/mmu/tdp.h"
+#include "lib/profile.h"
 #include "mm/epoch.h"
 #include "mm/frame.h"
 #include "mm/space.h"
@@ -18,10 +19,11 @@ static bool shadow_populated(struct notifier *n)
 }
 
 /* Aging is fast where entries have Accessed bits that hardware sets; else it costs the guest a fault for each page. */
-#define SHADOW_OPS(fast)                                                                          \
-	{                                                                                         \
-		.name = "shadow", .has_fast_aging = (fast), .age = shadow_age, .zap = shadow_zap, \
-		.shrink = shadow_shrink, .populated = shadow_populated, .audit = shadow_audit,    \
+#define SHADOW_OPS(fast)                                                             \
+	{                                                                            \
+		.name = "shadow", .profile = PROFILE_RMAP, .has_fast_aging = (fast), \
+		.age = shadow_age, .zap = shadow_zap, .shrink = shadow_shrink,       \
+		.populated = shadow_populated, .audit = shadow_audit,                \
 	}
 static const struct notifier_ops ops_ad = SHADOW_OPS(true);
 static const struct notifier_ops ops_track = SHADOW_OPS(false);

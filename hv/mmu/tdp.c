@@ -3,6 +3,7 @@
 #include "arch/hal.h"
 #include "hv/mmu/tdp_iter.h"
 #include "hv/mmu/tdp_ops.h"
+#include "lib/profile.h"
 #include "mm/epoch.h"
 #include "mm/space.h"
 
@@ -14,6 +15,7 @@ static bool tdp_populated(struct notifier *n)
 
 static const struct notifier_ops tdp_notifier_ops = {
         .name = "tdp",
+        .profile = PROFILE_TABLES,
         .has_fast_aging = true,
         .protects = true,
         .late_slots = true,

@@ -5,6 +5,7 @@
  * Then the test is tested: one at a time, the lock is spoilt, and the explorer has to find it. PHASE is
  * a fault it once had.
  */
+#define UNTIMED        /* lib/lock.c, lib/profile.h */
 #define ATOMIC_YIELD() explorer_yield()
 #define hal_panic      explorer_panic
 #define hal_pause      wait_for_change

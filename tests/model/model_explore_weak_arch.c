@@ -2,6 +2,7 @@
  * What one CPU makes for the others to find (arch/x86/percpu.c, stack.c, paging.c, boot/smp.c), under the weak
  * memory of tests/host/weak.h.
  */
+#define UNTIMED        /* lib/lock.c, lib/profile.h */
 #define ATOMIC_YIELD() explorer_yield()
 #define hal_panic      explorer_panic
 #define hal_pause      explorer_pause

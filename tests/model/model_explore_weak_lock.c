@@ -2,6 +2,7 @@
  * lib/lock.c under the weak memory of tests/host/weak.h: what one holder did is seen by the next, whatever the
  * machine reorders. The data they share is plain; the model says when two accesses are not ordered.
  */
+#define UNTIMED        /* lib/lock.c, lib/profile.h */
 #define ATOMIC_YIELD() explorer_yield()
 #define hal_panic      explorer_panic
 #define hal_pause      explorer_pause

@@ -3,6 +3,7 @@
  * (mm/space.c), under the weak memory of tests/host/weak.h. The vendor's part is here: a TLB that keeps a
  * translation until flush() says otherwise.
  */
+#define UNTIMED        /* lib/lock.c, lib/profile.h */
 #define ATOMIC_YIELD() explorer_yield()
 #define hal_panic      explorer_panic
 #define hal_pause      explorer_pause

@@ -4,6 +4,7 @@
  * evictor. The real transitions; contents and stored copies are plain data, of which the model says when two
  * accesses are not ordered.
  */
+#define UNTIMED        /* lib/lock.c, lib/profile.h */
 #define ATOMIC_YIELD() explorer_yield()
 #define hal_panic      explorer_panic
 #define hal_pause      explorer_pause

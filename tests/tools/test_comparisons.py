@@ -85,6 +85,28 @@ class ComparisonsTest(unittest.TestCase):
         with self.assertRaises(profile.Unreadable):
             profile.judge("events: Ir\n", "said")
 
+    def test_spans_of_the_hypervisor_are_a_tree(self):
+        lines = ['{"type":"profile","nodes":[["age",1,1]]}', "half a li", '{"type":"vm"}',
+                 '{"type":"profile","nodes":[["direct",100,2],["direct/evict",80,2],["direct/evict/pack",90,9],["age",50,1]]}']
+        nodes = profile.last_spans(lines)
+        self.assertEqual(nodes["direct/evict/pack"], (90, 9))
+        tree = profile.tree_of_spans(nodes)
+        # evict is still open: it has not less than what is below it.
+        self.assertEqual([(c["name"], c["total"]) for c in tree["children"]], [("direct", 100), ("age", 50)])
+        self.assertEqual((tree["total"], tree["children"][0]["children"][0]["total"]), (150, 90))
+        for bad in ([], ['{"type":"profile"}'], ['{"type":"profile","nodes":[["a",1]]}']):
+            with self.assertRaises(profile.Unreadable):
+                profile.last_spans(bad)
+
+    def test_flame_wants_what_it_is_told(self):
+        with open(os.path.join(self.temporary.name, "stats.jsonl"), "w", encoding="utf-8") as f:
+            f.write('{"type":"profile","nodes":[["age",50,1],["age/lists",0,1]]}\n')
+        flame = load_tool("flame")
+        self.assertEqual(flame.main([self.temporary.name, "--need", "age"]), 0)
+        self.assertEqual(flame.main([self.temporary.name, "--need", "age/lists"]), 1)
+        self.assertEqual(flame.main([self.temporary.name + "/none"]), 1)
+        xml.etree.ElementTree.parse(os.path.join(self.temporary.name, "reclaim-flame.svg"))
+
     def test_drawings_are_xml_and_repeat(self):
         def drawings():
             return [svg.bars("a < b", "1/s", [("base", 10, 9, 11), ("other", 20, 20, 20)]), svg.lines("t", "x", "y", {"a": [(10, 1.0), (95, 12.5)]}),

@@ -4,6 +4,7 @@ Callgrind is told to keep the costs of a function apart by its callers, up to DE
 and the paths are a tree. What is collected is what reclaim_direct() does and what it calls.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -102,6 +103,45 @@ def measure(build, program):
             raise Unreadable(f"{program}: {(done.stdout + done.stderr).strip()[-300:]}")
         with open(out, encoding="utf-8") as f:
             return judge(f.read(), done.stdout.strip())
+
+
+# --- what the running hypervisor says: spans of the TSC (lib/profile.h) ------------------------------
+
+
+def last_spans(lines):
+    """{path: (ns, spans)} of the last line of type profile; lines that a dying machine left half are passed over."""
+    found = None
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and record.get("type") == "profile":
+            found = record
+    if not found:
+        raise Unreadable("no line of type profile: the monitor was not told `profile show`")
+    try:
+        return {str(path): (int(ns), int(spans)) for path, ns, spans in found["nodes"]}
+    except (KeyError, TypeError, ValueError) as e:
+        raise Unreadable("a line of type profile that says something else") from e
+
+
+def tree_of_spans(nodes):
+    """A tree as tree() makes it. A span's time includes what is below; one that is still open shows less than that."""
+    top = {"name": "reclaim", "total": 0, "children": {}}
+    for path in sorted(nodes, key=lambda p: p.count("/")):
+        node = top
+        for name in path.split("/"):
+            node = node["children"].setdefault(name, {"name": name, "total": 0, "children": {}})
+        node["total"] = nodes[path][0]
+    grow(top)
+    return listed(top, 0)
+
+
+def grow(node):
+    below = sum(grow(child) for child in node["children"].values())
+    node["total"] = max(node["total"], below)
+    return node["total"]
 
 
 def as_tuple(profile):
