@@ -92,6 +92,13 @@ static bool take_no_yes(struct slice value, struct command *c)
 	return set_word(value, words, c);
 }
 
+static bool take_off_on(struct slice value, struct command *c)
+{
+	static const char *const words[] = {"off", "on", NULL};
+
+	return set_word(value, words, c);
+}
+
 static bool take_lookaround(struct slice value, struct command *c)
 {
 	return set_word(value, policy_lookaround_names, c);
@@ -197,6 +204,7 @@ static const struct arg caps = {
         .take = take_caps};
 static const struct arg no_yes = {"yes|no", "yes or no", .take = take_no_yes};
 static const struct arg locked = {"no|yes|read", "no, yes or read", .take = take_locked};
+static const struct arg off_on = {"on|off", "on or off", .take = take_off_on};
 static const struct arg lookaround = {"off|any|all", "off, any or all", .take = take_lookaround};
 static const struct arg flush = {"none|per-pass|sampled", "none, per-pass or sampled",
                                  .take = take_flush};
@@ -252,6 +260,9 @@ static const struct command_form forms[] = {
         {"ages", COMMAND_AGES, "ages VM",
          "every page's age to COM2: 0 youngest .. 3, e being evicted, z away, . never touched",
          .arg = {&vm_name}, .required = 1},
+        {"sampler", COMMAND_SAMPLER, "sampler VM [on|off]",
+         "regions and how often samples of them were found touched", .arg = {&vm_name, &off_on},
+         .required = 1},
         {"min", COMMAND_MIN, "min VM [none|SIZE]", "others' need leaves the VM so much",
          .arg = {&vm_name, &promise}, .required = 1},
         {"low", COMMAND_LOW, "low VM [none|SIZE]", "... if it can be had elsewhere",

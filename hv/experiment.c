@@ -204,6 +204,21 @@ static u32 run_counter(struct space *s, struct experiment *e)
 	return EXPERIMENT_OK;
 }
 
+static u32 run_heat(struct space *s, struct experiment *e)
+{
+	struct sampler_region r;
+
+	if (!sampler_region_of(s, gfn(e->arg[0]), &r))
+		return EXPERIMENT_REFUSED;
+	e->result[0] = r.first.v;
+	e->result[1] = r.npages;
+	e->result[2] = r.accesses;
+	e->result[3] = SAMPLER_SAMPLES;
+	e->result[4] = r.age;
+	sampler_extent(s, &e->result[5], &e->result[6]);
+	return EXPERIMENT_OK;
+}
+
 /* `range`: takes one; `empty`: which may have no pages. */
 static const struct {
 	u32 (*run)(struct space *s, struct experiment *e);
@@ -219,6 +234,7 @@ static const struct {
         [EXPERIMENT_SLOT_REMOVE] = {.run = run_slot_remove},
         [EXPERIMENT_RECLAIM] = {.run = run_reclaim},
         [EXPERIMENT_COUNTER] = {.run = run_counter},
+        [EXPERIMENT_HEAT] = {.run = run_heat},
 };
 
 u32 experiment_run(struct space *s, struct experiment *e)

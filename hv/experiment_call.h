@@ -57,6 +57,12 @@
 #define EXPERIMENT_RECLAIM 8
 /* Result 0: counter number argument 0. */
 #define EXPERIMENT_COUNTER 9
+/*
+ * What the region sampler's last report says of the page argument 0. Results: first page and pages of its region,
+ * samples found touched, of how many, reports since that changed, reports made, regions. REFUSED if there is no
+ * report, or no region has the page.
+ */
+#define EXPERIMENT_HEAT 10
 
 /* Counters; all but the first only grow. */
 #define EXPERIMENT_RESIDENT        0 /* pages */

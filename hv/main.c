@@ -10,6 +10,7 @@
 #include "hv/monitor.h"
 #include "hv/monitor_view.h"
 #include "hv/reclaimer.h"
+#include "hv/sampler_thread.h"
 #include "hv/scenario.h"
 #include "hv/sched.h"
 #include "hv/selftest.h"
@@ -228,13 +229,15 @@ void hv_main(void)
 	wait_for_cpus();
 	panic_also_say(view_trace_last);
 	selftest_run(boot->cmdline);
-	if (!reclaimer_create(scenario.aging_ns) || !monitor_create(&scenario))
+	if (!reclaimer_create(scenario.aging_ns) || !sampler_thread_create() ||
+	    !monitor_create(&scenario))
 		verdict_fail("the machine has no memory left for the hypervisor's threads");
 	chaos_set(scenario.chaos_every);
 	if (scenario.trace_on && !trace_switch(true))
 		verdict_fail("the machine has no memory left for the trace");
 	monitor_start();
 	reclaimer_start();
+	sampler_thread_start();
 	for (unsigned i = 0; i < vm_count; i++)
 		if (!vm_start(&vms[i]))
 			verdict_fail("vm %s: the machine has no memory left for its threads",

@@ -8,6 +8,7 @@
 #include "hv/monitor_view.h"
 #include "hv/profile_view.h"
 #include "hv/reclaimer.h"
+#include "hv/sampler_thread.h"
 #include "hv/stats.h"
 #include "hv/vm.h"
 #include "hv/world.h"
@@ -294,6 +295,17 @@ static void profile(const struct command *c)
 	say("profile is %s", profile_on() ? "on" : "off");
 }
 
+static void sampler(const struct command *c)
+{
+	struct space *s = space_named(c->vm);
+
+	if (!s)
+		return;
+	if (c->set)
+		sampler_thread_switch(s, c->value);
+	view_sampler(s);
+}
+
 /* --- all of them ------------------------------------------------------------------------------ */
 
 static void help(void)
@@ -378,6 +390,9 @@ static bool execute_action(const struct command *c)
 		return true;
 	case COMMAND_PROFILE:
 		profile(c);
+		return true;
+	case COMMAND_SAMPLER:
+		sampler(c);
 		return true;
 	case COMMAND_AUDIT:
 		monitor_audit();

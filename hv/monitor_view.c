@@ -145,6 +145,24 @@ void view_working_set(struct space *s, u64 within_ns)
 	    (ull)least, (ull)most);
 }
 
+void view_sampler(struct space *s)
+{
+	/* The monitor thread's. */
+	static struct sampler_report report;
+	bool any = sampler_report(s, &report);
+
+	say("sampler %s: %s, %llu reports, %u regions", s->name,
+	    sampler_wanted(&s->sampler) ? "on" : "off", (ull)report.nr_reports, report.nr);
+	if (any)
+		say("    %12s %10s %12s %10s", "first", "pages", "accesses", "unchanged");
+	for (u32 i = 0; i < report.nr; i++) {
+		const struct sampler_region *r = &report.region[i];
+
+		say("    0x%-10llx %10llu %9u/%u %10u", (ull)r->first.v, (ull)r->npages,
+		    r->accesses, SAMPLER_SAMPLES, r->age);
+	}
+}
+
 /* --- one page --------------------------------------------------------------------------------- */
 
 static const char *tag_name(u64 word)

@@ -6,6 +6,8 @@
 struct space;
 struct vm;
 
+/* Is it sampled, and the regions of the last report. */
+void view_sampler(struct space *s);
 void view_vms(void);
 void view_gens(struct vm *vm);
 void view_full(struct vm *vm);

@@ -156,5 +156,6 @@ const struct scenario_key scenario_vm_keys[] = {
         {"pages", "4k or 2m", FLAG(scenario_vm, huge, page_sizes)},
         {"null", "yes or no", FLAG(scenario_vm, null_mmu, no_yes)},
         {"experiments", "yes or no", FLAG(scenario_vm, experiments, no_yes)},
+        {"sampler", "on or off", FLAG(scenario_vm, sampler, off_on)},
         {0},
 };

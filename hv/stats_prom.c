@@ -54,6 +54,8 @@ const struct stats_counter stats_counters[] = {
         COUNTER(limit_reclaims_total, "Faults at the limit."),
         COUNTER(over_limit_total, "Faults at the limit that found nothing to give for it."),
         COUNTER(stall_ns_total, "Time that vCPUs waited because memory was short, ns."),
+        COUNTER(sampled_total, "Pages that the region sampler looked at."),
+        COUNTER(sampled_young_total, "... found touched."),
         COUNTER(sampled_passes_flushed_total, "Sampled passes behind a flush."),
         COUNTER(sampled_young_flushed_total, "Young pages that they found."),
         COUNTER(sampled_passes_unflushed_total, "Sampled passes without a flush before."),

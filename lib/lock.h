@@ -23,6 +23,7 @@ enum lock_class {
 	LOCK_RMAP = 50,
 	LOCK_NULL = 55, /* the software device's translations */
 	LOCK_LRUVEC = 60,
+	LOCK_SAMPLER = 65, /* the report of a space's regions */
 	LOCK_VM_LRU = 70,
 	LOCK_STORE = 80,
 	LOCK_FRAME = 90,

@@ -20,9 +20,8 @@
 #include "mm/twolist.h"
 #include "mm/walk.h"
 
-/* Promotes the pages that have their bits set; returns how many those are. Inside an epoch section. */
-static u64 age_promote(struct space *s, gfn_t first, unsigned npages, const u64 *young,
-                       struct gen_batch *batch)
+u64 age_promote(struct space *s, gfn_t first, unsigned npages, const u64 *young,
+                struct gen_batch *batch)
 {
 	const struct slot *slot = gfnmap_slot(s, first);
 	u64 at;

@@ -24,6 +24,9 @@ u64 age_block(struct space *s, gfn_t first, unsigned npages, struct gen_batch *b
 /* The same for NOTIFIER_* flags of the caller's: CLEAR, and whatever else it wants. */
 u64 age_harvest(struct space *s, gfn_t first, unsigned npages, unsigned flags,
                 struct gen_batch *batch, u64 *visited);
+/* Promotes the pages that have their bits set; returns how many those are. Inside an epoch section. */
+u64 age_promote(struct space *s, gfn_t first, unsigned npages, const u64 *young,
+                struct gen_batch *batch);
 /* One young page for each cache line of entries: worth a visit. */
 static inline bool age_dense(u64 young, u64 pages)
 {

@@ -13,6 +13,7 @@
 #include "lib/profile.h"
 #include "lib/string.h"
 #include "mm/epoch.h"
+#include "mm/ledger.h"
 #include "mm/policy.h"
 #include "mm/space.h"
 #include "mm/trace.h"
@@ -175,20 +176,42 @@ static void trace_age(const struct space *s, gfn_t first, unsigned npages, unsig
 	            n | visited << TRACE_AGE_VISITED);
 }
 
+static unsigned age_mmus(struct space *s, gfn_t first, unsigned npages, u64 *bitmap, unsigned flags,
+                         u64 *visited)
+{
+	if (likely(space_notifiers(s) == 1))
+		return age_only_mmu(s->notifier[0], first, npages, bitmap, flags, visited);
+	return age_all_mmus(s, first, npages, bitmap, flags, visited);
+}
+
+/* For one of two consumers: what the other has found for it is part of the answer. */
+static unsigned age_shared(struct space *s, struct ledger *l, gfn_t first, unsigned npages,
+                           u64 *bitmap, unsigned flags, u64 *visited)
+{
+	u64 asked[NOTIFIER_WORDS];
+	unsigned result;
+
+	memcpy(asked, bitmap, words_for(npages) * sizeof(u64));
+	result = age_mmus(s, first, npages, bitmap, flags, visited);
+	return result | ledger_settle(l, first, npages, asked, bitmap, flags);
+}
+
 unsigned notifier_age(struct space *s, gfn_t first, unsigned npages, u64 *bitmap, unsigned flags,
                       u64 *visited)
 {
 	u64 before = *visited;
+	struct ledger *ledger;
 	unsigned result;
 
 	profile_begin(PROFILE_ASK);
 	DEBUG_ASSERT(npages && npages <= NOTIFIER_MAX_PAGES);
 	DEBUG_ASSERT(!(flags & NOTIFIER_TEST) != !(flags & NOTIFIER_CLEAR));
 	epoch_enter();
-	if (likely(space_notifiers(s) == 1))
-		result = age_only_mmu(s->notifier[0], first, npages, bitmap, flags, visited);
+	ledger = aptr_load_acquire(&s->ledger); /* ord LG2: pairs with ord LG1 */
+	if (likely(!ledger))
+		result = age_mmus(s, first, npages, bitmap, flags, visited);
 	else
-		result = age_all_mmus(s, first, npages, bitmap, flags, visited);
+		result = age_shared(s, ledger, first, npages, bitmap, flags, visited);
 	epoch_exit();
 	profile_end(PROFILE_ASK);
 	if (trace_on())
@@ -240,9 +263,12 @@ static bool range_young_one(struct notifier *n, gfn_t first, u64 npages, unsigne
 
 bool notifier_range_young(struct space *s, gfn_t first, u64 npages, unsigned flags)
 {
-	bool young = false;
+	struct ledger *ledger;
+	bool young;
 
 	epoch_enter();
+	ledger = aptr_load_acquire(&s->ledger); /* ord LG2: pairs with ord LG1 */
+	young = ledger && ledger_range(ledger, first, npages, flags & NOTIFIER_CLEAR);
 	for (u32 i = 0; i < space_notifiers(s); i++) {
 		struct notifier *n = s->notifier[i];
 

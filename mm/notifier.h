@@ -18,6 +18,9 @@
  * and testing; leave out those without has_fast_aging if fast-only; leave out those that have
  * nothing mapped.
  *
+ * Accessed bits have two consumers, the generations and perhaps a sampler. With CLEAR each of them learns of every
+ * touch, whoever clears the bit first (mm/ledger.h); an MMU knows nothing of that.
+ *
  * Aging takes no part in the invalidate protocol: it neither makes nor removes a translation. That
  * is why it needs no lock.
  */
@@ -34,6 +37,8 @@ struct space;
 #define NOTIFIER_FAST_ONLY 4u
 #define NOTIFIER_FIRST_MMU \
 	8u /* only the MMU that was registered first (notifier_age() and friends) */
+#define NOTIFIER_SAMPLER \
+	16u /* the sampler asks, not the generations: mm/ledger.h (notifier_age(), with CLEAR) */
 
 #define NOTIFIER_YOUNG    1u /* at least one page asked for was accessed */
 #define NOTIFIER_WAS_FAST 2u /* ... and an MMU with has_fast_aging saw it */

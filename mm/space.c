@@ -58,6 +58,7 @@ struct space *space_create(const char *name, const struct space_ops *ops, void *
 	gen_init(&s->lru);
 	age_flush_init(&s->age_flush);
 	bloom_init(&s->bloom);
+	sampler_init(&s->sampler);
 	if (!space_register(s)) {
 		bloom_destroy(&s->bloom);
 		hal_pages_free(s, space_struct_pages());
@@ -304,6 +305,7 @@ static void space_free(struct epoch_node *node)
 
 	gfnmap_destroy(s);
 	bloom_destroy(&s->bloom);
+	sampler_free(s);
 	hal_pages_free(s, space_struct_pages());
 }
 

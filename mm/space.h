@@ -14,6 +14,7 @@
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
 #include "mm/notifier.h"
+#include "mm/sampler.h"
 #include "mm/vmlru.h"
 #include "mm/walk_cost.h"
 
@@ -76,7 +77,9 @@ struct space_stats {
 	a64 lookarounds_total; /* neighbourhoods swept because the evictor found a page young */
 	a64 lookaround_promoted_total;
 	a64 direct_reclaims_total;
-	a64 dirty_chunks_total;     /* ... that had to pack every page they took */
+	a64 dirty_chunks_total; /* ... that had to pack every page they took */
+	a64 sampled_total;      /* pages that the sampler looked at */
+	a64 sampled_young_total;
 	a64 huge_faults_total;      /* first touches of 512 pages at once */
 	a64 splits_total;           /* large leaves split into 512 */
 	a64 collapses_total;        /* 512 leaves made one again */
@@ -122,9 +125,10 @@ struct space {
 	aptr slots; /* struct slots */
 	struct notifier *notifier[SPACE_MAX_NOTIFIERS];
 	a32 nr_notifiers; /* constant after the first fault; space_notifiers() */
-	a32 dying;        /* no new faults; reclaim leaves it alone */
-	a32 wants_huge;   /* 2 MiB mappings where memory is plenty; set by the creator */
-	u64 pages;        /* sum of the slots */
+	aptr ledger; /* mm/ledger.h; NULL: the generations have the Accessed bits for themselves */
+	a32 dying;   /* no new faults; reclaim leaves it alone */
+	a32 wants_huge; /* 2 MiB mappings where memory is plenty; set by the creator */
+	u64 pages;      /* sum of the slots */
 	struct space_limits limits;
 
 	/* LOCK_MMU: read by TDP fault and zap, write by invalidate, roots */
@@ -143,6 +147,7 @@ struct space {
 	struct walk_cost walk_cost;
 	struct age_flush age_flush;
 	struct bloom bloom;
+	struct sampler_link sampler;
 	u64 collapse_next; /* range that the scan looks at next; the background thread's */
 	a64 huge_mappings; /* large leaves now; kept by the MMU */
 	struct vmlru_node vmlru;

@@ -46,6 +46,9 @@ enum trace_event_type {
 	TRACE_FLUSH = 11,
 	/* no gfn, maybe no space: the monitor was told something. a  0 from a timeline */
 	TRACE_COMMAND = 12,
+	/* gfn: first of a region of the sampler's. a  pages
+	   b  31:0 samples found touched, of SAMPLER_SAMPLES; 63:32 reports since that changed */
+	TRACE_REGION = 13,
 };
 
 /* Shifts. */
@@ -53,6 +56,7 @@ enum trace_event_type {
 #define TRACE_AGE_RESULT   24
 #define TRACE_AGE_VISITED  32
 #define TRACE_PASS_VISITED 32
+#define TRACE_REGION_AGE   32
 
 #define TRACE_FAULT_HUGE       BIT(1)
 #define TRACE_EVICT_REUSED     BIT(4)

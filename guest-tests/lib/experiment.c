@@ -94,6 +94,16 @@ struct experiment_ages experiment_ages_of(const void *first, u64 pages)
 	return sum;
 }
 
+bool experiment_heat_of(const void *page, struct experiment_heat *heat)
+{
+	struct experiment_regs r;
+
+	if (experiment_call(EXPERIMENT_HEAT, (u64)page / PAGE_SIZE, 0, &r) != EXPERIMENT_OK)
+		return false;
+	*heat = (struct experiment_heat){r.rbx, r.rcx, r.rsi, r.rdi, r.r8, r.r9, r.r10};
+	return true;
+}
+
 void experiment_zap_all(void)
 {
 	(void)on_range(EXPERIMENT_ZAP, NULL, mem_top() / PAGE_SIZE);

@@ -32,6 +32,11 @@ struct experiment_ages {
 /* Of any number of pages from `first` on (an address); adds to *sum. */
 void experiment_ages_add(const void *first, u64 pages, struct experiment_ages *sum);
 struct experiment_ages experiment_ages_of(const void *first, u64 pages);
+/* What the region sampler says of a page; false if it says nothing (yet). */
+struct experiment_heat {
+	u64 first, pages, accesses, samples, age, reports, regions;
+};
+bool experiment_heat_of(const void *page, struct experiment_heat *heat);
 /* All pages of the guest that have one, image and tables included. */
 void experiment_zap_all(void);
 /* At most EXPERIMENT_PAGES_MAX pages, instead of those before; false if this VM's MMU cannot. */

@@ -245,6 +245,15 @@ static void test_command_questions(void **state)
 	refuses("pagemap kv 0x1f 513", "N 513");
 	takes("clear_refs kv", COMMAND_CLEAR_REFS);
 	refuses("clear_refs", "VM is missing");
+	takes("sampler kv", COMMAND_SAMPLER);
+	assert_false(c.set);
+	takes("sampler kv on", COMMAND_SAMPLER);
+	assert_true(c.set);
+	assert_int_equal(c.value, 1);
+	takes("sampler kv off", COMMAND_SAMPLER);
+	assert_int_equal(c.value, 0);
+	refuses("sampler", "VM is missing");
+	refuses("sampler kv yes", "on|off yes|on or off");
 	takes("ages kv", COMMAND_AGES);
 	refuses("ages", "VM is missing");
 }

@@ -288,7 +288,9 @@ static void test_experiment_refuses_what_is_out_of_bounds(void **state)
 	assert_int_equal(ask(EXPERIMENT_AGE, 2, 0), EXPERIMENT_RANGE);
 	assert_int_equal(ask(EXPERIMENT_RECLAIM, 0, 0), EXPERIMENT_RANGE);
 	assert_int_equal(ask(EXPERIMENT_RECLAIM, EXPERIMENT_PAGES_MAX + 1, 0), EXPERIMENT_RANGE);
-	assert_int_equal(ask(EXPERIMENT_COUNTER + 1, 0, 0), EXPERIMENT_UNKNOWN);
+	assert_int_equal(ask(EXPERIMENT_HEAT + 1, 0, 0), EXPERIMENT_UNKNOWN);
+	assert_int_equal(ask(EXPERIMENT_HEAT, 0, 0), EXPERIMENT_REFUSED);
+	assert_int_equal(ask(EXPERIMENT_HEAT, ~0ull, 0), EXPERIMENT_REFUSED);
 	assert_int_equal(ask(~0u, 0, 0), EXPERIMENT_UNKNOWN);
 	a32_store(&vm.space->wants_huge, 1);
 	assert_int_equal(ask(EXPERIMENT_PROTECT, 0, 1), EXPERIMENT_REFUSED);

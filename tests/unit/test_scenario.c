@@ -95,6 +95,7 @@ static void test_scenario_defaults_of_the_policy(void **state)
 	assert_false(s.vm[0].huge);
 	assert_false(s.vm[0].null_mmu);
 	assert_false(s.vm[0].experiments);
+	assert_false(s.vm[0].sampler);
 }
 
 static void test_scenario_keys_of_the_policy(void **state)
@@ -105,10 +106,11 @@ static void test_scenario_keys_of_the_policy(void **state)
 	             "min_ttl = 1500ms\ntarget = free 8M\nchaos = 7\ntrace = on\n"
 	             "[vm a]\nimage = a\nmemory = 16M\nmin = 4M\nlow = 6M\nlimit = 8M\n"
 	             "min_ttl = 0s\nweight = 1000\ntarget = refaults 0.2%/min\npages = 2m\n"
-	             "null = yes\nexperiments = yes\n",
+	             "null = yes\nexperiments = yes\nsampler = on\n",
 	             NULL);
 	assert_true(s.vm[0].experiments);
 	assert_int_equal(s.locked, POLICY_LOCKED);
+	assert_true(s.vm[0].sampler);
 	assert_int_equal(s.lookaround, POLICY_LOOK_ALL);
 	assert_int_equal(s.flush, POLICY_FLUSH_PER_PASS);
 	assert_int_equal(s.batch, 64);
@@ -305,6 +307,7 @@ static void test_scenario_promises_refused(void **state)
 	vm_refused("weight = 1001", "line 4|weight = 1001|1 to 1000");
 	vm_refused("pages = 1g", "line 4|pages = 1g|4k or 2m");
 	vm_refused("null = maybe", "line 4|null = maybe|yes or no");
+	vm_refused("sampler = yes", "line 4|sampler = yes|on or off");
 	vm_refused("swappiness = 5", "line 4|swappiness|no such key in [vm]");
 	assert_refused(SMALL "min = 17M\n", NULL, "line 3|[vm a]|min|its memory");
 	assert_refused(SMALL "min = 8M\nlimit = 4M\n", NULL, "line 3|[vm a]|min|limit");
