@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[0] = ROOT
@@ -67,6 +68,12 @@ def built(report, options, found, ring):
     return good
 
 
+def side_by_side(options, work, items):
+    """What `work` returns for each of `items`, in their order; as many at a time as there are jobs."""
+    with ThreadPoolExecutor(max_workers=int(options.jobs)) as pool:
+        return list(pool.map(work, items))
+
+
 def ring_build(report, options):
     done, output = make(options, "all")
     if done:
@@ -95,8 +102,8 @@ def run_cmocka(report, label, path):
 
 def ring_unit(report, options):
     for variant in ("asan", "plain"):
-        for name, path in built(report, options, programs(options, variant, "unit", "test_"), "unit"):
-            run_cmocka(report, f"unit/{variant}/{name}", path)
+        found = built(report, options, programs(options, variant, "unit", "test_"), "unit")
+        side_by_side(options, lambda one, v=variant: run_cmocka(report, f"unit/{v}/{one[0]}", one[1]), found)
 
 
 def run_whole(report, label, path, timeout_s):
@@ -127,10 +134,8 @@ def count_models(report, output):
 
 def ring_model(report, options):
     found = [(n, p.replace("/any/", f"/{model_variant(n)}/")) for n, p in programs(options, "any", "model")]
-    output = ""
-    for name, path in built(report, options, found, "model"):
-        output += run_whole(report, f"model/{name}", path, TORTURE_S)
-    count_models(report, output)
+    found = built(report, options, found, "model")
+    count_models(report, "".join(side_by_side(options, lambda one: run_whole(report, f"model/{one[0]}", one[1], TORTURE_S), found)))
 
 
 def ring_torture(report, options):
@@ -184,28 +189,32 @@ def fuzz_length(options, short):
     return [f"-max_total_time={options.fuzz_seconds}"], FUZZ_MIN.get(short, FUZZ_MIN_ANY), options.fuzz_seconds * 2 + 60
 
 
+def run_fuzzer(report, options, name, path):
+    short = name[len("fuzz_"):]
+    work = os.path.join(ROOT, "out", "fuzz", short)
+    os.makedirs(os.path.join(work, "corpus"), exist_ok=True)
+    length, least, limit = fuzz_length(options, short)
+    command = [os.path.abspath(path), *length, "-timeout=10", "-print_final_stats=1",
+               f"-artifact_prefix={work}/", os.path.join(work, "corpus")]
+    seeds = os.path.join(ROOT, "tests", "fuzz", "corpus", short)
+    if os.path.isdir(seeds):
+        command.append(seeds)
+    status, output, seconds = run(command, limit, cwd=ROOT)
+    runs = re.search(r"stat::number_of_executed_units: (\d+)", output)
+    done = int(runs.group(1)) if runs else 0
+    if status == 0 and done >= least:
+        report.ok(f"fuzz/{short}", f"{done} inputs in {seconds:.0f} s")
+    elif status == 0:
+        report.fail(f"fuzz/{short}", f"{done} inputs, at least {least} wanted", output)
+    else:
+        report.fail(f"fuzz/{short}", f"exit status {status}; the input is in {work}", output)
+    if short == "decode":
+        decode_all(report, path)
+
+
 def ring_fuzz(report, options):
-    for name, path in built(report, options, programs(options, "fuzz", "fuzz", "fuzz_"), "fuzz"):
-        short = name[len("fuzz_"):]
-        work = os.path.join(ROOT, "out", "fuzz", short)
-        os.makedirs(os.path.join(work, "corpus"), exist_ok=True)
-        length, least, limit = fuzz_length(options, short)
-        command = [os.path.abspath(path), *length, "-timeout=10", "-print_final_stats=1",
-                   f"-artifact_prefix={work}/", os.path.join(work, "corpus")]
-        seeds = os.path.join(ROOT, "tests", "fuzz", "corpus", short)
-        if os.path.isdir(seeds):
-            command.append(seeds)
-        status, output, seconds = run(command, limit, cwd=ROOT)
-        runs = re.search(r"stat::number_of_executed_units: (\d+)", output)
-        done = int(runs.group(1)) if runs else 0
-        if status == 0 and done >= least:
-            report.ok(f"fuzz/{short}", f"{done} inputs in {seconds:.0f} s")
-        elif status == 0:
-            report.fail(f"fuzz/{short}", f"{done} inputs, at least {least} wanted", output)
-        else:
-            report.fail(f"fuzz/{short}", f"exit status {status}; the input is in {work}", output)
-        if short == "decode":
-            decode_all(report, path)
+    found = built(report, options, programs(options, "fuzz", "fuzz", "fuzz_"), "fuzz")
+    side_by_side(options, lambda one: run_fuzzer(report, options, *one), found)
 
 
 def decode_all(report, path):
