@@ -14,6 +14,36 @@ void cpu_flush(struct cpu_walker *w)
 {
 	for (unsigned i = 0; i < CPU_TLB; i++)
 		w->tlb[i].valid = false;
+	for (unsigned i = 0; i < CPU_UPPER; i++)
+		w->upper[i].valid = false;
+}
+
+static struct cpu_upper *upper_slot(struct cpu_walker *w, u64 at)
+{
+	return &w->upper[(at >> (PAGE_SHIFT + 9)) % CPU_UPPER];
+}
+
+/* The table where the walk begins, and its level; *t: what the way there allows. */
+static a64 *walk_from(struct cpu_walker *w, u64 at, struct cpu_tlb *t, unsigned *level)
+{
+	const struct cpu_upper *u = upper_slot(w, at);
+	a64 *top = hal_frame_ptr(hpa_pfn(w->cr3));
+
+	*t = (struct cpu_tlb){true, true, true, true, true, at >> PAGE_SHIFT, {0}};
+	*level = w->long_mode ? 4 : 3;
+	if (!u->valid || u->range != at >> (PAGE_SHIFT + 9))
+		return top + w->cr3.v % PAGE_SIZE / 8;
+	*level = 1;
+	t->write = u->write;
+	t->user = u->user;
+	t->exec = u->exec;
+	return u->table;
+}
+
+static void upper_keep(struct cpu_walker *w, u64 at, const struct cpu_tlb *t, a64 *table)
+{
+	*upper_slot(w, at) = (struct cpu_upper){
+	        true, t->write, t->user, t->exec, at >> (PAGE_SHIFT + 9), table};
 }
 
 static bool allows(const struct cpu_walker *w, const struct cpu_tlb *t, unsigned access, bool ac)
@@ -33,11 +63,9 @@ static bool allows(const struct cpu_walker *w, const struct cpu_tlb *t, unsigned
 static bool walk_once(struct cpu_walker *w, u64 at, unsigned access, bool ac, struct cpu_tlb *t,
                       bool *present)
 {
-	a64 *entry = hal_frame_ptr(hpa_pfn(w->cr3));
-	unsigned level = w->long_mode ? 4 : 3;
+	unsigned level;
+	a64 *entry = walk_from(w, at, t, &level);
 
-	entry += w->cr3.v % PAGE_SIZE / 8;
-	*t = (struct cpu_tlb){true, true, true, true, true, at >> PAGE_SHIFT, {0}};
 	*present = false;
 	for (;; level--) {
 		bool bare = !w->long_mode && level == 3;
@@ -45,6 +73,8 @@ static bool walk_once(struct cpu_walker *w, u64 at, unsigned access, bool ac, st
 
 		entry += (at >> (PAGE_SHIFT + 9 * (level - 1))) % TABLE_PAGES;
 		e = a64_load_acquire(entry);
+		if (w->reads)
+			w->reads(entry);
 		if (!(e & P))
 			return true;
 		ASSERT(!bare || !(e & (BITS(63, 52) | BITS(8, 5) | W | U)));
@@ -66,6 +96,8 @@ static bool walk_once(struct cpu_walker *w, u64 at, unsigned access, bool ac, st
 		if (level == 1)
 			break;
 		entry = hal_frame_ptr(t->p);
+		if (level == 2)
+			upper_keep(w, at, t, entry);
 	}
 	*present = true;
 	return true;
@@ -85,6 +117,8 @@ bool cpu_translate(struct cpu_walker *w, gva_t at, unsigned access, bool ac, hpa
 		while (!walk_once(w, address, access, ac, &t, &present))
 			;
 		if (!present || !allows(w, &t, access, ac)) {
+			/* A fault drops what was cached to translate it (SDM 3A 4.10.4.1). */
+			upper_slot(w, address)->valid = false;
 			*error = (present ? 1u : 0) | (access & CPU_WRITE ? 2u : 0) |
 			         (access & CPU_USER ? 4u : 0) | (access & CPU_FETCH ? 16u : 0);
 			return false;

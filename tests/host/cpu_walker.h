@@ -1,7 +1,7 @@
 /*
  * Address translation of an ordinary CPU, for tests of the shadow MMU: walks long-mode or PAE tables in memory as
  * hardware does with CR0.WP and EFER.NXE set, sets Accessed and Dirty by a locked operation, and keeps leaves in a
- * TLB until it is told to flush. Written from SDM 3A chapter 4 and APM 2 chapter 5 and without hv/mmu/spte.h.
+ * TLB, and the way to the lowest tables in a paging-structure cache, until it is told to flush. Written from SDM 3A chapter 4 and APM 2 chapter 5 and without hv/mmu/spte.h.
  */
 #pragma once
 
@@ -9,7 +9,10 @@
 #include "lib/types.h"
 #include "lib/util.h"
 
+#ifndef CPU_TLB
 #define CPU_TLB 64u
+#endif
+#define CPU_UPPER 4u
 
 struct cpu_tlb {
 	bool valid, write, user, exec, dirty;
@@ -17,12 +20,21 @@ struct cpu_tlb {
 	pfn_t p;
 };
 
+/* The paging-structure cache: where the lowest table of these 2 MiB is, and what the entries above it allow. */
+struct cpu_upper {
+	bool valid, write, user, exec;
+	u64 range; /* address / 2 MiB */
+	a64 *table;
+};
+
 struct cpu_walker {
 	hpa_t cr3;
 	bool long_mode; /* else PAE */
 	bool smep, smap;
 	struct cpu_tlb tlb[CPU_TLB];
+	struct cpu_upper upper[CPU_UPPER];
 	u64 walks;
+	void (*reads)(const a64 *entry); /* told of each entry that was read; NULL: nobody */
 };
 
 /* Kinds of access, ORed; as in hv/gwalk.h. */

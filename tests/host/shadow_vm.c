@@ -9,14 +9,37 @@
 #define CR4_SMAP BIT(21)
 #define EFER_LMA BIT(10)
 
+/* What a test may leave out on purpose (tests/host/shadow_spoilt.h). */
+#ifndef SHADOW_VM_NO_SHOOTDOWN
+#define SHADOW_VM_NO_SHOOTDOWN false
+#endif
+#ifndef SHADOW_VM_NO_LOOK
+#define SHADOW_VM_NO_LOOK false
+#endif
+#ifndef SHADOW_VM_NO_FLUSH
+#define SHADOW_VM_NO_FLUSH false
+#endif
+
+/* Between the question for the root and the entry. */
+#ifndef SHADOW_VM_GAP
+#define SHADOW_VM_GAP() ((void)0)
+#endif
+
+static bool must_leave(const struct shadow_vm_vcpu *v, u64 gen)
+{
+	return a32_load_acquire(&v->in_guest) && a64_load_acquire(&v->flushed) < gen;
+}
+
 static void shootdown(struct space *s, u64 gen)
 {
 	struct shadow_vm *vm = s->priv;
 
-	for (unsigned i = 0; i < vm->nr_vcpus; i++)
-		while (a32_load_acquire(&vm->vcpu[i].in_guest) &&
-		       a64_load_acquire(&vm->vcpu[i].flushed) < gen)
+	for (unsigned i = 0; i < vm->nr_vcpus && !SHADOW_VM_NO_SHOOTDOWN; i++) {
+		if (must_leave(&vm->vcpu[i], gen))
+			a32_store(&vm->vcpu[i].kicked, 1);
+		while (must_leave(&vm->vcpu[i], gen))
 			hal_pause();
+	}
 }
 
 static bool ran(struct space *s)
@@ -57,6 +80,7 @@ void shadow_vm_load(struct shadow_vm *vm, unsigned vcpu, const struct shadow_reg
 	struct shadow_vm_vcpu *v = &vm->vcpu[vcpu];
 	bool paging = regs->cr0 & CR0_PG;
 
+	shadow_vm_leave(vm, vcpu);
 	v->regs = *regs;
 	shadow_vcpu_set(&v->shadow, regs);
 	v->walker.long_mode = paging && regs->efer & EFER_LMA;
@@ -74,8 +98,14 @@ void shadow_vm_reload(struct shadow_vm *vm, unsigned vcpu)
 
 void shadow_vm_invlpg(struct shadow_vm *vm, unsigned vcpu, gva_t at)
 {
+	shadow_vm_leave(vm, vcpu);
 	shadow_invlpg(&vm->vcpu[vcpu].shadow, at);
 	cpu_flush(&vm->vcpu[vcpu].walker);
+}
+
+void shadow_vm_leave(struct shadow_vm *vm, unsigned vcpu)
+{
+	a32_store_release(&vm->vcpu[vcpu].in_guest, 0);
 }
 
 /* False: its root went away meanwhile. */
@@ -83,17 +113,36 @@ static bool enter_guest(struct shadow_vm *vm, struct shadow_vm_vcpu *v)
 {
 	u64 wanted;
 
+	a32_store(&v->kicked, 0);
 	a32_store_full(&v->in_guest, 1);
 	wanted = a64_load_acquire(&vm->space->flush.wanted);
 	if (a64_load(&v->flushed) != wanted) {
-		if (!shadow_vcpu_root_valid(&v->shadow)) {
+		if (!SHADOW_VM_NO_LOOK && !shadow_vcpu_root_valid(&v->shadow)) {
 			a32_store_release(&v->in_guest, 0);
 			return false;
 		}
-		cpu_flush(&v->walker);
+		if (!SHADOW_VM_NO_FLUSH)
+			cpu_flush(&v->walker);
 		a64_store_release(&v->flushed, wanted);
 	}
 	return true;
+}
+
+/* Enters if it has to. FIXED: it is in the guest. */
+static enum shadow_result be_inside(struct shadow_vm *vm, struct shadow_vm_vcpu *v)
+{
+	enum shadow_result result;
+
+	if (a32_load(&v->in_guest)) {
+		if (!a32_load(&v->kicked))
+			return SHADOW_FIXED;
+		a32_store_release(&v->in_guest, 0);
+	}
+	result = shadow_vcpu_root(&v->shadow, &v->walker.cr3);
+	if (result != SHADOW_FIXED)
+		return result;
+	SHADOW_VM_GAP();
+	return enter_guest(vm, v) ? SHADOW_FIXED : SHADOW_RETRY;
 }
 
 /* The guest's instruction, if the walker lets it. */
@@ -102,18 +151,18 @@ static bool guest_step(struct shadow_vm *vm, struct shadow_vm_vcpu *v, gva_t at,
 {
 	bool ok;
 
-	a->result = shadow_vcpu_root(&v->shadow, &v->walker.cr3);
+	a->result = be_inside(vm, v);
 	if (a->result != SHADOW_FIXED)
-		return false;
-	a->result = SHADOW_RETRY;
-	if (!enter_guest(vm, v))
 		return false;
 	ok = cpu_translate(&v->walker, at, access, v->ac, &a->where, error);
 	if (ok && access & CPU_WRITE)
 		a64_store((a64 *)(uintptr_t)a->where.v, *value);
 	else if (ok)
 		*value = a64_load((a64 *)(uintptr_t)a->where.v);
-	a32_store_release(&v->in_guest, 0);
+	if (ok && vm->looks)
+		vm->looks(vm, v, at, a->where);
+	if (!ok || !vm->linger)
+		a32_store_release(&v->in_guest, 0);
 	a->result = ok ? SHADOW_FIXED : SHADOW_GUEST_FAULT;
 	return ok;
 }

@@ -18,6 +18,7 @@ struct shadow_vm_vcpu {
 	struct cpu_walker walker;
 	bool ac;
 	a32 in_guest;
+	a32 kicked; /* to leave: cleared at the next entry */
 	a64 flushed;
 	u64 faults;
 };
@@ -29,6 +30,13 @@ struct shadow_vm {
 	unsigned nr_vcpus;
 	struct shadow_vm_vcpu vcpu[SHADOW_VM_VCPUS];
 	a32 ran, ran_lately;
+	/*
+	 * vCPUs stay in the guest after an access, until the next that finds them kicked, or faults, or something of
+	 * what is below. Whoever calls the hypervisor otherwise, waits, or ends: shadow_vm_leave() first.
+	 */
+	bool linger;
+	/* Called after each access, still in the guest. NULL: nobody looks. */
+	void (*looks)(struct shadow_vm *vm, struct shadow_vm_vcpu *v, gva_t at, hpa_t where);
 };
 
 /* One slot from gfn 0. Frames: host_frames_create(). Ends the program if it cannot be had. */
@@ -41,6 +49,8 @@ void shadow_vm_load(struct shadow_vm *vm, unsigned vcpu, const struct shadow_reg
 /* CR3 with what it has. */
 void shadow_vm_reload(struct shadow_vm *vm, unsigned vcpu);
 void shadow_vm_invlpg(struct shadow_vm *vm, unsigned vcpu, gva_t at);
+
+void shadow_vm_leave(struct shadow_vm *vm, unsigned vcpu);
 
 struct shadow_vm_access {
 	enum shadow_result result;

@@ -60,7 +60,8 @@ static unsigned without(u8 *to, const u8 *list, size_t bytes, unsigned n, unsign
 	return n - (end - at);
 }
 
-unsigned shrink(void *list, size_t bytes, unsigned n, void (*run)(const void *list, unsigned n))
+unsigned shrink_list(void *list, size_t bytes, unsigned n,
+                     void (*run)(const void *list, unsigned n))
 {
 	u8 *rest = malloc(n * bytes + 1);
 

@@ -19,4 +19,5 @@ bool shrink_fails(void (*run)(void *arg), void *arg, bool quiet, unsigned second
  * Takes away from the n elements at `list` whatever is not needed for run() to fail, which is given the rest.
  * Returns how many are left: none of them can be left out alone. run() fails with the whole list.
  */
-unsigned shrink(void *list, size_t bytes, unsigned n, void (*run)(const void *list, unsigned n));
+unsigned shrink_list(void *list, size_t bytes, unsigned n,
+                     void (*run)(const void *list, unsigned n));

@@ -107,7 +107,7 @@ static unsigned explain(void)
 	unsigned n = plan->nr;
 
 	memcpy(list, plan->action, sizeof(list));
-	n = shrink(list, sizeof(list[0]), n, run_list);
+	n = shrink_list(list, sizeof(list[0]), n, run_list);
 	memcpy(plan->action, list, n * sizeof(list[0]));
 	plan->nr = n;
 	for (plan->salt = 0;
