@@ -179,6 +179,14 @@ static bool take_profile(struct slice value, struct command *c)
 	return set_word(value, words, c);
 }
 
+static bool take_dirty(struct slice value, struct command *c)
+{
+	static const char *const words[] = {"off", "on", "bits", "pml", "read", NULL};
+
+	static_assert(ARRAY_SIZE(words) == COMMAND_DIRTY_READ + 2, "a word for each mode");
+	return set_word(value, words, c);
+}
+
 static bool take_stats(struct slice value, struct command *c)
 {
 	static const char *const words[] = {"json", "prom", NULL};
@@ -219,6 +227,8 @@ static const struct arg pages = {"N", "a number of pages from 1 to 512", .take =
 static const struct arg chaos = {"N", "a number from 0 (off) to 1000000", .take = take_chaos};
 static const struct arg trace = {"on|off|drain", "on, off or drain", .take = take_trace};
 static const struct arg profile = {"on|off|show", "on, off or show", .take = take_profile};
+static const struct arg dirty = {"on|bits|pml|off|read", "on, bits, pml, off or read",
+                                 .take = take_dirty};
 static const struct arg stats = {"json|prom", "json or prom", .take = take_stats};
 
 /* --- forms ------------------------------------------------------------------------------------ */
@@ -257,6 +267,9 @@ static const struct command_form forms[] = {
         {"clear_refs", COMMAND_CLEAR_REFS, "clear_refs VM",
          "forget accesses: pagemap shows as accessed what is touched from now on",
          .arg = {&vm_name}, .required = 1},
+        {"dirty", COMMAND_DIRTY, "dirty VM [on|bits|pml|off|read]",
+         "the log of pages written: by write protection, Dirty bits, the CPU's own; what it has",
+         .arg = {&vm_name, &dirty}, .required = 1},
         {"ages", COMMAND_AGES, "ages VM",
          "every page's age to COM2: 0 youngest .. 3, e being evicted, z away, . never touched",
          .arg = {&vm_name}, .required = 1},

@@ -14,6 +14,7 @@
 #include "hv/value.h"
 #include "lib/types.h"
 #include "lib/util.h"
+#include "mm/dirty_log.h"
 
 #define COMMAND_LINE_MAX 128u /* with the terminating zero, like the next one */
 #define COMMAND_VM_MAX   32u
@@ -44,6 +45,7 @@ enum command_kind {
 	COMMAND_PAGE,
 	COMMAND_PAGEMAP,
 	COMMAND_CLEAR_REFS,
+	COMMAND_DIRTY,
 	COMMAND_AGES,
 	COMMAND_SAMPLER,
 	COMMAND_TRACE,
@@ -56,6 +58,8 @@ enum command_kind {
 
 enum command_trace { COMMAND_TRACE_ON, COMMAND_TRACE_OFF, COMMAND_TRACE_DRAIN };
 enum command_profile { COMMAND_PROFILE_ON, COMMAND_PROFILE_OFF, COMMAND_PROFILE_SHOW };
+/* Modes of the log as in mm/dirty_log.h, then the question. */
+enum command_dirty { COMMAND_DIRTY_READ = DIRTY_LOG_MODES };
 enum command_stats { COMMAND_STATS_JSON, COMMAND_STATS_PROM };
 
 #define COMMAND_SEQ_MAX         (~0ull) /* "max": the youngest generation that will do */

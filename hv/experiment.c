@@ -3,6 +3,7 @@
 #include "arch/hal.h"
 #include "lib/util.h"
 #include "mm/age.h"
+#include "mm/dirty_log.h"
 #include "mm/epoch.h"
 #include "mm/gen_view.h"
 #include "mm/gfnmap.h"
@@ -171,6 +172,30 @@ static u32 run_reclaim(struct space *s, struct experiment *e)
 	return EXPERIMENT_OK;
 }
 
+static u32 run_dirty(struct space *s, struct experiment *e)
+{
+	if (e->arg[0] >= DIRTY_LOG_MODES)
+		return EXPERIMENT_RANGE;
+	if (e->arg[0] == DIRTY_LOG_OFF)
+		dirty_log_stop(s);
+	else if (!dirty_log_start(s, (enum dirty_log_mode)e->arg[0]))
+		return EXPERIMENT_REFUSED;
+	return EXPERIMENT_OK;
+}
+
+static_assert(EXPERIMENT_RESULTS == NOTIFIER_WORDS, "a result for each word of a bitmap");
+
+static u32 run_dirty_read(struct space *s, struct experiment *e)
+{
+	if (e->arg[1] > NOTIFIER_MAX_PAGES)
+		return EXPERIMENT_RANGE;
+	if (dirty_log_mode(s) == DIRTY_LOG_OFF)
+		return EXPERIMENT_REFUSED;
+	dirty_log_sync(s, gfn(e->arg[0]), e->arg[1]);
+	(void)dirty_log_take(s, gfn(e->arg[0]), (unsigned)e->arg[1], e->result);
+	return EXPERIMENT_OK;
+}
+
 static u32 run_counter(struct space *s, struct experiment *e)
 {
 	const struct space_stats *st = &s->stats;
@@ -196,6 +221,7 @@ static u32 run_counter(struct space *s, struct experiment *e)
 	        [EXPERIMENT_LOOKED_UP] = &st->lookaround_promoted_total,
 	        [EXPERIMENT_CAUGHT] = &s->protect.caught_total,
 	        [EXPERIMENT_DIRECT_RECLAIMS] = &st->direct_reclaims_total,
+	        [EXPERIMENT_WRITTEN_DOWN] = &s->dirty_log.hardware_total,
 	};
 
 	if (e->arg[0] >= EXPERIMENT_COUNTERS)
@@ -235,6 +261,8 @@ static const struct {
         [EXPERIMENT_RECLAIM] = {.run = run_reclaim},
         [EXPERIMENT_COUNTER] = {.run = run_counter},
         [EXPERIMENT_HEAT] = {.run = run_heat},
+        [EXPERIMENT_DIRTY] = {.run = run_dirty},
+        [EXPERIMENT_DIRTY_READ] = {.run = run_dirty_read, .range = true},
 };
 
 u32 experiment_run(struct space *s, struct experiment *e)

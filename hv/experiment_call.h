@@ -63,6 +63,16 @@
  * report, or no region has the page.
  */
 #define EXPERIMENT_HEAT 10
+/*
+ * The dirty log: argument 0 switches it on, in one of the ways of enum dirty_log_mode (mm/dirty_log.h), or off, 0.
+ * REFUSED if it is on already, or this VM has no such log.
+ */
+#define EXPERIMENT_DIRTY 11
+/*
+ * Reads it: a range of 512 pages at most. Results 0 .. 7: a bit for each page, set if it was written since it was last
+ * asked for. REFUSED if the log is off.
+ */
+#define EXPERIMENT_DIRTY_READ 12
 
 /* Counters; all but the first only grow. */
 #define EXPERIMENT_RESIDENT        0 /* pages */
@@ -86,7 +96,8 @@
 #define EXPERIMENT_LOOKED_UP       18 /* pages promoted by them */
 #define EXPERIMENT_CAUGHT          19 /* writes to protected pages */
 #define EXPERIMENT_DIRECT_RECLAIMS 20
-#define EXPERIMENT_COUNTERS        21
+#define EXPERIMENT_WRITTEN_DOWN    21 /* pages that the CPU logged as written */
+#define EXPERIMENT_COUNTERS        22
 
 /* What EAX says. */
 #define EXPERIMENT_OK      0

@@ -4,6 +4,7 @@
 #include "arch/x86/console.h"
 #include "hv/chaos.h"
 #include "hv/monitor.h"
+#include "hv/monitor_dirty.h"
 #include "hv/monitor_say.h"
 #include "hv/monitor_view.h"
 #include "hv/profile_view.h"
@@ -381,6 +382,9 @@ static bool execute_action(const struct command *c)
 		return true;
 	case COMMAND_CLEAR_REFS:
 		with_space(c, clear_refs);
+		return true;
+	case COMMAND_DIRTY:
+		with_space(c, monitor_dirty);
 		return true;
 	case COMMAND_CHAOS:
 		chaos(c);

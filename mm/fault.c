@@ -73,6 +73,12 @@ static bool must_make_dirty(u64 state)
 	return !(state & FRAME_DIRTY) || state & FRAME_UNPACKABLE;
 }
 
+void fault_make_dirty_busy(struct space *s, u32 frame)
+{
+	if (must_make_dirty(a64_load(&frame_at(frame)->state)))
+		fault_drop_copy(s, frame);
+}
+
 static enum fault_result make_dirty(struct space *s, a64 *where, u64 word)
 {
 	u32 frame = gfn_word_frame(word);
@@ -289,4 +295,27 @@ enum fault_result fault_make_dirty(struct space *s, gfn_t g)
 		result = make_dirty(s, where, word);
 	epoch_exit();
 	return result;
+}
+
+enum fault_result fault_write_begin(struct space *s, gfn_t g, u64 *word)
+{
+	enum fault_result result = FAULT_RETRY;
+	a64 *where;
+
+	epoch_enter();
+	where = gfnmap_word(s, g);
+	*word = where ? a64_load_acquire(where) : 0; /* ord M5 */
+	if (!where) {
+		result = FAULT_NO_SLOT;
+	} else if (gfn_word_tag(*word) == GFN_RESIDENT && gfnmap_busy_try(where, word)) {
+		fault_make_dirty_busy(s, gfn_word_frame(*word));
+		result = FAULT_FIXED;
+	}
+	epoch_exit();
+	return result;
+}
+
+void fault_write_end(struct space *s, gfn_t g, u64 word)
+{
+	gfnmap_busy_give(s, g, word);
 }

@@ -45,3 +45,12 @@ enum fault_result fault_make_dirty(struct space *s, gfn_t g);
  * has the page's gfn word BUSY, and `frame` is what it names. Takes the lruvec lock.
  */
 void fault_drop_copy(struct space *s, u32 frame);
+/* The same unless it is dirty already, and known to be: nothing to change then. */
+void fault_make_dirty_busy(struct space *s, u32 frame);
+/*
+ * For an MMU without Dirty bits that grants the first write to a page: as fault_make_dirty(), and until
+ * fault_write_end() the page stays in its frame, for its word is BUSY. FAULT_FIXED: *word is the word without BUSY. In
+ * between: nothing that waits for anybody.
+ */
+enum fault_result fault_write_begin(struct space *s, gfn_t g, u64 *word);
+void fault_write_end(struct space *s, gfn_t g, u64 word);

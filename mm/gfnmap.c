@@ -11,9 +11,16 @@
 
 static_assert(sizeof(struct slots) <= PAGE_SIZE, "an array of slots is one page");
 
+/* Words of a bitmap with a bit for each page. */
+static u64 bitmap_words(u64 npages)
+{
+	return align_up(npages, 64ull) / 64;
+}
+
 static u64 word_pages(u64 npages)
 {
-	return align_up(npages * sizeof(a64), (u64)PAGE_SIZE) >> PAGE_SHIFT;
+	return align_up((npages + 2 * bitmap_words(npages)) * sizeof(a64), (u64)PAGE_SIZE) >>
+	       PAGE_SHIFT;
 }
 
 const struct slots *gfnmap_slots(struct space *s)
@@ -130,6 +137,8 @@ bool gfnmap_add(struct space *s, gfn_t base, u64 npages)
 	next = hal_pages_alloc(1);
 	piece.word = hal_pages_alloc(word_pages(npages));
 	if (next && piece.word) {
+		piece.dirty = piece.word + npages;
+		piece.logged = piece.dirty + bitmap_words(npages);
 		spin_lock(&s->slots_lock);
 		added = slots_with(gfnmap_slots(s), &piece, next);
 		if (added) {
@@ -225,4 +234,31 @@ void gfnmap_busy_end(a64 *where, u64 word)
 	DEBUG_ASSERT(!(word & GFN_BUSY) && a64_load(where) & GFN_BUSY);
 	/* ord M4: contents of the frame and its owner come before the word that names it; pairs with ord M3, ord M5 */
 	a64_store_release(where, word);
+}
+
+bool gfnmap_busy_resident(struct space *s, gfn_t g, u64 *word)
+{
+	DEBUG_ASSERT(!epoch_active());
+	for (;; hal_pause()) {
+		bool resident, taken = false;
+		a64 *where;
+
+		epoch_enter();
+		where = gfnmap_word(s, g);
+		*word = where ? a64_load_acquire(where) : 0; /* ord M5 */
+		resident = gfn_word_tag(*word) == GFN_RESIDENT;
+		if (resident)
+			taken = gfnmap_busy_try(where, word);
+		epoch_exit();
+		if (!resident || taken)
+			return taken;
+	}
+}
+
+/* The slot stays as long as a word of it is BUSY. */
+void gfnmap_busy_give(struct space *s, gfn_t g, u64 word)
+{
+	epoch_enter();
+	gfnmap_busy_end(gfnmap_word(s, g), word);
+	epoch_exit();
 }

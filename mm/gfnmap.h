@@ -69,7 +69,9 @@ struct space;
 struct slot {
 	gfn_t base;
 	u64 npages;
-	a64 *word;   /* npages of them, from hal_pages */
+	a64 *word; /* npages of them, from hal_pages */
+	/* Behind them, a bit for each page (mm/dirty_log.h): written, and by hardware's log written. */
+	a64 *dirty, *logged;
 	bool closed; /* nothing is brought in any more: gfnmap_close() */
 };
 
@@ -114,3 +116,9 @@ void gfnmap_destroy(struct space *s);
 bool gfnmap_busy_try(a64 *where, u64 *word) must_check;
 /* Publishes the new word (without BUSY). Only by the one that has BUSY. */
 void gfnmap_busy_end(a64 *where, u64 word);
+/*
+ * Takes BUSY of a page's word, which it waits for, and gives it back; false if the page is not resident. Until then
+ * it stays so, in the same frame. Not in an epoch section, no word BUSY: who has one waits for nobody who does.
+ */
+bool gfnmap_busy_resident(struct space *s, gfn_t g, u64 *word) must_check;
+void gfnmap_busy_give(struct space *s, gfn_t g, u64 word);

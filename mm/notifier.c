@@ -312,6 +312,34 @@ bool notifier_all_late_slots(const struct space *s)
 	return true;
 }
 
+bool notifier_all_log(const struct space *s)
+{
+	for (u32 i = 0; i < space_notifiers(s); i++)
+		if (!s->notifier[i]->ops->logs)
+			return false;
+	return true;
+}
+
+void notifier_log_protect(struct space *s, gfn_t first, unsigned npages, u64 *bitmap)
+{
+	memset(bitmap, 0, words_for(npages) * sizeof(u64));
+	epoch_enter();
+	for (u32 i = 0; i < space_notifiers(s); i++)
+		if (s->notifier[i]->ops->log_protect)
+			s->notifier[i]->ops->log_protect(s->notifier[i], first, npages, bitmap);
+	epoch_exit();
+}
+
+bool notifier_log_clean(struct space *s, gfn_t g)
+{
+	bool was = false;
+
+	for (u32 i = 0; i < space_notifiers(s); i++)
+		if (s->notifier[i]->ops->log_clean)
+			was |= s->notifier[i]->ops->log_clean(s->notifier[i], g);
+	return was;
+}
+
 void notifier_zap(struct space *s, gfn_t g, struct notifier_zap *result)
 {
 	*result = (struct notifier_zap){.mapped = false};

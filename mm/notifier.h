@@ -65,6 +65,8 @@ struct notifier_ops {
 	bool protects;
 	/* The space may get slots after the MMU was registered. */
 	bool late_slots;
+	/* Its translations tell of writes (log_protect), or nobody but the hypervisor writes through them. */
+	bool logs;
 
 	/*
 	 * Pages first .. first + n - 1, n <= 512, of which those whose bit is set in `bitmap` are meant
@@ -88,6 +90,18 @@ struct notifier_ops {
 	 * context as range_young. Dirty once, a page stays so until it is zapped.
 	 */
 	void (*dirty)(struct notifier *n, gfn_t first, unsigned npages, u64 *bitmap);
+	/*
+	 * Takes the right to write from the n <= 512 pages of one aligned block, for the dirty log alone: the next
+	 * write of each faults and has it back. Sets the bits of those that had it (the bitmap comes empty). Larger
+	 * translations are split first. The caller flushes afterwards. Inside an epoch section, no lock held. NULL:
+	 * nothing to take.
+	 */
+	void (*log_protect)(struct notifier *n, gfn_t first, unsigned npages, u64 *bitmap);
+	/*
+	 * Clears Dirty of the page's translation; whether it was set. Larger translations are split first. The caller
+	 * has the page's gfn word BUSY, with its frame dirty (I8), and flushes afterwards. Only if knows_dirty.
+	 */
+	bool (*log_clean)(struct notifier *n, gfn_t g);
 	/*
 	 * Removes every translation of the page by exchange. Between invalidate_begin() and
 	 * invalidate_end() for a range that has the page; takes the MMU lock itself (read side for TDP).
@@ -152,6 +166,11 @@ bool notifier_all_fast(const struct space *s);
 bool notifier_all_protect(const struct space *s);
 /* May the space get another slot? */
 bool notifier_all_late_slots(const struct space *s);
+/* Do all of them tell of writes? */
+bool notifier_all_log(const struct space *s);
+/* ops->log_protect of every MMU: bits are set of what one of them had. Enters the epoch by itself. */
+void notifier_log_protect(struct space *s, gfn_t first, unsigned npages, u64 *bitmap);
+bool notifier_log_clean(struct space *s, gfn_t g);
 void notifier_zap(struct space *s, gfn_t g, struct notifier_zap *result);
 void notifier_split(struct space *s, gfn_t g);
 /* Could it? Only if there is one MMU, with larger translations: others would have to agree. */

@@ -163,6 +163,13 @@ static void frame_claim(struct space *s, u32 frame)
 	}
 }
 
+/* The page reads as zero from now on: that counts as a write. */
+static void log_drop(struct space *s, gfn_t g)
+{
+	if (unlikely(dirty_log_mode(s) != DIRTY_LOG_OFF))
+		dirty_log_mark(s, g);
+}
+
 enum drop { DROP_NOTHING, DROP_FRAME, DROP_WAIT };
 
 /* Makes one word none, or, when it has a frame, takes it BUSY and leaves the rest to the caller. */
@@ -184,6 +191,7 @@ static enum drop drop_word(struct space *s, gfn_t g, u32 *frame)
 		if (space_counter(s, word))
 			a64_count(space_counter(s, word), -1ull);
 		gfnmap_busy_end(where, 0);
+		log_drop(s, g);
 	} else {
 		*frame = gfn_word_frame(word);
 		result = DROP_FRAME;
@@ -202,6 +210,7 @@ static void zap_and_clear(struct space *s, u32 frame)
 	gfnmap_busy_end(gfnmap_word(s, g), 0);
 	epoch_exit();
 	a64_count(&s->resident, -1ull);
+	log_drop(s, g);
 }
 
 static void drop_frames(struct space *s, const u32 *frame, unsigned n)

@@ -10,6 +10,7 @@
 #include "mm/bloom.h"
 #include "mm/age_flush.h"
 #include "mm/controller.h"
+#include "mm/dirty_log.h"
 #include "mm/epoch.h"
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
@@ -154,6 +155,8 @@ struct space {
 	a64 target;                   /* controller_set() */
 	struct controller controller; /* the background thread's */
 	struct space_protect protect;
+	struct dirty_log dirty_log;
+	bool logs_writes; /* the CPU can write down what vCPUs write, from their next entry on; set by the creator */
 	a64 ran_ns; /* when a question last found that it had run, or it was created */
 	a32 barren; /* idle, and found to have nothing to give: not asked first until it ran */
 	a32 users;  /* reclaimers at work in it: drain waits until there are none */
@@ -199,6 +202,12 @@ void space_set_protect(struct space *s, gfn_t first, u64 npages);
 static inline bool space_write_protected(const struct space *s, gfn_t g)
 {
 	return g.v - a64_load(&s->protect.first) < a64_load(&s->protect.pages);
+}
+
+/* Exact with the MMU lock held, either side; else it may be what was true a moment ago. */
+static inline enum dirty_log_mode dirty_log_mode(const struct space *s)
+{
+	return (enum dirty_log_mode)a32_load(&s->dirty_log.mode);
 }
 
 /* Did none of its vCPUs run for SPACE_IDLE_NS? Notices a run when it is asked: late, never early. */

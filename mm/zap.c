@@ -19,40 +19,13 @@
 
 #define ZAP_CHUNK 64u /* pages in one invalidate bracket */
 
-/* Makes the word of a resident page BUSY; false if the page is not resident. */
-static bool take_word(struct space *s, gfn_t g, u64 *word)
-{
-	for (;; hal_pause()) {
-		bool resident, taken = false;
-		a64 *where;
-
-		epoch_enter();
-		where = gfnmap_word(s, g);
-		*word = where ? a64_load_acquire(where) : 0; /* ord M5 */
-		resident = gfn_word_tag(*word) == GFN_RESIDENT;
-		if (resident)
-			taken = gfnmap_busy_try(where, word);
-		epoch_exit();
-		if (!resident || taken)
-			return taken;
-	}
-}
-
-/* The slot stays as long as a word of it is BUSY. */
-static void give_word(struct space *s, gfn_t g, u64 word)
-{
-	epoch_enter();
-	gfnmap_busy_end(gfnmap_word(s, g), word);
-	epoch_exit();
-}
-
 static bool zap_page(struct space *s, gfn_t g, struct gen_batch *batch)
 {
 	struct notifier_zap zap;
 	u64 word;
 	u32 frame;
 
-	if (!take_word(s, g, &word))
+	if (!gfnmap_busy_resident(s, g, &word))
 		return false;
 	frame = gfn_word_frame(word);
 	notifier_zap(s, g, &zap);
@@ -60,7 +33,7 @@ static bool zap_page(struct space *s, gfn_t g, struct gen_batch *batch)
 		fault_drop_copy(s, frame);
 	if (zap.young)
 		(void)gen_promote(&s->lru, frame, s->id, batch);
-	give_word(s, g, word);
+	gfnmap_busy_give(s, g, word);
 	return zap.mapped;
 }
 

@@ -155,3 +155,27 @@ u64 experiment_counter(u32 which)
 {
 	return must(EXPERIMENT_COUNTER, which, 0).rbx;
 }
+
+bool experiment_dirty(u32 mode)
+{
+	struct experiment_regs out;
+	u32 status = experiment_call(EXPERIMENT_DIRTY, mode, 0, &out);
+
+	VERDICT_CHECK(status == EXPERIMENT_OK || status == EXPERIMENT_REFUSED,
+	              "the dirty log cannot be switched to %u: %u", mode, status);
+	return status == EXPERIMENT_OK;
+}
+
+void experiment_dirty_read(const void *first, u64 pages, u64 bitmap[EXPERIMENT_BITMAP_WORDS])
+{
+	struct experiment_regs r = must(EXPERIMENT_DIRTY_READ, (u64)first / PAGE_SIZE, pages);
+
+	bitmap[0] = r.rbx;
+	bitmap[1] = r.rcx;
+	bitmap[2] = r.rsi;
+	bitmap[3] = r.rdi;
+	bitmap[4] = r.r8;
+	bitmap[5] = r.r9;
+	bitmap[6] = r.r10;
+	bitmap[7] = r.r11;
+}

@@ -50,3 +50,8 @@ bool experiment_slot_remove(u64 page);
 u64 *experiment_window(u64 page);
 u64 experiment_reclaim(u64 pages);
 u64 experiment_counter(u32 which);
+/* The dirty log, in one of the ways of enum dirty_log_mode (mm/dirty_log.h); 0: off. False if it was refused. */
+bool experiment_dirty(u32 mode);
+/* Reads the log of n <= 512 pages from `first` on (an address): a bit for each page. */
+#define EXPERIMENT_BITMAP_WORDS 8
+void experiment_dirty_read(const void *first, u64 pages, u64 bitmap[EXPERIMENT_BITMAP_WORDS]);

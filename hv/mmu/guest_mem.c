@@ -18,6 +18,7 @@
 #include "hv/mmu/null.h"
 #include "hv/mmu/shadow.h"
 #include "lib/string.h"
+#include "mm/dirty_log.h"
 #include "mm/epoch.h"
 #include "mm/frame.h"
 #include "mm/space.h"
@@ -147,6 +148,10 @@ u64 guest_write(const struct guest_mem *m, gpa_t to, const void *from, u64 bytes
 {
 	u64 done = write_pages(m, to, from, bytes);
 
+	/* The last unpin, or unlock, is a full barrier: the contents are written before the mode is read. */
+	if (unlikely(dirty_log_mode(m->space) != DIRTY_LOG_OFF))
+		for (u64 at = 0; at < done; at += piece_of(gpa(to.v + at), done - at))
+			dirty_log_mark(m->space, gpa_gfn(gpa(to.v + at)));
 	if (m->shadow)
 		shadow_written(m->shadow, to, done);
 	return done;

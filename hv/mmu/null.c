@@ -157,6 +157,7 @@ static const struct notifier_ops null_ops = {
         .has_fast_aging = false,
         .protects = true,
         .late_slots = true,
+        .logs = true, /* guest_write() tells the log of what it writes through this */
         .age = null_age,
         .zap = null_zap,
         .populated = null_populated,

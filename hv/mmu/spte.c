@@ -72,10 +72,10 @@ const struct spte_format spte_shadow_track = {
 
 static_assert((EPT_A | NPT_A) == SPTE_RESERVED, "the two places of Accessed");
 static_assert(((EPT_R | EPT_W | EPT_X | EPT_WB | EPT_LARGE | EPT_A | EPT_D) &
-               (SPTE_MMU_PRESENT | SPTE_SAVED | SPTE_ADDRESS)) == 0,
+               (SPTE_LOGGED | SPTE_MMU_PRESENT | SPTE_SAVED | SPTE_ADDRESS)) == 0,
               "software bits are free in EPT");
 static_assert(((NPT_P | NPT_W | NPT_U | NPT_A | NPT_D | NPT_LARGE | NPT_NX) &
-               (SPTE_MMU_PRESENT | SPTE_SAVED | SPTE_ADDRESS)) == 0,
+               (SPTE_LOGGED | SPTE_MMU_PRESENT | SPTE_SAVED | SPTE_ADDRESS)) == 0,
               "software bits are free in NPT");
 
 const struct spte_format *spte_format_of(bool ept, bool ad)
@@ -111,7 +111,8 @@ bool spte_dirty(const struct spte_format *f, u64 leaf)
 {
 	if (spte_has_dirty(f))
 		return leaf & f->dirty;
-	return spte_saved_rights(f, leaf) & SPTE_W;
+	/* LOGGED may become W at any time, and nobody asks mm then. */
+	return leaf & SPTE_LOGGED || spte_saved_rights(f, leaf) & SPTE_W;
 }
 
 u64 spte_make_table(const struct spte_format *f, pfn_t table)
@@ -138,23 +139,32 @@ u64 spte_make_old(const struct spte_format *f, u64 leaf)
 {
 	if (spte_has_dirty(f))
 		return leaf & ~f->accessed;
-	return SPTE_MMU_PRESENT | (spte_saved_rights(f, leaf) << SPTE_SAVED_SHIFT) |
+	return SPTE_MMU_PRESENT | (leaf & SPTE_LOGGED) |
+	       (spte_saved_rights(f, leaf) << SPTE_SAVED_SHIFT) |
 	       (~pfn_hpa(spte_pfn(f, leaf)).v & SPTE_ADDRESS);
 }
 
 u64 spte_make_young(const struct spte_format *f, unsigned level, u64 leaf, u64 more, bool dirty)
 {
+	u64 rights = spte_saved_rights(f, leaf) | more;
+
 	/* Written once, and write-protected since: Dirty without W. */
-	return spte_make_leaf(f, level, spte_pfn(f, leaf), spte_saved_rights(f, leaf) | more,
-	                      dirty) |
-	       (leaf & f->dirty);
+	return spte_make_leaf(f, level, spte_pfn(f, leaf), rights, dirty) | (leaf & f->dirty) |
+	       (rights & SPTE_W ? 0 : leaf & SPTE_LOGGED);
 }
 
 u64 spte_make_protected(const struct spte_format *f, u64 leaf)
 {
-	if (spte_is_tracked(f, leaf))
-		return leaf & ~((u64)SPTE_W << SPTE_SAVED_SHIFT);
-	return leaf & ~f->write;
+	u64 w = spte_is_tracked(f, leaf) ? (u64)SPTE_W << SPTE_SAVED_SHIFT : f->write;
+
+	return leaf & ~(w | SPTE_LOGGED);
+}
+
+u64 spte_make_logged(const struct spte_format *f, u64 leaf)
+{
+	if (!(spte_saved_rights(f, leaf) & SPTE_W))
+		return leaf;
+	return spte_make_protected(f, leaf) | SPTE_LOGGED;
 }
 
 u64 spte_make_part(const struct spte_format *f, u64 large, unsigned i)
@@ -175,9 +185,12 @@ bool spte_valid(const struct spte_format *f, unsigned level, u64 spte)
 {
 	if (spte_is_empty(spte))
 		return spte == SPTE_EMPTY;
+	if (spte & SPTE_LOGGED &&
+	    (spte_is_table(f, level, spte) || spte_saved_rights(f, spte) & SPTE_W))
+		return false;
 	if (spte_is_tracked(f, spte))
 		return !spte_has_dirty(f) &&
-		       !(spte & ~(SPTE_MMU_PRESENT | SPTE_SAVED | SPTE_ADDRESS)) &&
+		       !(spte & ~(SPTE_LOGGED | SPTE_MMU_PRESENT | SPTE_SAVED | SPTE_ADDRESS)) &&
 		       (spte_saved_rights(f, spte) & SPTE_R) && aligned(f, level, spte);
 	if (spte & SPTE_SAVED)
 		return false;
@@ -189,7 +202,7 @@ bool spte_valid(const struct spte_format *f, unsigned level, u64 spte)
 
 /*
  * Leaf to leaf, both may be tracked: the page stays, rights and Dirty are only gained. But for write-protecting, which
- * takes W and changes nothing else.
+ * takes W or LOGGED and changes nothing else, and the dirty log, which puts LOGGED in W's place.
  */
 static bool leaf_change_valid(const struct spte_format *f, u64 from, u64 to)
 {
@@ -197,8 +210,10 @@ static bool leaf_change_valid(const struct spte_format *f, u64 from, u64 to)
 
 	if (spte_pfn(f, from).v != spte_pfn(f, to).v)
 		return false;
-	if (to == spte_make_protected(f, from))
+	if (to == spte_make_protected(f, from) || to == spte_make_logged(f, from))
 		return true;
+	if (from & SPTE_LOGGED && !(to & SPTE_LOGGED) && !(spte_saved_rights(f, to) & SPTE_W))
+		return false;
 	if (had & ~spte_saved_rights(f, to))
 		return false;
 	if (spte_is_tracked(f, to) && !spte_young(f, from))
@@ -240,6 +255,32 @@ bool spte_protect(const struct spte_format *f, unsigned level, a64 *entry)
 			return false;
 		/* ord N3: as in spte_zap(). */
 		if (spte_replace(f, level, entry, &seen, want))
+			return true;
+	}
+	return false;
+}
+
+bool spte_log(const struct spte_format *f, unsigned level, a64 *entry)
+{
+	u64 seen = a64_load(entry);
+
+	while (spte_is_leaf(f, level, seen) && spte_saved_rights(f, seen) & SPTE_W) {
+		/* ord N3: as in spte_zap(). */
+		if (spte_replace(f, level, entry, &seen, spte_make_logged(f, seen)))
+			return true;
+	}
+	return false;
+}
+
+bool spte_clean(const struct spte_format *f, unsigned level, a64 *entry)
+{
+	u64 seen = a64_load(entry);
+
+	DEBUG_ASSERT(spte_has_dirty(f));
+	while (spte_is_leaf(f, level, seen) && seen & f->dirty) {
+		/* Past the funnel, for nothing else clears Dirty. ord N3: as in spte_zap(). */
+		DEBUG_ASSERT(spte_valid(f, level, seen & ~f->dirty));
+		if (a64_cas(entry, &seen, seen & ~f->dirty))
 			return true;
 	}
 	return false;

@@ -19,6 +19,10 @@
  *      TRACKED ---------> LEAF, Accessed set
  *    write-protect (compare-exchange), TRACKED or not
  *      LEAF ------------> the same LEAF without W
+ *    dirty log (compare-exchange), TRACKED or not
+ *      LEAF with W -----> LOGGED: the same without W, and with the word that it may have it
+ *      LOGGED ----------> LEAF with W                                 by the fault of a write, without a lock
+ *      LEAF, Dirty -----> the same LEAF, Dirty clear                  with the page's gfn word BUSY, its frame dirty
  *
  * Tables above level 1 live as long as a TDP; a shadow MMU takes them away as well, by spte_unlink().
  *
@@ -52,6 +56,11 @@
  * every change in debug builds (spte.c), the single funnel of all of them.
  *
  * Bit 11 says "a translation is here" in every format; all of them leave it to software.
+ *
+ * Bit 10, LOGGED, says "W was taken for the dirty log alone" (mm/dirty_log.h): whoever has W to grant for a write may
+ * grant it by what the entry says, and needs no lock for that. It is never set together with W. What else takes W
+ * takes LOGGED as well. All formats leave the bit to software, EPT as long as no rights depend on the mode (SDM 3C
+ * 28.3.2: bit 10 is ignored unless mode-based execute control is on).
  */
 #pragma once
 
@@ -61,6 +70,7 @@
 #include "lib/util.h"
 
 #define SPTE_EMPTY       0ull
+#define SPTE_LOGGED      BIT(10)
 #define SPTE_MMU_PRESENT BIT(11)
 #define SPTE_ADDRESS     BITS(51, 12)
 #define SPTE_SAVED_SHIFT 52
@@ -159,8 +169,10 @@ u64 spte_make_old(const struct spte_format *f, u64 leaf);
 /* The leaf that a fault leaves: young, with its rights back and `more` rights granted. */
 u64 spte_make_young(const struct spte_format *f, unsigned level, u64 leaf, u64 more, bool dirty);
 
-/* The leaf without W: nothing else changes. */
+/* The leaf without W, and without the word that it may have it: nothing else changes. */
 u64 spte_make_protected(const struct spte_format *f, u64 leaf);
+/* The leaf with LOGGED in W's place, if it has W. */
+u64 spte_make_logged(const struct spte_format *f, u64 leaf);
 
 /* Is the value one of the encodings above? For assertions, the audit and tests. */
 bool spte_valid(const struct spte_format *f, unsigned level, u64 spte);
@@ -212,10 +224,17 @@ static inline void spte_age_bit(const struct spte_format *f, a64 *entry, u64 see
 	(void)!a64_cas(entry, &seen, old);
 }
 /*
- * Takes W from an entry that is a leaf; whether it had it. Then a TLB may still hold it: to be flushed. Empty or a
- * table: false. Repeated until it fits: hardware and agers change the entry meanwhile, and W must go.
+ * Takes W from an entry that is a leaf; whether it had it, or had until the dirty log took it. Then a TLB may still
+ * hold it: to be flushed. Empty or a table: false. Repeated until it fits: hardware and agers change the entry meanwhile, and W must go.
  */
 bool spte_protect(const struct spte_format *f, unsigned level, a64 *entry);
+/* The same for the dirty log: LOGGED takes W's place. */
+bool spte_log(const struct spte_format *f, unsigned level, a64 *entry);
+/*
+ * Clears Dirty of an entry that is a leaf, in a format that has it; whether it was set. Then a TLB may still say so: to
+ * be flushed. The caller has the page's gfn word BUSY, and its frame counts as dirty without a copy (I8).
+ */
+bool spte_clean(const struct spte_format *f, unsigned level, a64 *entry);
 /*
  * Empties the entry of a table, shadow MMU only; returns what it was. Hardware may still have the table in its
  * paging-structure caches: freed after a flush and a grace period.

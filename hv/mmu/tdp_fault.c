@@ -20,9 +20,29 @@
  * If the read section comes before begin's write section, the zap finds the entry and removes it.
  *If it comes after, invalidate_retry() sees in_progress, or a new seq, and the fault starts over.
  *
- * A page that was mapped clean in a format without Dirty bits faults when it is first written; its
- * copy is dropped and then W is granted. That runs under the same protocol: otherwise the page
- *could have been evicted and brought back, with a new copy, between the two.
+ * A page that was mapped clean in a format without Dirty bits faults when it is first written; its copy is dropped and
+ * then W is granted. No MMU lock is needed for that, nor the number of the invalidations, for the page's gfn word is
+ * BUSY meanwhile (fault_write_begin()):
+ *
+ *	fault					evictor				who protects a range
+ *	-----					-------				--------------------
+ *	resident -> BUSY, copy dropped		isolate				protect.first, .pages
+ *	protected? then not			zap				resident -> BUSY
+ *	entry -> entry with W, exchange		resident -> evicting		zap
+ *	BUSY -> resident			store				BUSY -> resident
+ *
+ * As long as the word is BUSY, the evictor's exchange of it fails and the page stays in its frame, whose state says
+ * dirty: so W comes to no page that could be taken for clean (I8), and the page cannot have been brought back with a
+ * copy between the two. If the evictor's zap came first, the exchange of the entry fails, or it is made on one that
+ * another fault installed since, in the same frame. If it comes after, it finds W, and says dirty of what is dirty
+ * already. Whoever protects a range takes the word of each page as well: either that comes first, then BUSY (ord M4,
+ * M3) shows us the range; or we do, and its zap takes W away.
+ *
+ * LOGGED -> W, for a write to what only the dirty log protects, needs no more than the entry: the exchange succeeds
+ * only on an entry that says so then. Who sets LOGGED had W, or would have installed it, under all the rules above;
+ * who means to keep the page from being written takes LOGGED as it takes W; and the frame has counted as dirty since
+ * before there was W, where no Dirty bit tells. Whatever happened to the page between our look and the exchange, and
+ * be it that it was evicted and brought back to the same frame: what the entry says is true of the page it maps now.
  *
  * A page that a shadow MMU beside us tracks, for it holds a table of the guest, is not mapped writable here. What is
  * tracked changes under the write side of the MMU lock, together with W in our entry (tdp_write_protect_locked());
@@ -37,6 +57,7 @@
 #include "hv/mmu/tdp_huge.h"
 #include "hv/mmu/tdp_iter.h"
 #include "lib/hist.h"
+#include "mm/dirty_log.h"
 #include "mm/epoch.h"
 #include "mm/space.h"
 
@@ -66,13 +87,16 @@ static enum tdp_fast tdp_fault_fast(struct tdp *t, const struct tdp_access *a)
 	prefetch_write(
 	        e.at); /* a harvester may have read it; it is changed here or after the page came */
 	while (spte_is_leaf(f, e.level, e.seen)) {
-		if (access_needs(a) & ~spte_saved_rights(f, e.seen)) {
+		u64 more = access_needs(a) & ~spte_saved_rights(f, e.seen);
+
+		if (more && !(a->write && e.seen & SPTE_LOGGED)) {
 			result = a->write ? FAST_CLEAN : FAST_ABSENT;
 			break;
 		}
-		if (!spte_is_tracked(f, e.seen) ||
+		/* Dirty, where there is such a bit, is hardware's to set: it may be logging that (PML). */
+		if ((!more && !spte_is_tracked(f, e.seen)) ||
 		    spte_replace(f, e.level, e.at, &e.seen,
-		                 spte_make_young(f, e.level, e.seen, 0, false))) {
+		                 spte_make_young(f, e.level, e.seen, more, false))) {
 			result = FAST_FIXED;
 			break;
 		}
@@ -110,7 +134,8 @@ static enum fault_result tdp_install_locked(struct tdp *t, gfn_t g, pfn_t page, 
 {
 	const struct spte_format *f = t->format;
 	struct tdp_entry e = tdp_find(t, g);
-	bool fresh = spte_is_empty(e.seen);
+	bool fresh = spte_is_empty(e.seen), write = dirty;
+	enum dirty_log_mode log = dirty_log_mode(t->notifier.space);
 	u64 want;
 
 	if (rights & SPTE_W && unlikely(!may_write_locked(t, g))) {
@@ -118,6 +143,7 @@ static enum fault_result tdp_install_locked(struct tdp *t, gfn_t g, pfn_t page, 
 			return FAULT_RETRY;
 		rights &= ~(u64)SPTE_W;
 	}
+	dirty &= log != DIRTY_LOG_HARDWARE;
 	if (fresh) {
 		DEBUG_ASSERT(e.level == 1);
 		want = spte_make_leaf(f, e.level, page, rights, dirty);
@@ -125,6 +151,9 @@ static enum fault_result tdp_install_locked(struct tdp *t, gfn_t g, pfn_t page, 
 		DEBUG_ASSERT(spte_pfn(f, e.seen).v + g.v % tdp_span(e.level) == page.v);
 		want = spte_make_young(f, e.level, e.seen, rights, dirty);
 	}
+	/* What was not written yet is not to look so. Hardware that logs does so when it sets Dirty itself. */
+	if (unlikely(log == DIRTY_LOG_PROTECT) && !write)
+		want = spte_make_logged(f, want);
 	/* ord T2: the page was filled by fault_bring_in(); hardware that finds the entry finds
 	 * that. */
 	if (!spte_replace(f, e.level, e.at, &e.seen, want))
@@ -193,7 +222,8 @@ static enum fault_result tdp_grant_write_locked(struct tdp *t, gfn_t g)
 	return FAULT_FIXED;
 }
 
-static enum fault_result tdp_fault_clean(struct tdp *t, gfn_t g)
+/* What a shadow MMU tracks changes under the write side of the lock: to be asked under it. */
+static enum fault_result tdp_fault_clean_beside(struct tdp *t, gfn_t g)
 {
 	struct space *s = t->notifier.space;
 	u64 seq = invalidate_seq(s);
@@ -204,6 +234,41 @@ static enum fault_result tdp_fault_clean(struct tdp *t, gfn_t g)
 	read_lock(&s->mmu_lock);
 	result = invalidate_retry(s, seq, g) ? FAULT_RETRY : tdp_grant_write_locked(t, g);
 	read_unlock(&s->mmu_lock);
+	return result;
+}
+
+/* The page's gfn word is BUSY and names the frame, which is dirty. */
+static enum fault_result tdp_grant_write_busy(struct tdp *t, gfn_t g, u32 frame)
+{
+	const struct spte_format *f = t->format;
+	enum fault_result result = FAULT_RETRY;
+	struct tdp_entry e;
+
+	epoch_enter();
+	e = tdp_find(t, g);
+	if (spte_is_leaf(f, e.level, e.seen) && !space_write_protected(t->notifier.space, g)) {
+		DEBUG_ASSERT(spte_pfn(f, e.seen).v + g.v % tdp_span(e.level) == frame_pfn(frame).v);
+		if (spte_replace(f, e.level, e.at, &e.seen,
+		                 spte_make_young(f, e.level, e.seen, SPTE_W, false)))
+			result = FAULT_FIXED;
+	}
+	epoch_exit();
+	return result;
+}
+
+static enum fault_result tdp_fault_clean(struct tdp *t, gfn_t g)
+{
+	struct space *s = t->notifier.space;
+	enum fault_result result;
+	u64 word;
+
+	if (unlikely(t->shadow))
+		return tdp_fault_clean_beside(t, g);
+	result = fault_write_begin(s, g, &word);
+	if (result != FAULT_FIXED)
+		return result;
+	result = tdp_grant_write_busy(t, g, gfn_word_frame(word));
+	fault_write_end(s, g, word);
 	return result;
 }
 

@@ -27,6 +27,9 @@
  * Read side of the MMU lock: a split neither makes nor removes a translation, so it excludes nobody.
  * Against an install of the same leaf and a second split there is huge_lock.
  *
+ * While the space has a dirty log, none is made: both installs ask for it under the MMU lock, and who switches the log
+ * on takes the lock's write side between that and splitting those that there are (mm/dirty_log.h).
+ *
  * Collapsing takes a table away, the only thing that does while the MMU lives. Who may still be in it:
  *
  *   - a fault or a zap that found it under the MMU lock: the exchange is done under the write side;
@@ -46,6 +49,7 @@
 #include "arch/hal.h"
 #include "hv/mmu/tdp_iter.h"
 #include "hv/mmu/tdp_ops.h"
+#include "mm/dirty_log.h"
 #include "mm/epoch.h"
 #include "mm/frame.h"
 #include "mm/huge.h"
@@ -171,7 +175,8 @@ static bool install_locked(struct tdp *t, gfn_t first, u32 head, bool dirty, voi
 	bool done = false;
 
 	spin_lock(&t->huge_lock);
-	if (e.level == 2 && spte_is_empty(e.seen))
+	if (e.level == 2 && spte_is_empty(e.seen) &&
+	    dirty_log_mode(t->notifier.space) == DIRTY_LOG_OFF)
 		/* ord T2: the pages were zeroed by huge_bring_in() */
 		done = spte_replace(
 		        f, 2, e.at, &e.seen,
@@ -204,7 +209,7 @@ bool tdp_fault_huge(struct tdp *t, const struct tdp_access *a)
 	void *spare;
 	u32 head;
 
-	if (!a32_load(&s->wants_huge) || !prepare(t, first))
+	if (!a32_load(&s->wants_huge) || dirty_log_mode(s) != DIRTY_LOG_OFF || !prepare(t, first))
 		return false;
 	spare = hal_pages_alloc(1);
 	if (!spare)
@@ -238,7 +243,8 @@ static bool map_huge_locked(struct tdp *t, gfn_t first, u64 leaf, void **table)
 	struct tdp_entry e = tdp_find_level(t, first, 2);
 	a64 *below;
 
-	if (e.level != 2 || spte_is_leaf(f, 2, e.seen))
+	if (e.level != 2 || spte_is_leaf(f, 2, e.seen) ||
+	    dirty_log_mode(t->notifier.space) != DIRTY_LOG_OFF)
 		return false;
 	if (spte_is_empty(e.seen))
 		return spte_replace(f, 2, e.at, &e.seen, leaf);

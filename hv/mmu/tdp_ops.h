@@ -15,8 +15,12 @@ unsigned tdp_age(struct notifier *n, gfn_t first, unsigned npages, u64 *bitmap, 
                  u64 *visited);
 bool tdp_range_young(struct notifier *n, gfn_t first, u64 npages, bool clear);
 void tdp_dirty(struct notifier *n, gfn_t first, unsigned npages, u64 *bitmap);
+void tdp_log_protect(struct notifier *n, gfn_t first, unsigned npages, u64 *bitmap);
+bool tdp_log_clean(struct notifier *n, gfn_t g);
 void tdp_zap(struct notifier *n, gfn_t g, struct notifier_zap *result);
 void tdp_split(struct notifier *n, gfn_t g);
 bool tdp_map_huge(struct notifier *n, gfn_t first, pfn_t head, void **table);
 void tdp_free_table(struct notifier *n, void *table);
 u64 tdp_audit(struct notifier *n);
+/* An entry was zapped: if it tells the dirty log of a write, it is noted. MMU lock held, either side. */
+void tdp_log_zapped(struct tdp *t, gfn_t g, u64 was);

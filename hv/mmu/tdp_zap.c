@@ -48,6 +48,7 @@ void tdp_zap(struct notifier *n, gfn_t g, struct notifier_zap *result)
 
 		DEBUG_ASSERT(!spte_is_empty(was));
 		a64_count(&t->leaves, ~0ull);
+		tdp_log_zapped(t, g, was);
 		result->mapped = true;
 		result->dirty |= spte_dirty(f, was);
 		result->young |= spte_young(f, was);

@@ -54,6 +54,8 @@ static u64 value_max(enum command_kind kind)
 		return SPACE_WEIGHT_MAX;
 	case COMMAND_CHAOS:
 		return SCENARIO_MAX_CHAOS;
+	case COMMAND_DIRTY:
+		return COMMAND_DIRTY_READ;
 	case COMMAND_PAGE:
 	case COMMAND_PAGEMAP:
 		return (1ull << 40) - 1;

@@ -249,6 +249,20 @@ enum fault_result fault_make_dirty(struct space *s, gfn_t g)
 	explorer_panic("a clean page");
 }
 
+enum fault_result fault_write_begin(struct space *s, gfn_t g, u64 *word)
+{
+	(void)s, (void)g, (void)word;
+	explorer_panic("a clean page");
+}
+void fault_write_end(struct space *s, gfn_t g, u64 word)
+{
+	(void)s, (void)g, (void)word;
+}
+void tdp_log_zapped(struct tdp *t, gfn_t g, u64 was)
+{
+	(void)t, (void)g, (void)was;
+}
+
 /* --- the actors --- */
 
 static void guest_touch(struct vcpu *v, u64 *word, bool write, u64 value)

@@ -30,6 +30,7 @@ enum mutant {
 	NO_LOSER_FREE,  /* a vCPU that lost the race for a table keeps its page */
 	NO_PIN,         /* the hypervisor copies without keeping the page where it is */
 	WRITE_UNTOLD,   /* it drops the copy only before the page is pinned */
+	NO_BUSY,        /* W is granted while the page may go */
 	MUTANTS,
 };
 static const char *const mutant_name[] = {"as it is",
@@ -42,7 +43,8 @@ static const char *const mutant_name[] = {"as it is",
                                           "no read lock",
                                           "no free of a table that lost its race",
                                           "no pin under a hypervisor's copy",
-                                          "no fault_make_dirty under the pin"};
+                                          "no fault_make_dirty under the pin",
+                                          "W granted without BUSY"};
 static enum mutant mutant;
 
 static bool mutable_cas(a64 *a, u64 *expected, u64 desired)
@@ -117,6 +119,10 @@ static struct {
 static enum gfn_tag tag(void)
 {
 	return gfn_word_tag(world.word.raw);
+}
+static bool busy(void)
+{
+	return world.word.raw & GFN_BUSY;
 }
 static void set_tag(enum gfn_tag to)
 {
@@ -235,6 +241,8 @@ enum fault_result fault_bring_in(struct space *s, gfn_t g, bool write, bool keep
 {
 	(void)s, (void)g;
 	explorer_yield();
+	if (busy())
+		return FAULT_RETRY;
 	if (tag() == GFN_POOLED) {
 		world.frame = world.reuse ? 0 : (world.frame + 1) % ARRAY_SIZE(frames);
 		memcpy(frames[world.frame], world.copy, sizeof(world.copy));
@@ -250,11 +258,36 @@ enum fault_result fault_make_dirty(struct space *s, gfn_t g)
 {
 	(void)s, (void)g;
 	explorer_yield();
-	if (tag() != GFN_RESIDENT)
+	if (tag() != GFN_RESIDENT || busy())
 		return FAULT_RETRY;
 	if (mutant != NO_MAKE_DIRTY && (mutant != WRITE_UNTOLD || !world.pins))
 		world.copy_valid = false;
 	return FAULT_FIXED;
+}
+
+enum fault_result fault_write_begin(struct space *s, gfn_t g, u64 *word)
+{
+	enum fault_result result = fault_make_dirty(s, g);
+
+	*word = world.word.raw;
+	if (result == FAULT_FIXED && mutant != NO_BUSY)
+		world.word.raw |= GFN_BUSY;
+	return result;
+}
+void fault_write_end(struct space *s, gfn_t g, u64 word)
+{
+	(void)s, (void)g, (void)word;
+	explorer_yield();
+	world.word.raw &= ~GFN_BUSY;
+}
+/* model_explore_log has that. */
+void dirty_log_mark(struct space *s, gfn_t g)
+{
+	(void)s, (void)g;
+}
+void tdp_log_zapped(struct tdp *t, gfn_t g, u64 was)
+{
+	(void)t, (void)g, (void)was;
 }
 
 /* --- the actors --- */
@@ -299,7 +332,7 @@ static bool isolate(void)
 static void pack(void)
 {
 	explorer_yield();
-	if (tag() != GFN_EVICTING)
+	if (tag() != GFN_EVICTING || busy())
 		return;
 	if (!world.copy_valid)
 		memcpy(world.copy, frames[world.frame], sizeof(world.copy));
@@ -319,7 +352,8 @@ static void run_evictor(void)
 	explorer_yield();
 	if (zap.dirty)
 		world.copy_valid = false;
-	set_tag(GFN_EVICTING);
+	if (!busy()) /* else it stays */
+		set_tag(GFN_EVICTING);
 	invalidate_end(&world.space, GFN, GFN);
 	shootdown();
 	pack();
@@ -407,7 +441,7 @@ static void check(void)
 		check_tables();
 }
 
-enum { SCENE_AGER, SCENE_HYPERVISOR, SCENE_TABLES, SCENE_TWO };
+enum { SCENE_AGER, SCENE_HYPERVISOR, SCENE_TABLES, SCENE_CLEAN, SCENE_TWO };
 static const struct explorer_scene scenes[] = {
         {
                 .name = "vcpu, ager, evictor",
@@ -431,6 +465,13 @@ static const struct explorer_scene scenes[] = {
                 .nr_actors = 2,
         },
         {
+                .name = "writer, reader, evictor",
+                .setup = setup,
+                .check = check,
+                .actor = {{"vcpu2", run_vcpu2}, {"reader", run_reader}, {"evictor", run_evictor}},
+                .nr_actors = 3,
+        },
+        {
                 .name = "two vcpus, evictor",
                 .setup = setup,
                 .check = check,
@@ -447,7 +488,7 @@ static bool explore(unsigned which, unsigned machine, unsigned preemptions,
 	scene.max_preemptions = preemptions;
 	scene_format = machines[machine].format;
 	scene_kind = machines[machine].kind;
-	scene_reuse = which == SCENE_HYPERVISOR;
+	scene_reuse = which == SCENE_HYPERVISOR || which == SCENE_CLEAN;
 	scene_bare = which == SCENE_TABLES;
 	explorer_run(&scene, r);
 	return !r->failed && r->exhausted;

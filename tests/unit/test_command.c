@@ -244,6 +244,13 @@ static void test_command_questions(void **state)
 	refuses("pagemap kv 0x1f 0", "N 0|a number of pages from 1 to 512");
 	refuses("pagemap kv 0x1f 513", "N 513");
 	takes("clear_refs kv", COMMAND_CLEAR_REFS);
+	takes("dirty kv", COMMAND_DIRTY);
+	assert_false(c.set);
+	takes("dirty kv pml", COMMAND_DIRTY);
+	assert_int_equal(c.value, DIRTY_LOG_HARDWARE);
+	takes("dirty kv read", COMMAND_DIRTY);
+	assert_int_equal(c.value, COMMAND_DIRTY_READ);
+	refuses("dirty kv protect", "on|bits|pml|off|read");
 	refuses("clear_refs", "VM is missing");
 	takes("sampler kv", COMMAND_SAMPLER);
 	assert_false(c.set);

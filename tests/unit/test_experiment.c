@@ -269,8 +269,9 @@ static void test_experiment_counters(void **state)
 
 static void test_experiment_refuses_what_is_out_of_bounds(void **state)
 {
-	static const u32 ranged[] = {EXPERIMENT_AGES, EXPERIMENT_ZAP, EXPERIMENT_UNMAP,
-	                             EXPERIMENT_SLOT_ADD, EXPERIMENT_PROTECT};
+	static const u32 ranged[] = {EXPERIMENT_AGES,    EXPERIMENT_ZAP,
+	                             EXPERIMENT_UNMAP,   EXPERIMENT_SLOT_ADD,
+	                             EXPERIMENT_PROTECT, EXPERIMENT_DIRTY_READ};
 
 	(void)state;
 	start(&host_machines[0]);
@@ -288,15 +289,40 @@ static void test_experiment_refuses_what_is_out_of_bounds(void **state)
 	assert_int_equal(ask(EXPERIMENT_AGE, 2, 0), EXPERIMENT_RANGE);
 	assert_int_equal(ask(EXPERIMENT_RECLAIM, 0, 0), EXPERIMENT_RANGE);
 	assert_int_equal(ask(EXPERIMENT_RECLAIM, EXPERIMENT_PAGES_MAX + 1, 0), EXPERIMENT_RANGE);
-	assert_int_equal(ask(EXPERIMENT_HEAT + 1, 0, 0), EXPERIMENT_UNKNOWN);
 	assert_int_equal(ask(EXPERIMENT_HEAT, 0, 0), EXPERIMENT_REFUSED);
 	assert_int_equal(ask(EXPERIMENT_HEAT, ~0ull, 0), EXPERIMENT_REFUSED);
+	assert_int_equal(ask(EXPERIMENT_DIRTY_READ + 1, 0, 0), EXPERIMENT_UNKNOWN);
 	assert_int_equal(ask(~0u, 0, 0), EXPERIMENT_UNKNOWN);
 	a32_store(&vm.space->wants_huge, 1);
 	assert_int_equal(ask(EXPERIMENT_PROTECT, 0, 1), EXPERIMENT_REFUSED);
 	assert_int_equal(ask(EXPERIMENT_SLOT_ADD, WINDOW, 1), EXPERIMENT_REFUSED);
 	a32_store(&vm.space->wants_huge, 0);
 	stop();
+}
+
+static void test_experiment_dirty_log(void **state)
+{
+	(void)state;
+	for_each_machine(m)
+	{
+		start(m);
+		assert_int_equal(ask(EXPERIMENT_DIRTY_READ, 0, 1), EXPERIMENT_REFUSED);
+		assert_int_equal(ask(EXPERIMENT_DIRTY, DIRTY_LOG_MODES, 0), EXPERIMENT_RANGE);
+		assert_int_equal(ask(EXPERIMENT_DIRTY, DIRTY_LOG_HARDWARE, 0), EXPERIMENT_REFUSED);
+		write_all(0, 20, 1);
+		assert_int_equal(ask(EXPERIMENT_DIRTY, DIRTY_LOG_PROTECT, 0), EXPERIMENT_OK);
+		assert_int_equal(ask(EXPERIMENT_DIRTY, DIRTY_LOG_PROTECT, 0), EXPERIMENT_REFUSED);
+		write_all(3, 2, 2);
+		write_all(530, 1, 2);
+		assert_int_equal(ask(EXPERIMENT_DIRTY_READ, 0, 513), EXPERIMENT_RANGE);
+		assert_int_equal(ask(EXPERIMENT_DIRTY_READ, 2, 512), EXPERIMENT_OK);
+		assert_int_equal(last.result[0], 6);
+		assert_int_equal(last.result[7], 0);
+		assert_int_equal(ask(EXPERIMENT_DIRTY_READ, 88, 512), EXPERIMENT_OK);
+		assert_int_equal(last.result[6], BIT(530 - 88 - 6 * 64));
+		assert_int_equal(ask(EXPERIMENT_DIRTY, DIRTY_LOG_OFF, 0), EXPERIMENT_OK);
+		stop();
+	}
 }
 
 static u64 dice(u64 *x)
@@ -350,6 +376,7 @@ int main(void)
 	        cmocka_unit_test(test_gfnmap_close_keeps_faults_out),
 	        cmocka_unit_test(test_experiment_counters),
 	        cmocka_unit_test(test_experiment_refuses_what_is_out_of_bounds),
+	        cmocka_unit_test(test_experiment_dirty_log),
 	        cmocka_unit_test(test_experiment_any_call_is_harmless),
 	};
 
