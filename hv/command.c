@@ -124,6 +124,11 @@ static bool take_swappiness(struct slice value, struct command *c)
 	return set_number(value, 0, POLICY_SWAPPINESS_MAX, c);
 }
 
+static bool take_direct_rate(struct slice value, struct command *c)
+{
+	return set_number(value, 0, DIRECT_RATE_MAX, c);
+}
+
 static bool take_ms(struct slice value, struct command *c)
 {
 	if (!set_number(value, 0, SCENARIO_MAX_TIME_NS / MS_NS, c))
@@ -218,6 +223,8 @@ static const struct arg flush = {"none|per-pass|sampled", "none, per-pass or sam
                                  .take = take_flush};
 static const struct arg batch = {"1|64|512", "1, 64 or 512", .take = take_batch};
 static const struct arg swappiness = {"N", "a number from 0 to 200", .take = take_swappiness};
+static const struct arg direct_rate = {"N", "a number from 0 (no bound) to 1000000",
+                                       .take = take_direct_rate};
 static const struct arg ms = {"MS", "a number of milliseconds from 0 to 86400000", .take = take_ms};
 static const struct arg weight = {"N", "a number from 1 to 1000", .take = take_weight};
 static const struct arg target = {"TARGET", ALLOWED_TARGET, .take = take_target, .rest = true};
@@ -302,6 +309,9 @@ static const struct command_form forms[] = {
          .arg = {&batch}},
         {"two_touch", COMMAND_TWO_TOUCH, "two_touch [yes|no]",
          "the second sighting promotes, not the first", .arg = {&no_yes}},
+        {"direct_rate", COMMAND_DIRECT_RATE, "direct_rate [N]",
+         "so often a second may faulting vCPUs reclaim by themselves; 0: no bound",
+         .arg = {&direct_rate}},
         {"swappiness", COMMAND_SWAPPINESS, "swappiness [N]",
          "0 clean pages only .. 200 dirty pages only", .arg = {&swappiness}},
         {"trace", COMMAND_TRACE, "trace on|off|drain", "the trace, and where it goes: COM2",

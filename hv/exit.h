@@ -44,5 +44,7 @@ bool exit_step(struct vcpu *v) must_check;
 unsigned exit_length(struct vcpu *v) must_check;
 /* Lets others run (memory is short, the guest spins); the world may stop meanwhile. */
 void exit_yield(struct vcpu *v);
+/* The same because memory is short: the vCPU waits, and that is counted (mm/stall.h). */
+void exit_wait_memory(struct vcpu *v);
 /* Stops the VM over an instruction, whose bytes are named. */
 void exit_stop_insn(struct vcpu *v, const char *what, const u8 *bytes, unsigned n);

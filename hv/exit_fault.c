@@ -174,7 +174,7 @@ void exit_fault(struct vcpu *v, const struct vexit_fault *fault)
 		hal_pause();
 		break;
 	case FAULT_NO_MEMORY: /* the reclaimer, or the end of somebody, makes room */
-		exit_yield(v);
+		exit_wait_memory(v);
 		break;
 	case FAULT_NO_SLOT:
 		no_memory_there(v, fault);

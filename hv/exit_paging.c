@@ -31,7 +31,10 @@ static void not_fixed(struct vcpu *v, enum shadow_result result, const struct sh
 		vm_stop(v->vm, VM_STOPPED, "the stored copy of page 0x%llx is damaged",
 		        (ull)out->gpa.v & PAGE_MASK);
 		break;
-	default: /* memory is short, or taken away by whoever is about to stop the VM */
+	case SHADOW_NO_MEMORY:
+		exit_wait_memory(v);
+		break;
+	default: /* taken away by whoever is about to stop the VM */
 		exit_yield(v);
 		break;
 	}

@@ -7,6 +7,7 @@
 #include "hv/vm.h"
 #include "hv/world.h"
 #include "mm/epoch.h"
+#include "mm/stall.h"
 
 void exit_yield(struct vcpu *v)
 {
@@ -15,6 +16,14 @@ void exit_yield(struct vcpu *v)
 	epoch_poll();
 	thread_yield();
 	world_enter();
+}
+
+void exit_wait_memory(struct vcpu *v)
+{
+	u64 began = stall_begin(v->vm->space);
+
+	exit_yield(v);
+	stall_end(v->vm->space, began);
 }
 
 /* Fetches and decodes the instruction at rip; 0: not now, or never (then the VM was stopped). */

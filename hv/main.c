@@ -111,6 +111,7 @@ static void set_policy(void)
 	a32_store(&policy.swappiness, scenario.swappiness);
 	a32_store(&policy.locked, scenario.locked);
 	a32_store(&policy.twolist, scenario.policy == SCENARIO_POLICY_TWOLIST);
+	a32_store(&policy.direct_rate, scenario.direct_rate);
 	a64_store(&policy.min_ttl_ns, scenario.min_ttl_ns);
 	reclaimer_set_target(NULL, &scenario.target);
 }

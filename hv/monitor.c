@@ -265,6 +265,21 @@ static void show_shadow(const struct vm *vm)
 	        (ull)a64_load(&st->stale_total));
 }
 
+static void show_pressure(const struct vm *vm)
+{
+	const struct space_stats *st = vm_stats(vm);
+
+	if (!a64_load(&st->stall_ns_total))
+		return;
+	hal_log(HAL_INFO,
+	        "vm %s: waited for memory: some vCPU %llu ms, all %llu ms; %llu direct reclaims, "
+	        "%llu refused",
+	        vm->name, (ull)a64_load(&st->stall_some_ns_total) / 1000000,
+	        (ull)a64_load(&st->stall_all_ns_total) / 1000000,
+	        (ull)a64_load(&st->direct_reclaims_total),
+	        (ull)a64_load(&st->direct_refused_total));
+}
+
 static void show_walks(const struct vm *vm)
 {
 	const struct space_stats *st = vm_stats(vm);
@@ -301,6 +316,7 @@ static void show_results(void)
 		        (ull)hist_percentile(&st->fault_ns, 990) / 1000,
 		        (ull)a64_load(&st->fault_ns.max) / 1000,
 		        (ull)a64_load(&st->evictions_total), (ull)a64_load(&st->refaults_total));
+		show_pressure(vm);
 		show_walks(vm);
 		show_huge(vm);
 	}

@@ -347,6 +347,9 @@ static bool execute_setting(const struct command *c)
 	case COMMAND_TWO_TOUCH:
 		setting_word(c, "two_touch", &policy.two_touch, no_yes);
 		return true;
+	case COMMAND_DIRECT_RATE:
+		setting_number(c, "direct_rate", &policy.direct_rate);
+		return true;
 	case COMMAND_SWAPPINESS:
 		setting_number(c, "swappiness", &policy.swappiness);
 		return true;

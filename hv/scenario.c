@@ -425,6 +425,7 @@ static void set_defaults(struct scenario *s)
 	s->batch = TABLE_PAGES;
 	s->two_touch = true;
 	s->swappiness = POLICY_SWAPPINESS;
+	s->direct_rate = 0;
 	s->min_ttl_ns = 0;
 	s->target = (struct target){.kind = TARGET_NONE};
 	s->chaos_every = 0;

@@ -71,6 +71,7 @@ struct scenario {
 	u32 batch;
 	bool two_touch;
 	u32 swappiness;
+	u32 direct_rate; /* times a second that faulting vCPUs may reclaim; 0: no bound */
 	u64 min_ttl_ns;
 	struct target target;
 	u32 chaos_every; /* a random page is evicted at every so many exits; 0: off */

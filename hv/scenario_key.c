@@ -128,6 +128,8 @@ const struct scenario_key scenario_host_keys[] = {
         {"two_touch", "yes or no", FLAG(scenario, two_touch, no_yes)},
         {"swappiness", "a number from 0 to 200",
          NUMBER(scenario, swappiness, 0, POLICY_SWAPPINESS_MAX)},
+        {"direct_rate", "a number from 0 (no bound) to 1000000",
+         NUMBER(scenario, direct_rate, 0, DIRECT_RATE_MAX)},
         {"min_ttl", ALLOWED_TTL, TIME(scenario, min_ttl_ns, 0)},
         {"target", ALLOWED_TARGET, TARGET(scenario, target)},
         {"chaos", "a number from 0 (off) to 1000000",

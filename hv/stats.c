@@ -56,6 +56,7 @@ static void add_policy(struct stats_line *l)
 	line_count(l, "swappiness", a32_load(&policy.swappiness));
 	line_count(l, "twolist", a32_load(&policy.twolist));
 	line_count(l, "locked", a32_load(&policy.locked));
+	line_count(l, "direct_rate", a32_load(&policy.direct_rate));
 	line_count(l, "min_ttl_ns", a64_load(&policy.min_ttl_ns));
 	line_add(l, "}");
 }
@@ -132,6 +133,7 @@ void stats_vm(const struct stats_vm *s, stats_sink sink)
 	line_count(&l, "huge", s->huge);
 	stats_shadow_line(&l, s->vm);
 	if (s->vm->space) {
+		line_count(&l, "direct_left", direct_left(s->vm->space));
 		add_lock(&l, &s->vm->space->mmu_lock);
 		add_limits(&l, &s->vm->space->limits);
 	}

@@ -53,7 +53,10 @@ const struct stats_counter stats_counters[] = {
         COUNTER(dirty_chunks_total, "Chunks that had to be packed to the last page."),
         COUNTER(limit_reclaims_total, "Faults at the limit."),
         COUNTER(over_limit_total, "Faults at the limit that found nothing to give for it."),
+        COUNTER(direct_refused_total, "Faults that had to wait for others to reclaim."),
         COUNTER(stall_ns_total, "Time that vCPUs waited because memory was short, ns."),
+        COUNTER(stall_some_ns_total, "Time in which at least one of them did, ns."),
+        COUNTER(stall_all_ns_total, "Time in which all of them did, ns."),
         COUNTER(sampled_total, "Pages that the region sampler looked at."),
         COUNTER(sampled_young_total, "... found touched."),
         COUNTER(sampled_passes_flushed_total, "Sampled passes behind a flush."),
@@ -122,6 +125,11 @@ static u64 pooled(const struct space *s)
 static u64 huge(const struct space *s)
 {
 	return a64_load(&s->huge_mappings);
+}
+
+static u64 may_reclaim(const struct space *s)
+{
+	return direct_left(s);
 }
 
 static u64 reader_waits(const struct space *s)
@@ -232,6 +240,8 @@ void stats_prom(stats_sink sink)
 	gauge(sink, "pooled_pages", "Pages kept compressed.", pooled);
 	gauge(sink, "huge_mappings", "Large leaves.", huge);
 	gauge(sink, "limit_pages", "Pages that may be in frames; 0: no limit.", limit);
+	gauge(sink, "direct_left", "Times that its vCPUs may reclaim by themselves now.",
+	      may_reclaim);
 	gauge(sink, "mmu_lock_reader_waits", "Readers that found a writer at the MMU lock.",
 	      reader_waits);
 	gauge(sink, "mmu_lock_writer_waits_readers", "Writers that waited for its readers.",

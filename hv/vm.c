@@ -147,6 +147,7 @@ static bool make_memory(struct vm *vm)
 	if (!vm->space)
 		return false;
 	vm->mem.space = vm->space;
+	vm->space->vcpus = vm->nr_vcpus;
 	set_limits(vm->space, vm->config);
 	a32_store(&vm->space->wants_huge, vm->config->huge && vm->mmu == SCENARIO_MMU_TDP);
 	for (unsigned i = 0; i < vm->nr_ram; i++)

@@ -24,6 +24,7 @@
 #include "mm/reclaim.h"
 #include "mm/refault.h"
 #include "mm/space.h"
+#include "mm/stall.h"
 #include "mm/store.h"
 #include "mm/trace.h"
 #include "mm/twolist.h"
@@ -32,17 +33,23 @@
 
 /*
  * A frame for a guest. Below `min` the vCPU first makes room itself, but takes a frame of the reserve's
- * upper part all the same if that brought nothing (I10).
+ * upper part all the same if that brought nothing (I10). If it may not, it has to wait for others to make room,
+ * and that it got nothing is no sign that there is nothing.
  */
 static u32 fault_frame(struct space *s)
 {
 	u32 frame = FRAME_NONE;
+	bool refused = false;
 
 	reclaim_before_fault(s);
 	for (unsigned i = 0; i < TRIES && frame == FRAME_NONE; i++) {
+		bool is_short = frame_free_count() < frame_marks.min;
 		u64 freed = 0;
 
-		if (frame_free_count() < frame_marks.min)
+		refused = is_short && !direct_take(s);
+		if (refused)
+			break;
+		if (is_short)
 			freed = reclaim_direct(s);
 		frame = frame_alloc(FRAME_FOR_FAULT);
 		if (frame == FRAME_NONE && !freed)
@@ -50,6 +57,10 @@ static u32 fault_frame(struct space *s)
 	}
 	if (reclaim_needed())
 		reclaim_wake();
+	if (refused) {
+		a64_count(&s->stats.direct_refused_total, 1);
+		return FRAME_NONE;
+	}
 	/* Frames in an evictor's hands, or waiting for a reader to leave, are on their way here. */
 	if ((frame == FRAME_NONE && !evict_active() && !epoch_pending()) ||
 	    reclaim_nothing_packable())
@@ -243,11 +254,11 @@ static enum fault_result bring_in_counted(struct space *s, gfn_t g, u64 word, bo
 {
 	bool stalls = gfn_word_away(word) || frame_free_count() < frame_marks.min ||
 	              !limits_room(s, 1);
-	u64 start = stalls ? hal_time_ns() : 0;
+	u64 start = stalls ? stall_begin(s) : 0;
 	enum fault_result result = bring_in_new(s, g, write, out);
 
 	if (stalls)
-		a64_count(&s->stats.stall_ns_total, hal_time_ns() - start);
+		stall_end(s, start);
 	return result;
 }
 

@@ -58,7 +58,8 @@ struct policy {
 	a32 chunk;      /* frames that an evictor takes at a time: 1 .. POLICY_CHUNK_MAX */
 	a32 swappiness; /* 0 .. POLICY_SWAPPINESS_MAX */
 	a32 twolist; /* 1: active and inactive lists, mm/twolist.h. Does not change once a space is there */
-	a32 locked;     /* enum policy_locked */
+	a32 locked; /* enum policy_locked */
+	a32 direct_rate; /* chunks that faulting vCPUs may reclaim by themselves, a second; 0: no bound */
 	a64 min_ttl_ns; /* pages younger than this are not evicted; rather is a VM stopped. 0: off */
 };
 extern struct policy policy;

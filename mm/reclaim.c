@@ -19,6 +19,7 @@
 #include "lib/profile.h"
 #include "lib/string.h"
 #include "mm/age.h"
+#include "mm/direct.h"
 #include "mm/epoch.h"
 #include "mm/evict.h"
 #include "mm/fault.h"
@@ -54,6 +55,7 @@ void reclaim_init(const struct reclaim_ops *reclaim_ops)
 	ops = reclaim_ops;
 	a32_store(&failures, 0);
 	a32_store(&victim, 0);
+	direct_init();
 	a64_store(&quiet_until_ns, 0);
 	a64_store(&fruitless_since_ns, 0);
 	a32_store(&ttl_kept, 0);

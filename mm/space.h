@@ -11,11 +11,13 @@
 #include "mm/age_flush.h"
 #include "mm/controller.h"
 #include "mm/dirty_log.h"
+#include "mm/direct.h"
 #include "mm/epoch.h"
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
 #include "mm/notifier.h"
 #include "mm/sampler.h"
+#include "mm/stall.h"
 #include "mm/vmlru.h"
 #include "mm/walk_cost.h"
 
@@ -92,7 +94,9 @@ struct space_stats {
 	a64 limit_reclaims_total; /* faults at the limit */
 	a64 given_total;          /* frames that the controller took */
 	a64 over_limit_total;     /* ... that found nothing to give for it */
-	a64 stall_ns_total; /* vCPUs waited for pages that were away, or to be taken from others */
+	a64 direct_refused_total; /* ... faults that were sent to wait instead: direct_take() */
+	/* vCPUs waited for pages that were away, or to be taken from others: mm/stall.h */
+	a64 stall_ns_total, stall_some_ns_total, stall_all_ns_total;
 	struct hist fault_ns;
 };
 
@@ -130,6 +134,7 @@ struct space {
 	a32 dying;   /* no new faults; reclaim leaves it alone */
 	a32 wants_huge; /* 2 MiB mappings where memory is plenty; set by the creator */
 	u64 pages;      /* sum of the slots */
+	u32 vcpus;      /* set by the creator before they run; 0: unknown */
 	struct space_limits limits;
 
 	/* LOCK_MMU: read by TDP fault and zap, write by invalidate, roots */
@@ -157,6 +162,8 @@ struct space {
 	struct space_protect protect;
 	struct dirty_log dirty_log;
 	bool logs_writes; /* the CPU can write down what vCPUs write, from their next entry on; set by the creator */
+	struct direct_bucket direct;
+	struct stall stall;
 	a64 ran_ns; /* when a question last found that it had run, or it was created */
 	a32 barren; /* idle, and found to have nothing to give: not asked first until it ran */
 	a32 users;  /* reclaimers at work in it: drain waits until there are none */

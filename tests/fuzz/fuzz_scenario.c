@@ -56,6 +56,7 @@ static void check_policy(const struct scenario *s)
 	check(s->policy == SCENARIO_POLICY_MGLRU);
 	check(s->caps <= POLICY_CAPS && s->cpus <= SCENARIO_MAX_CPUS);
 	check(s->lookaround <= POLICY_LOOK_ALL && s->flush <= POLICY_FLUSH_SAMPLED);
+	check(s->direct_rate <= DIRECT_RATE_MAX);
 	check(policy_batch_valid(s->batch) && s->swappiness <= POLICY_SWAPPINESS_MAX);
 	check(s->chaos_every <= SCENARIO_MAX_CHAOS);
 	check_ttl(s->min_ttl_ns);
@@ -167,8 +168,9 @@ static void put_policy(struct out *o, const struct scenario *s)
 	    reclaims[s->locked % ARRAY_SIZE(reclaims)], s->caps,
 	    policy_lookaround_names[s->lookaround], policy_flush_names[s->flush], s->batch,
 	    s->two_touch ? "yes" : "no");
-	put(o, "swappiness=%u\nmin_ttl=%llums\nchaos=%u\ntrace=%s\n", s->swappiness,
-	    ull(s->min_ttl_ns / 1000000), s->chaos_every, s->trace_on ? "on" : "off");
+	put(o, "swappiness=%u\ndirect_rate=%u\nmin_ttl=%llums\nchaos=%u\ntrace=%s\n", s->swappiness,
+	    s->direct_rate, ull(s->min_ttl_ns / 1000000), s->chaos_every,
+	    s->trace_on ? "on" : "off");
 	put_target(o, &s->target);
 }
 
@@ -231,7 +233,7 @@ static void check_same_policy(const struct scenario *a, const struct scenario *b
 	check(a->lookaround == b->lookaround && a->flush == b->flush && a->batch == b->batch);
 	check(a->two_touch == b->two_touch && a->swappiness == b->swappiness);
 	check(a->min_ttl_ns == b->min_ttl_ns && a->chaos_every == b->chaos_every);
-	check(a->trace_on == b->trace_on);
+	check(a->trace_on == b->trace_on && a->direct_rate == b->direct_rate);
 	check_same_target(&a->target, &b->target);
 }
 

@@ -140,6 +140,7 @@ static void test_command_settings(void **state)
 	        {"batch", "64", COMMAND_BATCH, 64},
 	        {"two_touch", "no", COMMAND_TWO_TOUCH, 0},
 	        {"swappiness", "200", COMMAND_SWAPPINESS, 200},
+	        {"direct_rate", "1000000", COMMAND_DIRECT_RATE, 1000000},
 	        {"chaos", "1", COMMAND_CHAOS, 1},
 	};
 	char line[64];

@@ -82,6 +82,7 @@ static void test_scenario_defaults_of_the_policy(void **state)
 	assert_int_equal(s.two_touch, a32_load(&policy.two_touch));
 	assert_int_equal(s.swappiness, a32_load(&policy.swappiness));
 	assert_int_equal(s.locked, a32_load(&policy.locked));
+	assert_int_equal(s.direct_rate, a32_load(&policy.direct_rate));
 	assert_int_equal(s.min_ttl_ns, a64_load(&policy.min_ttl_ns));
 	assert_int_equal(s.target.kind, TARGET_NONE);
 	assert_int_equal(s.chaos_every, 0);
@@ -103,6 +104,7 @@ static void test_scenario_keys_of_the_policy(void **state)
 	(void)state;
 	assert_loads("[host]\nmemory = 64M\nreclaim = locked\nlookaround = all\n"
 	             "flush = per-pass\nbatch = 64\ntwo_touch = no\nswappiness = 200\n"
+	             "direct_rate = 50\n"
 	             "min_ttl = 1500ms\ntarget = free 8M\nchaos = 7\ntrace = on\n"
 	             "[vm a]\nimage = a\nmemory = 16M\nmin = 4M\nlow = 6M\nlimit = 8M\n"
 	             "min_ttl = 0s\nweight = 1000\ntarget = refaults 0.2%/min\npages = 2m\n"
@@ -117,6 +119,7 @@ static void test_scenario_keys_of_the_policy(void **state)
 	assert_false(s.two_touch);
 	assert_int_equal(s.swappiness, 200);
 	assert_int_equal(s.min_ttl_ns, 1500000000ull);
+	assert_int_equal(s.direct_rate, 50);
 	assert_int_equal(s.target.kind, TARGET_FREE);
 	assert_int_equal(s.target.free_bytes, 8 * MIB);
 	assert_int_equal(s.chaos_every, 7);
@@ -235,6 +238,8 @@ static void test_scenario_host_values_refused(void **state)
 	host_refused("batch = 4294967297", "batch = 4294967297|1, 64 or 512");
 	host_refused("two_touch = on", "two_touch = on|yes or no");
 	host_refused("swappiness = 201", "swappiness = 201|0 to 200");
+	host_refused("direct_rate = none", "direct_rate = none|0 (no bound) to 1000000");
+	host_refused("direct_rate = 1000001", "direct_rate = 1000001|to 1000000");
 	host_refused("min_ttl = 1000", "min_ttl = 1000|0ms to 86400s");
 	host_refused("chaos = 1000001", "chaos = 1000001|0 (off) to 1000000");
 	host_refused("trace = yes", "trace = yes|on or off");

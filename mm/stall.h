@@ -1,0 +1,23 @@
+/*
+ * Pressure: for how long vCPUs of a space waited because memory was short. Three sums, of which the last two
+ * are what others call "some" and "full": shares of time, not of vCPUs.
+ *
+ *   stall_ns_total       every vCPU's waits added up
+ *   stall_some_ns_total  time in which at least one waited
+ *   stall_all_ns_total   ... in which as many waited as the space has vCPUs; a halted one counts as running
+ */
+#pragma once
+
+#include "lib/atomic.h"
+#include "lib/types.h"
+
+struct space;
+
+struct stall {
+	a64 some;   /* 63:8 when the first of those who wait began, ns   7:0 how many do */
+	a64 all_ns; /* when the last of all began; 0: not all wait */
+};
+
+/* One more waits; when it began, for stall_end(). Any context. At most 255 at a time. */
+u64 stall_begin(struct space *s);
+void stall_end(struct space *s, u64 began_ns);
