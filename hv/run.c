@@ -37,6 +37,7 @@
 #include "hv/vcpu.h"
 #include "hv/vm.h"
 #include "hv/world.h"
+#include "mm/dirty_log.h"
 #include "mm/epoch.h"
 #include "mm/space.h"
 
@@ -141,6 +142,13 @@ static void enter_guest(struct vcpu *v)
 		xcr0_write(host_xcr0);
 }
 
+/* Before the vCPU says that it has left (ord F4): who waits for that finds what it wrote in the log. */
+static __attribute__((noinline)) void take_logged(struct vcpu *v)
+{
+	dirty_log_hardware(v->vm->space, v->arch.logged, v->arch.nr_logged);
+	v->arch.nr_logged = 0;
+}
+
 /* One stay in the guest, unless something is to be done first. Never gives up the CPU. */
 static __attribute__((noinline)) bool run_once(struct vcpu *v)
 {
@@ -160,7 +168,11 @@ static __attribute__((noinline)) bool run_once(struct vcpu *v)
 	if (likely(!wanted)) {
 		if (unlikely(a32_load(&v->vm->ran) != VM_RAN))
 			a32_store(&v->vm->ran, VM_RAN);
+		/* After the flush generation (ord F1): who switches the log asks for a flush, and waits for it. */
+		v->arch.log_writes = dirty_log_mode(v->vm->space) == DIRTY_LOG_HARDWARE;
 		enter_guest(v);
+		if (unlikely(v->arch.nr_logged))
+			take_logged(v);
 	}
 	a32_store_release(&v->mode, VCPU_OUTSIDE); /* ord F4 */
 	return !wanted;

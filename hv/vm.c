@@ -105,6 +105,7 @@ static bool make_mmus(struct vm *vm)
 	if (tdp &&
 	    !tdp_create(tdp, vm->space, spte_format_of(vendor_caps.ept, vm_uses_ad(vm->config))))
 		return false;
+	vm->space->logs_writes = tdp && vendor_caps.logs_writes && vm_uses_ad(vm->config);
 	if (vm->mmu == SCENARIO_MMU_TDP)
 		return true;
 	if (!shadow_create(&vm->shadow, vm->space, spte_shadow_format(!vm->config->ad_off), tdp))

@@ -97,8 +97,12 @@ struct arch_vcpu {
 	bool shadow;     /* no second level: the guest runs on our tables (arch/x86/vcpu_shadow.h).
 			    Set before create(), constant */
 	u8 cr8;          /* the guest's task priority class (bits 7:4 of its APIC's TPR) */
-	s32 loaded_cpu;  /* CPU on which the control block is current, -1 none */
-	void *control;   /* vendor's: VMCB or VMCS and what goes with it */
+	bool log_writes; /* have the CPU write down what the guest writes; needs vendor_caps.logs_writes */
+	u32 nr_logged; /* so many it wrote down during the last stay, ... */
+	const u64 *
+	        logged; /* ... guest-physical addresses of pages; who takes them sets nr_logged to 0 */
+	s32 loaded_cpu; /* CPU on which the control block is current, -1 none */
+	void *control;  /* vendor's: VMCB or VMCS and what goes with it */
 
 	/* The vendors' own; nobody else looks. */
 	u32 event;       /* what the next entry delivers, in the manuals' layout; 0 nothing */

@@ -127,6 +127,7 @@ struct vendor_caps {
 	bool unrestricted; /* real mode and unpaged guests run natively */
 	bool preemption_timer;
 	bool decode_len;   /* instruction length comes with the exit */
+	bool logs_writes;  /* the CPU writes down which pages a guest writes, where `ad` is used */
 	bool xsetbv_exits; /* XSETBV leaves the guest: a VM may be offered XSAVE. Final after the
 			      boot CPU's enable() */
 	u32 nr_tags;       /* ASIDs or VPIDs, 0 none */

@@ -121,6 +121,24 @@ static void test_svm_without_leaf(void **state)
 	expect(VENDOR_ABSENT, "neither VMX nor SVM");
 }
 
+/* What logs writes does so where it sets Dirty: without A/D bits it is of no use. */
+static void test_vmx_logs_writes(void **state)
+{
+	(void)state;
+	intel = haswell;
+	expect(VENDOR_OK, NULL);
+	assert_false(vendor_caps.logs_writes);
+	expect_cap("pml", false, "Dirty bits are harvested from the tables");
+	intel.proc2 = ALL_MAY;
+	expect(VENDOR_OK, NULL);
+	assert_true(vendor_caps.logs_writes);
+	expect_cap("pml", true, NULL);
+	intel.ept_vpid &= ~B(21);
+	expect(VENDOR_OK, NULL);
+	assert_false(vendor_caps.logs_writes);
+	expect_cap("pml", false, NULL);
+}
+
 static void test_vmx_locked_off(void **state)
 {
 	(void)state;
@@ -453,6 +471,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup(test_neither, setup),
 	        cmocka_unit_test_setup(test_svm_without_leaf, setup),
+	        cmocka_unit_test_setup(test_vmx_logs_writes, setup),
 	        cmocka_unit_test_setup(test_vmx_locked_off, setup),
 	        cmocka_unit_test_setup(test_vmx_unlocked, setup),
 	        cmocka_unit_test_setup(test_vmx_whole, setup),

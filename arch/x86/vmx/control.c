@@ -60,7 +60,7 @@ static void control_fields(struct arch_vcpu *v, struct vmx_vcpu *c)
 	vmwrite(VMCS_PIN_CONTROLS, allowed(vmx_caps.pin, PIN_WANTED));
 	vmwrite(VMCS_PROC_CONTROLS, c->proc);
 	if (vmx_caps.proc2_there)
-		vmwrite(VMCS_PROC2_CONTROLS, proc2);
+		vmwrite(VMCS_PROC2_CONTROLS, c->proc2 = proc2);
 	vmwrite(VMCS_EXIT_CONTROLS, allowed(vmx_caps.exit, EXIT_WANTED));
 	vmwrite(VMCS_ENTRY_CONTROLS, allowed(vmx_caps.entry, ENTRY_WANTED));
 	vmwrite(VMCS_EXCEPTIONS, vmx_exceptions(v));

@@ -21,6 +21,7 @@ enum { CONTROL, READ_ONLY, GUEST, HOST };
 enum vmcs_field {
 	VMCS_VPID = VMCS_FIELD(W16, CONTROL, 0),
 	VMCS_GUEST_SELECTOR = VMCS_FIELD(W16, GUEST, 0), /* + 2 * enum seg, ES .. TR */
+	VMCS_LOG_INDEX = VMCS_FIELD(W16, GUEST, 9),
 	VMCS_HOST_ES = VMCS_FIELD(W16, HOST, 0),
 	VMCS_HOST_CS = VMCS_FIELD(W16, HOST, 1),
 	VMCS_HOST_SS = VMCS_FIELD(W16, HOST, 2),
@@ -30,6 +31,7 @@ enum vmcs_field {
 	VMCS_HOST_TR = VMCS_FIELD(W16, HOST, 6),
 
 	VMCS_MSR_BITMAP = VMCS_FIELD(W64, CONTROL, 2),
+	VMCS_LOG_ADDRESS = VMCS_FIELD(W64, CONTROL, 7),
 	VMCS_TSC_OFFSET = VMCS_FIELD(W64, CONTROL, 8),
 	VMCS_EPTP = VMCS_FIELD(W64, CONTROL, 13),
 	VMCS_GUEST_PHYS = VMCS_FIELD(W64, READ_ONLY, 0),
@@ -102,6 +104,8 @@ enum vmcs_field {
 };
 static_assert(VMCS_GUEST_SELECTOR == 0x0800, "SDM B.1.3");
 static_assert(VMCS_HOST_TR == 0x0c0c, "SDM B.1.4");
+static_assert(VMCS_LOG_INDEX == 0x0812, "SDM B.1.2");
+static_assert(VMCS_LOG_ADDRESS == 0x200e, "SDM B.2.1");
 static_assert(VMCS_EPTP == 0x201a, "SDM B.2.1");
 static_assert(VMCS_GUEST_PHYS == 0x2400, "SDM B.2.2");
 static_assert(VMCS_GUEST_EFER == 0x2806, "SDM B.2.3");
@@ -196,6 +200,9 @@ struct vmx_vcpu {
 	u64 pat;                          /* the guest's, where the CPU does not switch it */
 	u64 star, lstar, cstar, sfmask, kernel_gs_base; /* while not loaded */
 	u64 deadline_ns, deadline_tsc;
+	u32 proc2;        /* secondary, likewise */
+	u64 *log;         /* page that the CPU logs writes in; NULL where it cannot */
+	bool logs;        /* as the VMCS has it */
 	u32 proc;         /* primary processor-based controls in the VMCS */
 	s32 last_cpu;     /* whose host state the VMCS has, -1 none */
 	bool initialised; /* controls are in the VMCS */

@@ -5,6 +5,7 @@
 #include "arch/x86/vcpu_state.h"
 #include "arch/x86/vmx/control.h"
 #include "arch/x86/vmx/insn.h"
+#include "arch/x86/vmx/pml.h"
 
 /* SDM vol. 3, appendix C. */
 #define EXIT_EXCEPTION  0u
@@ -184,6 +185,11 @@ static void decode_qualified(struct arch_vcpu *v, struct vexit *exit)
 	switch ((u32)exit->code) {
 	case EXIT_VIOLATION:
 		decode_violation(v, exit);
+		break;
+	case VMX_EXIT_LOG_FULL: /* emptied by now; the access comes again */
+		if (unlikely(exit->info & BIT(12)) && !(vmread32(VMCS_VECTORING) & EVENT_VALID) &&
+		    vmx_caps.virtual_nmi)
+			vmx_event_iret_undone(v);
 		break;
 	case EXIT_IO:
 		decode_io(exit);

@@ -87,6 +87,7 @@ static void judge_optional(const struct vmx_raw *raw, struct vmx_caps *c)
 	c->ad = ept & EPT_AD;
 	c->invept_single = ept & EPT_INV_SINGLE;
 	c->invvpid_single = ept & VPID_INV_SINGLE;
+	c->pml = c->ad && (c->proc2.may & PROC2_PML);
 	c->vpid = (c->proc2.may & PROC2_VPID) && (ept & VPID_INVVPID) &&
 	          (ept & (VPID_INV_SINGLE | VPID_INV_ALL));
 	c->timer = c->pin.may & PIN_TIMER;
@@ -120,6 +121,7 @@ static void judge_report(const struct vmx_raw *raw, const struct vmx_caps *c,
 	caps->second_level = second_level_usable(raw, c);
 	caps->ept = true;
 	caps->ad = c->ad;
+	caps->logs_writes = c->pml;
 	caps->page_2m = raw->ept_vpid & EPT_2M;
 	caps->page_1g = raw->ept_vpid & EPT_1G;
 	caps->exec_only = raw->ept_vpid & EPT_EXEC_ONLY;
@@ -147,8 +149,7 @@ static void judge_report(const struct vmx_raw *raw, const struct vmx_caps *c,
 	vendor_cap_add(caps, "pat-switch", c->pat, "guests run with the host's PAT");
 	vendor_cap_add(caps, "wbinvd-exit", c->wbinvd, "guests flush the caches themselves");
 	vendor_cap_add(caps, "exec-only", caps->exec_only, "executable pages are readable");
-	vendor_cap_add(caps, "pml", c->proc2.may & PROC2_PML,
-	               "Dirty bits are harvested from the tables");
+	vendor_cap_add(caps, "pml", c->pml, "Dirty bits are harvested from the tables");
 	vendor_cap_add(caps, "pause-loop-exit", c->ple, "time slices end spinning");
 }
 

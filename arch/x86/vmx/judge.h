@@ -27,6 +27,7 @@ struct vmx_caps {
 	struct vmx_allowed pin, proc, proc2, exit, entry;
 	u64 cr0_fixed0, cr4_fixed0, cr4_fixed1;
 	u32 timer_shift; /* the preemption timer counts when this bit of the TSC changes */
+	bool pml;        /* only with ad */
 	bool ad, vpid, timer, virtual_nmi, ple, pat, wbinvd;
 	bool efer; /* switched by entry and exit; else by us, for shadow guests only */
 	bool proc2_there;

@@ -10,9 +10,17 @@
 static bool vmx_create(struct arch_vcpu *v)
 {
 	struct vmx_vcpu *c = hal_pages_alloc(VMX_VCPU_PAGES);
+	bool logs = vmx_caps.pml && v->ad && !v->shadow;
+	u64 *log = logs ? hal_pages_alloc(1) : NULL;
 
-	if (!c)
+	if (!c || (logs && !log)) {
+		if (c)
+			hal_pages_free(c, VMX_VCPU_PAGES);
+		if (log)
+			hal_pages_free(log, 1);
 		return false;
+	}
+	c->log = log;
 	c->revision = vmx_caps.revision;
 	c->last_cpu = -1;
 	c->deadline_tsc = ~0ull;
@@ -25,7 +33,11 @@ static bool vmx_create(struct arch_vcpu *v)
 
 static void vmx_destroy(struct arch_vcpu *v)
 {
+	struct vmx_vcpu *c = vmx_of(v);
+
 	ASSERT(v->loaded_cpu == -1);
+	if (c->log)
+		hal_pages_free(c->log, 1);
 	hal_pages_free(v->control, VMX_VCPU_PAGES);
 	v->control = NULL;
 	v->fpu = NULL;

@@ -18,6 +18,7 @@
 #include "arch/x86/vcpu_state.h"
 #include "arch/x86/vmx/control.h"
 #include "arch/x86/vmx/insn.h"
+#include "arch/x86/vmx/pml.h"
 
 #define EPTP_WB     6ull
 #define EPTP_WALK_4 (3ull << 3)
@@ -94,6 +95,8 @@ static void run_prepare(struct arch_vcpu *v, struct vmx_vcpu *c)
 	}
 	if (cr2_read() != c->cr2)
 		cr2_write(c->cr2);
+	if (unlikely(v->log_writes != c->logs))
+		vmx_pml_switch(v, c);
 	vmx_event_enter(v);
 }
 
@@ -108,6 +111,8 @@ static void run_left(struct arch_vcpu *v, struct vmx_vcpu *c, struct vexit *exit
 		return;
 	}
 	c->launched = true;
+	if (unlikely(c->logs))
+		vmx_pml_drain(v, c);
 	c->cr2 = cr2_read();
 	c->rip = v->rip = vmread(VMCS_GUEST_RIP);
 	c->rsp = v->gpr[GPR_RSP] = vmread(VMCS_GUEST_RSP);
