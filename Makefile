@@ -5,13 +5,23 @@
 #   CC=gcc|clang        compiler of the hypervisor and the guests
 #   CROSS_COMPILE=x86_64-linux-gnu-   prefix of compiler and binutils (clang: its --target)
 #   DEBUG=0             without debug assertions and the undefined-behaviour traps
+#   AGING=0             without aging: no Accessed bit is read, pages leave in the order in which they came
+#   LOCKLESS=0          harvests under the MMU lock only, whatever the scenario would like
+#   MAX_CPUS=N          CPUs that the image can use (64)
+#   OPT=-O2             how the compiler optimises
 #   COVERAGE=1          notes what a boot reaches (make coverage)
 #   LZ4_LIB=FILE        a static liblz4 for the target, if the compiler does not find Debian's
+#   IMAGE=varve         name of what is linked: $(O)/$(IMAGE).elf and $(O)/$(IMAGE)32.elf
 #   JOBS=N              how many compilers run at a time in `make run`, `make test`, ...
 
 O       ?= build
 V       ?= 0
 DEBUG   ?= 1
+AGING   ?= 1
+LOCKLESS ?= 1
+MAX_CPUS ?=
+OPT     ?= -O2
+IMAGE   ?= varve
 COVERAGE ?= 0
 JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
 MACHINE ?= auto
@@ -58,12 +68,18 @@ WARN := -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wvla -Werror
 REPRO := -ffile-prefix-map=$(CURDIR)/= -ffile-prefix-map=$(CURDIR)=. -Wdate-time
 # Prefetching for a write: a hint, which a CPU that does not know it takes for a NOP in 64-bit mode.
 PREFETCHW := -mprfchw
-BARE := -std=gnu17 -O2 -g $(WARN) $(REPRO) -I. -m64 -ffreestanding -mno-red-zone -fno-strict-aliasing \
+BARE := -std=gnu17 $(OPT) -g $(WARN) $(REPRO) -I. -m64 -ffreestanding -mno-red-zone -fno-strict-aliasing \
 	-fno-omit-frame-pointer -fno-pic -fno-pie -mcmodel=small -fcf-protection=none \
 	-fno-asynchronous-unwind-tables -fno-delete-null-pointer-checks $(PREFETCHW)
 HV_CFLAGS := $(BARE) -mgeneral-regs-only -fstack-protector-strong
 ifneq ($(DEBUG),0)
 HV_CFLAGS += -DVARVE_DEBUG $(UBSAN)
+endif
+ifeq ($(LOCKLESS),0)
+HV_CFLAGS += -DVARVE_LOCKED_ONLY
+endif
+ifneq ($(MAX_CPUS),)
+HV_CFLAGS += -DHAL_MAX_CPUS=$(MAX_CPUS)u
 endif
 ifneq ($(COVERAGE),0)
 HV_CFLAGS += -DVARVE_COVERAGE -fsanitize-coverage=trace-pc
@@ -75,7 +91,13 @@ DEPS = -MMD -MP -MF $(@:.o=.d) -MT $@
 
 HV_SRC := $(sort $(wildcard boot/*.S boot/*.c arch/x86/*.S arch/x86/*.c arch/x86/vmx/*.S arch/x86/vmx/*.c \
 	arch/x86/svm/*.S arch/x86/svm/*.c hv/*.c hv/mmu/*.c mm/*.c lib/*.c))
+# Aging, and what says in its place that nothing was ever touched. All of it is compiled, so that neither rots.
+AGING_SRC := $(addprefix mm/,age.c age_flush.c bloom.c collapse.c notifier_age.c promote.c walk.c walk_cost.c) \
+	$(addprefix hv/mmu/,tdp_age.c shadow_age.c)
+NO_AGING_SRC := mm/no_aging.c hv/mmu/no_aging.c
 HV_OBJ := $(HV_SRC:%=$(O)/hv/%.o)
+IMAGE_SRC := $(filter-out $(if $(filter 0,$(AGING)),$(AGING_SRC),$(NO_AGING_SRC)),$(HV_SRC))
+IMAGE_OBJ := $(IMAGE_SRC:%=$(O)/hv/%.o)
 
 # --- the guests: guest-tests/NAME and guest-tests/bad/NAME, each a program beside guest-tests/lib ---
 # A guest's flags.mk may set, with NAME its folder's name:
@@ -95,7 +117,7 @@ GUEST_CFLAGS := $(BARE) -mgeneral-regs-only -fno-stack-protector
 # The same mm, MMU and parser sources against tests/host: with sanitizers, with assertions only (plain),
 # as in a release (bench), and with simulated CPUs that change places at atomic operations (cpus).
 
-HOST_SRC := $(filter-out lib/string.c,$(sort $(wildcard mm/*.c hv/mmu/*.c lib/*.c \
+HOST_SRC := $(filter-out lib/string.c $(NO_AGING_SRC),$(sort $(wildcard mm/*.c hv/mmu/*.c lib/*.c \
 	$(addprefix hv/,scenario*.c experiment.c command.c line_edit.c timeline.c value.c decode*.c emulate*.c gwalk*.c insn*.c real_mode.c elf.c vlapic.c vuart.c cpuid.c msr.c) \
 	$(addprefix boot/,acpi.c memmap.c multiboot*.c raw.c) \
 	$(addprefix arch/x86/,vendor.c vcpu_event.c vcpu_shadow.c vmx/judge.c svm/judge.c)))) $(wildcard tests/host/*.c)
@@ -133,7 +155,7 @@ FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/host/fuzz/%)
 
 all: hv guests ## build the hypervisor and the guests
 
-hv: $(O)/varve.elf $(O)/varve32.elf
+hv: $(O)/$(IMAGE).elf $(O)/$(IMAGE)32.elf $(HV_OBJ)
 
 guests: $(GUEST_ELF)
 
@@ -226,7 +248,7 @@ print-%:
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
-	@sed -n '3,10s/^#//p' Makefile
+	@sed -n '3,15s/^#//p' Makefile
 
 # --- rules -----------------------------------------------------------------------------------------
 
@@ -249,13 +271,19 @@ $(O)/hv/%.S.o: %.S $(O)/flags
 	@mkdir -p $(@D)
 	$(Q)$(TCC) $(HV_CFLAGS) -D__ASSEMBLY__ $(DEPS) -c $< -o $@
 
-$(O)/varve.elf: $(HV_OBJ) linker.ld
+# Changed only when the list does, so that AGING can be switched in one folder.
+$(O)/$(IMAGE).list: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(IMAGE_OBJ)' > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+$(O)/$(IMAGE).elf: $(IMAGE_OBJ) $(O)/$(IMAGE).list linker.ld
 	$(call say,LD,$@)
 	@test -f "$(LZ4_LIB)" || { echo "liblz4.a not found (package liblz4-dev, or set LZ4_LIB=)" >&2; exit 1; }
-	$(Q)$(TLD) $(LDFLAGS) -T linker.ld -o $@ $(HV_OBJ) $(LZ4_LIB)
+	$(Q)$(TLD) $(LDFLAGS) -T linker.ld -o $@ $(IMAGE_OBJ) $(LZ4_LIB)
 
 # QEMU's -kernel takes a 32-bit ELF only.
-$(O)/varve32.elf: $(O)/varve.elf
+$(O)/$(IMAGE)32.elf: $(O)/$(IMAGE).elf
 	$(call say,OBJCOPY,$@)
 	$(Q)$(TOBJCOPY) -O elf32-i386 --strip-debug $< $@
 

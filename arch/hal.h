@@ -11,7 +11,9 @@
 #include "lib/types.h"
 #include "lib/util.h"
 
+#ifndef HAL_MAX_CPUS /* MAX_CPUS of the Makefile */
 #define HAL_MAX_CPUS 64u
+#endif
 
 /* Number of the CPU that runs this code, 0 .. hal_cpu_count() - 1. */
 unsigned hal_cpu_id(void);

@@ -111,7 +111,7 @@ static bool take_flush(struct slice value, struct command *c)
 
 static bool take_locked(struct slice value, struct command *c)
 {
-	return set_word(value, policy_locked_names, c);
+	return set_word(value, policy_locked_names, c) && policy_ager_built(c->value);
 }
 
 static bool take_batch(struct slice value, struct command *c)
@@ -216,7 +216,8 @@ static const struct arg caps = {
         "MASK", "a number from 0 to 0xf: 1 core, 2 walk, 4 non-leaf, 8 secondary MMUs",
         .take = take_caps};
 static const struct arg no_yes = {"yes|no", "yes or no", .take = take_no_yes};
-static const struct arg locked = {"no|yes|read", "no, yes or read", .take = take_locked};
+static const struct arg locked = {"no|yes|read", "no, yes or read" POLICY_AGERS_NOTE,
+                                  .take = take_locked};
 static const struct arg off_on = {"on|off", "on or off", .take = take_off_on};
 static const struct arg lookaround = {"off|any|all", "off, any or all", .take = take_lookaround};
 static const struct arg flush = {"none|per-pass|sampled", "none, per-pass or sampled",

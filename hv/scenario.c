@@ -417,7 +417,7 @@ static void set_defaults(struct scenario *s)
 {
 	s->memory_bytes = 0;
 	s->overcommit = false;
-	s->locked = POLICY_LOCKLESS;
+	s->locked = POLICY_AGER;
 	s->policy = SCENARIO_POLICY_MGLRU;
 	s->caps = POLICY_CAPS;
 	s->lookaround = POLICY_LOOK_ANY;

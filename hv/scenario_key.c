@@ -54,6 +54,12 @@ static bool take_word(const struct scenario_key *key, struct slice value, void *
 	return true;
 }
 
+/* What the image does not have is no choice. */
+static bool take_reclaim(const struct scenario_key *key, struct slice value, void *field)
+{
+	return take_word(key, value, field) && policy_ager_built(*(u32 *)field);
+}
+
 static bool take_batch(const struct scenario_key *key, struct slice value, void *field)
 {
 	u64 v;
@@ -114,7 +120,8 @@ static const char *const page_sizes[] = {"4k", "2m", NULL};
 const struct scenario_key scenario_host_keys[] = {
         {"memory", ALLOWED_SIZE, SIZE(scenario, memory_bytes)},
         {"overcommit", "yes or no", FLAG(scenario, overcommit, no_yes)},
-        {"reclaim", "lockless, locked or read", WORD(scenario, locked, reclaims)},
+        {"reclaim", "lockless, locked or read" POLICY_AGERS_NOTE, .take = take_reclaim,
+         .offset = FIELD(scenario, u32, locked), .words = reclaims},
         {"policy", "mglru or twolist", WORD(scenario, policy, policies)},
         {"caps", "a number from 0 to 0xf: 1 core, 2 walk, 4 non-leaf, 8 secondary MMUs",
          NUMBER(scenario, caps, 0, POLICY_CAPS)},

@@ -14,6 +14,7 @@
 #include "hv/thread.h"
 #include "lib/fmt.h"
 #include "lib/string.h"
+#include "mm/age.h"
 
 #define LOW_RAM_END       0xa0000u
 #define HIGH_RAM          0x100000u
@@ -133,13 +134,13 @@ static void say_aging(const struct vm *vm)
 	char text[80] = "";
 	size_t n = 0;
 
-	for (u32 i = 0; i < space_notifiers(vm->space); i++) {
+	for (u32 i = 0; age_built && i < space_notifiers(vm->space); i++) {
 		const struct notifier_ops *ops = vm->space->notifier[i]->ops;
 
 		n += (size_t)fmt_snprintf(text + n, sizeof(text) - n, " %s=%s", ops->name,
 		                          ops->has_fast_aging ? "fast" : "slow");
 	}
-	hal_log(HAL_INFO, "[%s] aging:%s", vm->name, text);
+	hal_log(HAL_INFO, "[%s] aging:%s", vm->name, age_built ? text : " not in this image");
 }
 
 static bool make_memory(struct vm *vm)

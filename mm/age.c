@@ -20,6 +20,8 @@
 #include "mm/twolist.h"
 #include "mm/walk.h"
 
+const bool age_built = true;
+
 u64 age_promote(struct space *s, gfn_t first, unsigned npages, const u64 *young,
                 struct gen_batch *batch)
 {

@@ -6,6 +6,8 @@
 struct space;
 struct gen_batch;
 
+extern const bool age_built; /* false: nothing is ever harvested (mm/no_aging.c) */
+
 struct age_result {
 	bool produced;
 	u64 visited; /* entries read in the tables that were harvested */

@@ -45,6 +45,11 @@ struct space;
 
 #define NOTIFIER_MAX_PAGES TABLE_PAGES
 #define NOTIFIER_WORDS     (NOTIFIER_MAX_PAGES / 64)
+/* Words of a bitmap of so many pages. */
+static inline u64 notifier_words(unsigned npages)
+{
+	return (npages + 63) / 64;
+}
 
 #define NOTIFIER_READ_TRIES 8u /* 255 pauses in all: some microseconds */
 

@@ -64,6 +64,29 @@ struct policy {
 };
 extern struct policy policy;
 
+/*
+ * Which agers are in the image: LOCKLESS of the Makefile. All, and policy.locked says which is used; or those alone
+ * that hold the MMU lock.
+ */
+#ifdef VARVE_LOCKED_ONLY
+#define POLICY_AGER       POLICY_LOCKED
+#define POLICY_AGERS_NOTE "; the lockless ager is not in this image"
+#else
+#define POLICY_AGER       POLICY_LOCKLESS
+#define POLICY_AGERS_NOTE ""
+#endif
+static inline bool policy_ager_built(u64 locked)
+{
+	return locked != POLICY_LOCKLESS || POLICY_AGER == POLICY_LOCKLESS;
+}
+/* policy.locked; what is not built is never set, and the compiler is to know. */
+static inline u32 policy_ager(void)
+{
+	u32 locked = a32_load(&policy.locked);
+
+	return policy_ager_built(locked) ? locked : POLICY_AGER;
+}
+
 /* Back to the defaults: all capabilities, look-around any, no flush, whole tables, two-touch, full chunks. */
 void policy_init(void);
 static inline bool policy_has(u32 cap)

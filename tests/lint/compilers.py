@@ -4,6 +4,7 @@ import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
+from tests.lib import variants
 from tests.lib.report import run
 
 from . import source
@@ -73,6 +74,40 @@ def check_build(settings, variables, folder):
                                        "O=" + os.path.join(settings.build, folder), "all"]
     status, output, _ = run(command, 900, cwd=source.ROOT)
     return [] if status == 0 else output.splitlines()
+
+
+# Functions that must not be in an image without aging, and are in any other.
+HARVEST = {"walk_space", "walk_cost_pays", "bloom_add", "gen_promote_block", "collapse_range", "age_flush_after", "word_young"}
+
+
+def harvest_of(build, name):
+    """(functions of HARVEST in an image, bytes of its objects' code)."""
+    image = variants.image(build, name) if name else os.path.join(build, "varve.elf")
+    with open(image[:-len(".elf")] + ".list", encoding="utf-8") as f:
+        objects = f.read().split()
+    _, symbols, _ = run(["nm", image], 60, cwd=source.ROOT)
+    status, sizes, _ = run(["size", "-t", *objects], 60, cwd=source.ROOT)
+    if status != 0:
+        raise RuntimeError(sizes)
+    return {s.split()[-1] for s in symbols.splitlines()} & HARVEST, int(sizes.splitlines()[-1].split()[0])
+
+
+def check_variants(settings):
+    """Every variant with gcc, and with clang where other sources are compiled. Uses what check_build left."""
+    found = []
+    build, clang = os.path.join(settings.build, "gcc"), os.path.join(settings.build, "clang")
+    for name in variants.NAMES:
+        found += (variants.make(build, name, settings.make, settings.jobs, ["CC=gcc"]) or "").splitlines()
+    for name in ("locked", *variants.LINKED):
+        found += (variants.make(clang, name, settings.make, settings.jobs, ["CC=clang"]) or "").splitlines()
+    if found:
+        return found
+    usual, with_aging = harvest_of(build, None)
+    rest, without = harvest_of(build, "no-aging")
+    print(f"  code and constants: {with_aging} bytes, without aging {without}: {with_aging - without} less", flush=True)
+    found += [f"{name}() is in no image: strike it off" for name in sorted(HARVEST - usual)]
+    found += [f"{name}() is in the image without aging" for name in sorted(rest)]
+    return found + ([] if without < with_aging else ["leaving aging out makes the image no smaller"])
 
 
 def check_reproducible(settings):

@@ -28,7 +28,8 @@ def check_reading():
 def known_names():
     """Everything a feature row may point at besides a path."""
     names = set()
-    for line in (source.read("tests/system/list") if source.exists("tests/system/list") else "").splitlines():
+    lists = [path for path in ("tests/system/list", "tests/system/list-by-name") if source.exists(path)]
+    for line in "\n".join(source.read(path) for path in lists).splitlines():
         if line.strip() and not line.startswith("#"):
             names.add(line.split()[0])
     for path in source.files(("tools/scenarios", "tests/system"), (".cfg",)):

@@ -18,6 +18,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 sys.path[0] = ROOT
 sys.dont_write_bytecode = True
 
+from tests.lib import variants  # noqa: E402
 from tests.lib.report import Report, run  # noqa: E402
 from tests.system import badimages, flatimage  # noqa: E402
 from tests.tools.load import load_tool  # noqa: E402
@@ -30,6 +31,7 @@ trace = load_tool("trace")
 SLOTS = 2  # emulator threads that run at a time
 MULTI_TRIES = 3
 CHECK = "check="
+VARIANT = "build="
 CHECK_S = 60
 
 
@@ -44,6 +46,7 @@ class Test:
     pattern: str = ""
     options: list = field(default_factory=list)
     check: list = field(default_factory=list)  # a program of tools/ with arguments, to be asked about the boot's folder
+    variant: str = ""  # an image of tests/lib/variants.py instead of the usual one
 
     @property
     def multi(self):
@@ -68,8 +71,11 @@ def parse_line(line):
         raise ValueError(f"expectation '{verdict}' is neither pass nor fail")
     re.compile(pattern)
     checks = [w[len(CHECK):].split() for w in words[6:] if w.startswith(CHECK)]
-    options = [w for w in words[6:] if not w.startswith(CHECK)]
-    return Test(words[0], words[1], int(words[2]), int(words[3]), words[4], verdict, pattern, options, sum(checks, []))
+    variant = [w[len(VARIANT):] for w in words[6:] if w.startswith(VARIANT)]
+    if [v for v in variant if v not in variants.NAMES] or len(variant) > 1:
+        raise ValueError(f"{' '.join(variant)}: allowed is one of {' '.join(variants.NAMES)}")
+    options = [w for w in words[6:] if not w.startswith((CHECK, VARIANT))]
+    return Test(words[0], words[1], int(words[2]), int(words[3]), words[4], verdict, pattern, options, sum(checks, []), "".join(variant))
 
 
 def read_list(*paths):
@@ -174,6 +180,9 @@ def run_one(report, build, test):
     command = [sys.executable, "-B", os.path.join(ROOT, "tools", "run"), "--quiet", "--build", build]
     command += ["--machine", test.machine, "--cpus", str(test.cpus), "--timeout", str(test.timeout_s)]
     command += ["--scenario", scenario, "--out", out, *test.options]
+    if test.variant:
+        kernel = test.machine in machines.MACHINES and machines.MACHINES[test.machine].emulator == "qemu"
+        command += ["--kernel", variants.image(build, test.variant, "32.elf" if kernel else ".elf")]
     notes = []
     for _ in range(test.tries):
         why, seconds = boot(test, command, out)
@@ -207,10 +216,14 @@ def run_all(report, build, tests):
     badimages.write_all(os.path.join(build, "guests"))
     flatimage.write(os.path.join(build, "guests"))
     slots = Slots(SLOTS)
+    broken = {v: variants.make(build, v) for v in sorted({t.variant for t in tests if t.variant})}
 
     def work(test):
         try:
-            run_one(report, build, test)
+            if broken.get(test.variant):
+                report.fail(f"system/{test.name}", f"the variant {test.variant} does not build", broken[test.variant])
+            else:
+                run_one(report, build, test)
         except Exception as e:  # a broken test must not look like one that was never there
             report.fail(f"system/{test.name}", f"{type(e).__name__}: {e}")
         finally:
