@@ -3,6 +3,7 @@
 #include "arch/hal.h"
 #include "lib/util.h"
 #include "mm/age.h"
+#include "mm/ager.h"
 #include "mm/dirty_log.h"
 #include "mm/epoch.h"
 #include "mm/gen_view.h"
@@ -245,6 +246,44 @@ static u32 run_heat(struct space *s, struct experiment *e)
 	return EXPERIMENT_OK;
 }
 
+static u32 run_duty(struct space *s, struct experiment *e)
+{
+	struct ager_result r;
+
+	if (e->arg[0] > 100 || e->arg[1] >= AGER_WORKS)
+		return EXPERIMENT_RANGE;
+	if (e->arg[0]) {
+		if (twolist_on())
+			return EXPERIMENT_REFUSED;
+		ager_set(s, (unsigned)e->arg[0], (enum ager_work)e->arg[1]);
+		return EXPERIMENT_OK;
+	}
+	r = ager_stop(s);
+	e->result[0] = r.busy_ns;
+	e->result[1] = r.whole_ns;
+	e->result[2] = r.passes;
+	return EXPERIMENT_OK;
+}
+
+static u32 run_fault_times(struct space *s, struct experiment *e)
+{
+	struct hist *h = &s->stats.fault_ns;
+
+	if (e->arg[0] > 1)
+		return EXPERIMENT_RANGE;
+	e->result[0] = hist_count(h);
+	e->result[1] = hist_percentile(h, 500);
+	e->result[2] = hist_percentile(h, 990);
+	e->result[3] = hist_percentile(h, 999);
+	e->result[4] = a64_load(&h->max);
+	e->result[5] = a64_load(&h->total);
+	e->result[6] = rw_wait_ns(&s->mmu_lock);
+	e->result[7] = rw_waits(&s->mmu_lock);
+	if (e->arg[0])
+		hist_clear(h);
+	return EXPERIMENT_OK;
+}
+
 /* `range`: takes one; `empty`: which may have no pages. */
 static const struct {
 	u32 (*run)(struct space *s, struct experiment *e);
@@ -263,6 +302,8 @@ static const struct {
         [EXPERIMENT_HEAT] = {.run = run_heat},
         [EXPERIMENT_DIRTY] = {.run = run_dirty},
         [EXPERIMENT_DIRTY_READ] = {.run = run_dirty_read, .range = true},
+        [EXPERIMENT_DUTY] = {.run = run_duty},
+        [EXPERIMENT_FAULT_TIMES] = {.run = run_fault_times},
 };
 
 u32 experiment_run(struct space *s, struct experiment *e)

@@ -74,6 +74,19 @@
  */
 #define EXPERIMENT_DIRTY_READ 12
 
+/*
+ * The hypervisor's own ager ages this VM all the time from now on, for a share of the machine's last CPU: argument 0
+ * in percent, 1 to 100; argument 1: 1 only burns that time, to compare with. Argument 0 = 0 ends it; results then: ns in passes,
+ * ns since it began, passes. RANGE beyond that; REFUSED if the policy has no generations.
+ */
+#define EXPERIMENT_DUTY 13
+/*
+ * Times of second-level faults of the VM since it began, or since this was last asked with argument 0 = 1, which
+ * begins anew. Results: how many, then ns: median, p99, p99.9, longest, all together; then of the MMU lock, since the VM
+ * began: ns waited for it, by all; how often.
+ */
+#define EXPERIMENT_FAULT_TIMES 14
+
 /* Counters; all but the first only grow. */
 #define EXPERIMENT_RESIDENT        0 /* pages */
 #define EXPERIMENT_FAULTS          1

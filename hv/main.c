@@ -5,6 +5,7 @@
 #include "arch/x86/hostmem.h"
 #include "arch/x86/insn.h"
 #include "arch/x86/vendor.h"
+#include "hv/ager.h"
 #include "hv/chaos.h"
 #include "hv/experiment_call.h"
 #include "hv/monitor.h"
@@ -225,6 +226,14 @@ static void wait_for_cpus(void)
 	}
 }
 
+static bool somebody_experiments(void)
+{
+	for (u32 i = 0; i < scenario.nr_vms; i++)
+		if (scenario.vm[i].experiments)
+			return true;
+	return false;
+}
+
 void hv_main(void)
 {
 	wait_for_cpus();
@@ -233,6 +242,8 @@ void hv_main(void)
 	if (!reclaimer_create(scenario.aging_ns) || !sampler_thread_create() ||
 	    !monitor_create(&scenario))
 		verdict_fail("the machine has no memory left for the hypervisor's threads");
+	if (somebody_experiments() && !ager_create())
+		verdict_fail("the machine has no memory left for the ager");
 	chaos_set(scenario.chaos_every);
 	if (scenario.trace_on && !trace_switch(true))
 		verdict_fail("the machine has no memory left for the trace");

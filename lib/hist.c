@@ -39,6 +39,14 @@ void hist_add(struct hist *h, u64 value)
 		;
 }
 
+void hist_clear(struct hist *h)
+{
+	for (unsigned i = 0; i < HIST_BUCKETS; i++)
+		a64_store(&h->count[i], 0);
+	a64_store(&h->max, 0);
+	a64_store(&h->total, 0);
+}
+
 u64 hist_count(const struct hist *h)
 {
 	u64 n = 0;

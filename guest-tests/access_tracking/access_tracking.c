@@ -8,6 +8,8 @@
  *                 touching every other 64 pages
  *   mode=p        CPU 0 ages all the time while the others fault their parts in for the first time, and does not
  *                 age in every second round (needs 2 CPUs)
+ *   duty=N        mode=p: all CPUs fault, and the hypervisor's own ager has N percent of the machine's last CPU, or that
+ *                 share is only burnt, or nobody is beside them: a third of the rounds each
  *   percent=P     of the touched pages must be young (default 90; 100 with flush = per-pass). Of the untouched
  *                 ones none may be, always
  *   overlap       every CPU touches all pages, not its own part
@@ -19,6 +21,10 @@
  *   bench access_tracking_p aging=0|1 wall_ns=N passes=N pass_ns=N aging_ns=N pages=N cpus=N
  *                 a round: slowest CPU, number of passes, mean time of one, time in all of them
  *   bench access_tracking_p total ... wall_ratio_permille=N: mean wall time with aging / without
+ *   bench access_tracking_p_beside run=N ...   with duty=, of each: see guest-tests/lib/experiment.h
+ *   bench access_tracking_p total rounds=N wall_ns=N wall_burn_ns=N wall_none_ns=N wall_ratio_permille=N
+ *                 fault_ratio_permille=N   mean wall time with aging / without, and mean time of a fault in the
+ *                 hypervisor: on a machine of one CPU nobody else runs within a fault, and there it is the cost of one
  *
  * Young is the generation that a pass promotes to: the youngest but one after it, or younger.
  */
@@ -177,6 +183,17 @@ static void age_until_done(void)
 	}
 }
 
+static u64 duty;
+
+static void fault_part(unsigned id, unsigned part, unsigned parts)
+{
+	u64 start = time_ns();
+
+	for (u64 i = part_start(part, parts); i < part_start(part + 1, parts); i++)
+		*(volatile u64 *)page_at(i) = rng_mix(i) + 1;
+	took_ns[id] = time_ns() - start;
+}
+
 /* CPU 0 in rounds without aging waits in the barrier, dozing. */
 static void fault_or_age(void *arg)
 {
@@ -188,31 +205,31 @@ static void fault_or_age(void *arg)
 	if (!id && aging)
 		age_until_done();
 	if (id) {
-		u64 start = time_ns();
-
-		for (u64 i = part_start(id - 1, parts); i < part_start(id, parts); i++)
-			*(volatile u64 *)page_at(i) = rng_mix(i) + 1;
-		took_ns[id] = time_ns() - start;
+		fault_part(id, id - 1, parts);
 		__atomic_sub_fetch(&faulting, 1, __ATOMIC_RELEASE);
 	}
 	smp_barrier();
 }
 
+static void check_all_there(void)
+{
+	struct experiment_ages ages = experiment_ages_of(base, pages);
+
+	VERDICT_CHECK(!ages.none, "%lu pages are not there", ages.none);
+	for (u64 i = 0; i < pages; i++)
+		VERDICT_CHECK(*page_at(i) == rng_mix(i) + 1, "page %lu found 0x%lx", i,
+		              *page_at(i));
+}
+
 static u64 run_round(bool with)
 {
-	struct experiment_ages ages;
-
 	experiment_unmap(base, pages);
 	aging = with;
 	passes = pass_ns = 0;
 	faulting = smp_count() - 1;
 	smp_run(fault_or_age, NULL);
-	ages = experiment_ages_of(base, pages);
-	VERDICT_CHECK(!ages.none, "%lu pages are not there", ages.none);
+	check_all_there();
 	VERDICT_CHECK(!with || passes, "no pass was made");
-	for (u64 i = 0; i < pages; i++)
-		VERDICT_CHECK(*page_at(i) == rng_mix(i) + 1, "page %lu found 0x%lx", i,
-		              *page_at(i));
 	console_printf("bench access_tracking_p aging=%u wall_ns=%lu passes=%lu pass_ns=%lu "
 	               "aging_ns=%lu pages=%lu cpus=%u\n",
 	               with, slowest(), passes, passes ? pass_ns / passes : 0, pass_ns, pages,
@@ -238,6 +255,46 @@ static void run_p(void)
 	               in_passes / all, in_passes * 1000 / (with + 1));
 }
 
+static void fault_beside(void *arg)
+{
+	unsigned id = cpu_self()->id;
+
+	(void)arg;
+	smp_barrier();
+	fault_part(id, id, smp_count());
+}
+
+/* Wall time of a round; adds the mean time of a fault to *fault_ns. */
+static u64 run_beside(enum experiment_ager ager, u64 round, u64 *fault_ns)
+{
+	experiment_unmap(base, pages);
+	experiment_beside_begin(ager, (unsigned)duty);
+	smp_run(fault_beside, NULL);
+	*fault_ns += experiment_beside_end("access_tracking_p", round);
+	check_all_there();
+	return slowest();
+}
+
+static void run_p_beside(void)
+{
+	u64 rounds = cmdline_u64("rounds", 3), sum[3] = {0}, fault[3] = {0};
+
+	VERDICT_CHECK(rounds, "argument rounds= is 0");
+	for (u64 round = 1; round <= rounds; round++)
+		for (unsigned i = 0; i < ARRAY_SIZE(sum); i++) {
+			unsigned ager = (unsigned)(round + i) % ARRAY_SIZE(sum);
+
+			sum[ager] += run_beside((enum experiment_ager)ager, round, &fault[ager]);
+		}
+	console_printf(
+	        "bench access_tracking_p total rounds=%lu wall_ns=%lu wall_burn_ns=%lu "
+	        "wall_none_ns=%lu wall_ratio_permille=%lu fault_ratio_permille=%lu cpus=%u\n",
+	        rounds, sum[EXPERIMENT_AGER] / rounds, sum[EXPERIMENT_BURN] / rounds,
+	        sum[EXPERIMENT_ALONE] / rounds,
+	        sum[EXPERIMENT_AGER] * 1000 / (sum[EXPERIMENT_ALONE] + 1),
+	        fault[EXPERIMENT_AGER] * 1000 / (fault[EXPERIMENT_ALONE] + 1), smp_count());
+}
+
 void guest_main(void)
 {
 	const char *mode = cmdline_text("mode");
@@ -252,7 +309,11 @@ void guest_main(void)
 	overlap = cmdline_flag("overlap");
 	if (cmdline_u64("region", pages) < pages)
 		pages = cmdline_u64("region", pages);
-	if (p)
+	duty = cmdline_u64("duty", 0);
+	VERDICT_CHECK(duty <= 100, "argument duty= is at most 100");
+	if (p && duty)
+		run_p_beside();
+	else if (p)
 		run_p();
 	else
 		run_test();

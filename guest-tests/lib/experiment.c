@@ -1,5 +1,6 @@
 #include "guest-tests/lib/experiment.h"
 
+#include "guest-tests/lib/console.h"
 #include "guest-tests/lib/mem.h"
 #include "guest-tests/lib/verdict.h"
 
@@ -144,6 +145,59 @@ bool experiment_slot_remove(u64 page)
 
 	return experiment_call(EXPERIMENT_SLOT_REMOVE, EXPERIMENT_WINDOW_FIRST + page, 1, &out) ==
 	       EXPERIMENT_OK;
+}
+
+void experiment_duty(unsigned percent, bool burn)
+{
+	(void)must(EXPERIMENT_DUTY, percent, burn);
+}
+
+struct experiment_duty experiment_duty_end(void)
+{
+	struct experiment_regs r = must(EXPERIMENT_DUTY, 0, 0);
+
+	return (struct experiment_duty){r.rbx, r.rcx, r.rsi};
+}
+
+struct experiment_faults experiment_fault_times(bool anew)
+{
+	struct experiment_regs r = must(EXPERIMENT_FAULT_TIMES, anew, 0);
+
+	return (struct experiment_faults){r.rbx, r.rcx, r.rsi, r.rdi, r.r8, r.r9, r.r10, r.r11};
+}
+
+static struct {
+	enum experiment_ager ager;
+	unsigned duty;
+	struct experiment_faults before;
+} beside;
+
+void experiment_beside_begin(enum experiment_ager ager, unsigned duty)
+{
+	beside.ager = ager;
+	beside.duty = duty;
+	beside.before = experiment_fault_times(true);
+	if (ager != EXPERIMENT_ALONE)
+		experiment_duty(duty, ager == EXPERIMENT_BURN);
+}
+
+u64 experiment_beside_end(const char *name, u64 run)
+{
+	static const char *const work[] = {"none", "burn", "passes"};
+	struct experiment_duty d = experiment_duty_end();
+	struct experiment_faults f = experiment_fault_times(true);
+	u64 mean = f.total_ns / (f.faults + !f.faults);
+
+	console_printf(
+	        "bench %s_beside run=%lu work=%s asked=%u had_permille=%lu passes=%lu "
+	        "pass_ns=%lu faults=%lu mean_ns=%lu p50_ns=%lu p99_ns=%lu p999_ns=%lu max_ns=%lu "
+	        "lock_wait_ns=%lu lock_waits=%lu\n",
+	        name, run, work[beside.ager], beside.ager == EXPERIMENT_ALONE ? 0 : beside.duty,
+	        d.busy_ns * 1000 / (d.whole_ns + 1), d.passes, d.passes ? d.busy_ns / d.passes : 0,
+	        f.faults, mean, f.p50_ns, f.p99_ns, f.p999_ns, f.max_ns,
+	        f.lock_wait_ns - beside.before.lock_wait_ns,
+	        f.lock_waits - beside.before.lock_waits);
+	return mean;
 }
 
 u64 experiment_reclaim(u64 pages)

@@ -48,6 +48,26 @@ bool experiment_slot_add(u64 page, u64 pages);
 bool experiment_slot_remove(u64 page);
 /* Address of a page of the window, mapped by experiment_init(). */
 u64 *experiment_window(u64 page);
+/* The hypervisor's own ager, for a share of the last CPU; `burn`: only the time. 1 .. 100 percent. */
+void experiment_duty(unsigned percent, bool burn);
+struct experiment_duty {
+	u64 busy_ns, whole_ns, passes;
+};
+struct experiment_duty experiment_duty_end(void);
+/* Of faults since it was last asked with `anew`; waits for the MMU lock since the VM began. */
+struct experiment_faults {
+	u64 faults, p50_ns, p99_ns, p999_ns, max_ns, total_ns, lock_wait_ns, lock_waits;
+};
+struct experiment_faults experiment_fault_times(bool anew);
+/*
+ * One measurement beside an ager: begin, what is measured, end, which writes
+ *   bench NAME_beside run=N work=none|burn|passes asked=N had_permille=N passes=N pass_ns=N faults=N mean_ns=N p50_ns=N p99_ns=N
+ *         p999_ns=N max_ns=N lock_wait_ns=N lock_waits=N
+ */
+enum experiment_ager { EXPERIMENT_ALONE, EXPERIMENT_BURN, EXPERIMENT_AGER };
+void experiment_beside_begin(enum experiment_ager ager, unsigned duty);
+/* Returns the mean time of a fault. */
+u64 experiment_beside_end(const char *name, u64 run);
 u64 experiment_reclaim(u64 pages);
 u64 experiment_counter(u32 which);
 /* The dirty log, in one of the ways of enum dirty_log_mode (mm/dirty_log.h); 0: off. False if it was refused. */

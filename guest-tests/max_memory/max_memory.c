@@ -4,11 +4,14 @@
  *
  *   runs=N     times that all is written (default 2): run 1 populates
  *   zap        takes all translations away between runs (the reset of the reference's MMU context)
+ *   duty=N     the hypervisor ages meanwhile, for N percent of the last CPU: in the runs from 2 on, in turn not at
+ *              all, burning that time only, and aging
  *   fill=N     words written of each page, evenly spread (default 1)
  *   region=N   pages (default: the largest piece of memory)
  *
  *   bench max_memory run=N ns=N pages=N cpus=N faults=N evictions=N refaults=N direct=N rejected=N passes=N aging_ns=N
  *                    time of the slowest CPU; the rest: what happened to the VM meanwhile
+ *   bench max_memory_beside run=N ...    with duty=, after each run: see guest-tests/lib/experiment.h
  *   bench max_memory reset ns=N pages=N
  *
  * What the run before wrote is checked by the word that is about to be written.
@@ -16,7 +19,7 @@
 #include "guest-tests/lib/guest.h"
 
 static u64 *base;
-static u64 pages, fill, run;
+static u64 pages, fill, run, duty;
 static u64 took_ns[CPU_MAX];
 
 static const u32 counters[] = {
@@ -54,7 +57,13 @@ static void measure_run(void)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(counters); i++)
 		before[i] = experiment_counter(counters[i]);
+	if (duty)
+		experiment_beside_begin(run > 1 ? (enum experiment_ager)((run - 2) % 3)
+		                                : EXPERIMENT_ALONE,
+		                        (unsigned)duty);
 	smp_run(write_share, NULL);
+	if (duty)
+		experiment_beside_end("max_memory", run);
 	for (unsigned i = 0; i < ARRAY_SIZE(counters); i++)
 		now[i] = experiment_counter(counters[i]) - before[i];
 	for (unsigned i = 0; i < smp_count(); i++)
@@ -85,6 +94,8 @@ void guest_main(void)
 		pages = cmdline_u64("region", pages);
 	fill = cmdline_u64("fill", 1);
 	VERDICT_CHECK(fill && PAGE_WORDS % fill == 0, "argument fill= divides 512");
+	duty = cmdline_u64("duty", 0);
+	VERDICT_CHECK(duty <= 100, "argument duty= is at most 100");
 	runs = cmdline_u64("runs", 2);
 	for (run = 1; run <= runs; run++) {
 		if (run > 1 && cmdline_flag("zap"))

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "hv/experiment.h"
+#include "mm/ager.h"
 #include "mm/audit.h"
 #include "mm/epoch.h"
 #include "mm/evict.h"
@@ -291,7 +292,7 @@ static void test_experiment_refuses_what_is_out_of_bounds(void **state)
 	assert_int_equal(ask(EXPERIMENT_RECLAIM, EXPERIMENT_PAGES_MAX + 1, 0), EXPERIMENT_RANGE);
 	assert_int_equal(ask(EXPERIMENT_HEAT, 0, 0), EXPERIMENT_REFUSED);
 	assert_int_equal(ask(EXPERIMENT_HEAT, ~0ull, 0), EXPERIMENT_REFUSED);
-	assert_int_equal(ask(EXPERIMENT_DIRTY_READ + 1, 0, 0), EXPERIMENT_UNKNOWN);
+	assert_int_equal(ask(EXPERIMENT_FAULT_TIMES + 1, 0, 0), EXPERIMENT_UNKNOWN);
 	assert_int_equal(ask(~0u, 0, 0), EXPERIMENT_UNKNOWN);
 	a32_store(&vm.space->wants_huge, 1);
 	assert_int_equal(ask(EXPERIMENT_PROTECT, 0, 1), EXPERIMENT_REFUSED);
@@ -341,6 +342,40 @@ static u64 number(u64 *x)
 	return pick % 3 ? near[pick % ARRAY_SIZE(near)] + dice(x) % 3 - 1 : dice(x) % 700;
 }
 
+static void test_experiment_duty_is_bounded_and_told(void **state)
+{
+	(void)state;
+	start(&host_machines[0]);
+	write_all(0, PAGES, 1);
+	assert_int_equal(ask(EXPERIMENT_DUTY, 101, 0), EXPERIMENT_RANGE);
+	assert_int_equal(ask(EXPERIMENT_DUTY, 50, AGER_WORKS), EXPERIMENT_RANGE);
+	assert_int_equal(ask(EXPERIMENT_DUTY, 92, 0), EXPERIMENT_OK);
+	(void)ager_turn();
+	(void)ager_turn();
+	assert_int_equal(ask(EXPERIMENT_DUTY, 0, 0), EXPERIMENT_OK);
+	assert_int_equal(last.result[2], 2);
+	assert_true(last.result[0] && last.result[0] <= last.result[1]);
+	assert_true(ager_turn() == AGER_OFF);
+	stop();
+}
+
+static void test_experiment_fault_times_begin_anew(void **state)
+{
+	(void)state;
+	start(&host_machines[0]);
+	assert_int_equal(ask(EXPERIMENT_FAULT_TIMES, 2, 0), EXPERIMENT_RANGE);
+	write_all(0, 100, 1);
+	assert_int_equal(ask(EXPERIMENT_FAULT_TIMES, 1, 0), EXPERIMENT_OK);
+	assert_true(last.result[0] >= 100);
+	assert_true(last.result[1] <= last.result[2] && last.result[2] <= last.result[3]);
+	assert_true(last.result[3] <= last.result[4] && last.result[4] <= last.result[5]);
+	write_all(100, 7, 1);
+	assert_int_equal(ask(EXPERIMENT_FAULT_TIMES, 0, 0), EXPERIMENT_OK);
+	assert_int_equal(last.result[0], 7);
+	assert_int_equal(last.result[6] + last.result[7], 0); /* nobody waited for a lock */
+	stop();
+}
+
 static void test_experiment_any_call_is_harmless(void **state)
 {
 	u64 x = 4711, ok = 0;
@@ -356,7 +391,7 @@ static void test_experiment_any_call_is_harmless(void **state)
 			(void)host_vm_read(&vm, 0, word_of(g), &value);
 			if (!space_write_protected(vm.space, gfn(g)))
 				(void)host_vm_write(&vm, 1, word_of(g), i);
-			ok += ask((u32)dice(&x) % 12, a, b) == EXPERIMENT_OK;
+			ok += ask((u32)dice(&x) % 17, a, b) == EXPERIMENT_OK;
 		}
 		stop();
 	}
@@ -377,6 +412,8 @@ int main(void)
 	        cmocka_unit_test(test_experiment_counters),
 	        cmocka_unit_test(test_experiment_refuses_what_is_out_of_bounds),
 	        cmocka_unit_test(test_experiment_dirty_log),
+	        cmocka_unit_test(test_experiment_duty_is_bounded_and_told),
+	        cmocka_unit_test(test_experiment_fault_times_begin_anew),
 	        cmocka_unit_test(test_experiment_any_call_is_harmless),
 	};
 

@@ -66,9 +66,22 @@ static void test_hist_keeps_what_is_off_the_scale(void **state)
 	assert_int_equal(hist_percentile(&hist, 500), 0);
 }
 
+static void test_hist_begins_anew(void **state)
+{
+	(void)state;
+	hist_add(&hist, 7);
+	hist_add(&hist, 1ull << 43);
+	hist_clear(&hist);
+	test_hist_empty_says_zero(state);
+	assert_int_equal(a64_load(&hist.max) + a64_load(&hist.total), 0);
+	hist_add(&hist, 3);
+	assert_int_equal(hist_percentile(&hist, 1000), 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test_setup(test_hist_begins_anew, setup),
 	        cmocka_unit_test_setup(test_hist_empty_says_zero, setup),
 	        cmocka_unit_test_setup(test_hist_bucket_holds_its_value, setup),
 	        cmocka_unit_test_setup(test_hist_percentiles_of_a_ramp, setup),
