@@ -257,10 +257,11 @@ static void show_shadow(const struct vm *vm)
 
 	hal_log(HAL_INFO,
 	        "vm %s: shadow: %llu faults, %llu more the guest's; %llu tables made, %llu "
-	        "recycled; "
+	        "recycled, %llu evicted with the guest's, which were kept %llu times; "
 	        "%llu let be written, %llu read again, %llu entries stale",
 	        vm->name, (ull)a64_load(&st->faults_total), (ull)a64_load(&st->guest_total),
 	        (ull)a64_load(&st->made_total), (ull)a64_load(&st->recycled_total),
+	        (ull)a64_load(&st->unshadowed_total), (ull)a64_load(&st->kept_total),
 	        (ull)a64_load(&st->unsync_total), (ull)a64_load(&st->synced_total),
 	        (ull)a64_load(&st->stale_total));
 }

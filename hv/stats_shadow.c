@@ -16,6 +16,8 @@ static const struct stats_counter counter[] = {
         COUNTER(made_total, "Shadow pages made."),
         COUNTER(zapped_total, "Shadow pages taken apart."),
         COUNTER(recycled_total, "Of these, for a limit or for want of memory."),
+        COUNTER(unshadowed_total, "Of these, because the page with the guest's table was taken."),
+        COUNTER(kept_total, "Pages that were not evicted because they hold tables in use."),
         COUNTER(unsync_total, "Tables that the guest was let write."),
         COUNTER(synced_total, "Tables read again."),
         COUNTER(stale_total, "Entries that had changed there."),

@@ -32,11 +32,11 @@
 #define TRIES 4u
 
 /*
- * A frame for a guest. Below `min` the vCPU first makes room itself, but takes a frame of the reserve's
- * upper part all the same if that brought nothing (I10). If it may not, it has to wait for others to make room,
- * and that it got nothing is no sign that there is nothing.
+ * Below `min` the vCPU first makes room itself, but takes a frame of the reserve's upper part all the same if that
+ * brought nothing (I10). If it may not, it has to wait for others to make room, and that it got nothing is no sign
+ * that there is nothing.
  */
-static u32 fault_frame(struct space *s)
+u32 fault_frame(struct space *s)
 {
 	u32 frame = FRAME_NONE;
 	bool refused = false;

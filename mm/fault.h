@@ -41,6 +41,11 @@ enum fault_result fault_bring_in(struct space *s, gfn_t g, bool write, bool keep
  */
 enum fault_result fault_make_dirty(struct space *s, gfn_t g);
 /*
+ * A frame for what a fault of the space needs, a page or a table of an MMU; FRAME_NONE: not one can be had. May reclaim
+ * directly (long), tables of the space's MMUs included. No lock held, not in an epoch section.
+ */
+u32 fault_frame(struct space *s) must_check;
+/*
  * Its half for who found Dirty in a translation: the page is dirty and its copy, if any, is dropped. The caller
  * has the page's gfn word BUSY, and `frame` is what it names. Takes the lruvec lock.
  */

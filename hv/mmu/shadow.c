@@ -28,6 +28,11 @@ static bool shadow_populated(struct notifier *n)
 static const struct notifier_ops ops_ad = SHADOW_OPS(true);
 static const struct notifier_ops ops_track = SHADOW_OPS(false);
 
+static u64 mirrored_pages(const struct shadow_slot *slot)
+{
+	return pages_for(SHADOW_SLOT_WORDS(slot->npages), sizeof(*slot->mirrored));
+}
+
 static bool make_slots(struct shadow *sh, struct space *s)
 {
 	const struct slots *slots;
@@ -43,7 +48,8 @@ static bool make_slots(struct shadow *sh, struct space *s)
 		struct shadow_slot *slot = &sh->slot[i];
 
 		slot->rmap = hal_pages_alloc(pages_for(slot->npages, sizeof(*slot->rmap)));
-		if (!slot->rmap)
+		slot->mirrored = hal_pages_alloc(mirrored_pages(slot));
+		if (!slot->rmap || !slot->mirrored)
 			return false;
 	}
 	return true;
@@ -66,10 +72,14 @@ static bool make_pages(struct shadow *sh)
 
 static void free_all(struct shadow *sh)
 {
-	for (u32 i = 0; i < sh->nr_slots; i++)
-		if (sh->slot[i].rmap)
-			hal_pages_free(sh->slot[i].rmap,
-			               pages_for(sh->slot[i].npages, sizeof(struct rmap)));
+	for (u32 i = 0; i < sh->nr_slots; i++) {
+		struct shadow_slot *slot = &sh->slot[i];
+
+		if (slot->rmap)
+			hal_pages_free(slot->rmap, pages_for(slot->npages, sizeof(*slot->rmap)));
+		if (slot->mirrored)
+			hal_pages_free(slot->mirrored, mirrored_pages(slot));
+	}
 	if (sh->hash)
 		hal_pages_free(sh->hash, pages_for(1ull << sh->hash_bits, sizeof(*sh->hash)));
 	if (sh->structs)

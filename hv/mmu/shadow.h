@@ -44,6 +44,12 @@
  * walks it any more) and after the epoch (no restore is in it). A vCPU that is about to enter looks whether its
  * root is still one after it said that it is going in (shadow_vcpu_root_valid()): the same pattern as the flush.
  *
+ * How old a table of the guest is: hardware walks ours, not the guest's, so nothing sets Accessed for the page that
+ * holds one. It is taken for used as long as a shadow page mirrors it (shadow_slot.mirrored), by who asks accurately:
+ * an evictor. Shadow pages that were not used lately go first, when memory is short, and at most one for
+ * SHADOW_PAGES_PART of the guest's pages is there; so a page with a table that nobody walks through any more grows old
+ * like others soon. What the walk of a fault reads counts as an access of the hypervisor, besides.
+ *
  * Dirty: a leaf gets W only over a frame that counts as written already (its copy dropped). So no Dirty bit tells mm
  * anything it does not know, and leaves may be dropped at any time. `knows_dirty` is false.
  */
@@ -82,7 +88,10 @@ struct shadow_slot {
 	gfn_t base;
 	u64 npages;
 	struct rmap *rmap;
+	/* A bit for each page, set while a shadow page mirrors a table there. Written under the MMU lock, read without. */
+	a64 *mirrored;
 };
+#define SHADOW_SLOT_WORDS(npages) ((npages) / 64 + 2) /* a window of 64 bits may begin anywhere */
 
 /* Counters that only grow; read without order. */
 struct shadow_stats {
@@ -96,7 +105,9 @@ struct shadow_stats {
 	a64 synced_total;   /* pages read again */
 	a64 stale_total;    /* entries that went there */
 	a64 settled_total;  /* pages tracked again */
-	a64 overfull_total; /* gfns with so many translations that they were all dropped */
+	a64 kept_total;     /* pages that an evictor did not get because they hold tables in use */
+	a64 unshadowed_total; /* shadow pages that went because their table's page was taken */
+	a64 overfull_total;   /* gfns with so many translations that they were all dropped */
 };
 
 #define SHADOW_PAGE_1G    BIT(8)
@@ -147,13 +158,28 @@ static inline struct shadow *shadow_of(struct notifier *n)
 	return container_of(n, struct shadow, notifier);
 }
 
-/* Reverse map of a page, or NULL: in no slot. Constant while the MMU is there. */
-static inline struct rmap *shadow_rmap(const struct shadow *sh, gfn_t g)
+/* The slot that has the page, or NULL. Constant while the MMU is there. */
+static inline const struct shadow_slot *shadow_slot(const struct shadow *sh, gfn_t g)
 {
 	for (u32 i = sh->nr_slots; i-- > 0;) /* the last is the largest, as a rule */
 		if (g.v - sh->slot[i].base.v < sh->slot[i].npages)
-			return &sh->slot[i].rmap[g.v - sh->slot[i].base.v];
+			return &sh->slot[i];
 	return NULL;
+}
+/* Reverse map of a page, or NULL: in no slot. */
+static inline struct rmap *shadow_rmap(const struct shadow *sh, gfn_t g)
+{
+	const struct shadow_slot *slot = shadow_slot(sh, g);
+
+	return slot ? &slot->rmap[g.v - slot->base.v] : NULL;
+}
+/* Of the 64 pages from the one with this number in the slot: those that hold a table that is mirrored. Any context. */
+static inline u64 shadow_mirrored(const struct shadow_slot *slot, u64 page)
+{
+	const a64 *at = &slot->mirrored[page / 64];
+	u64 bits = a64_load(at) >> page % 64;
+
+	return page % 64 ? bits | a64_load(at + 1) << (64 - page % 64) : bits;
 }
 
 /* MMU lock held, either side: must the page not be mapped writable? It holds a table whose shadow is in sync. */

@@ -10,6 +10,9 @@
  * MMU lock's write side. So fast-only reports such entries and leaves them as they are; has_fast_aging is not
  * declared for them (shadow.c), and what is asked fast-only does not get here.
  *
+ * A page that holds a table of the guest which is mirrored is young for who asks accurately, whether an entry says so
+ * or not: why, and what it comes to, says shadow.h.
+ *
  * There is no `dirty` operation: W is given only over a page that counts as written (shadow.h), so there is nothing
  * to tell. No `range_young` either: a page's entries are in many tables.
  */
@@ -21,8 +24,10 @@
 struct age_walk {
 	const struct spte_format *format;
 	bool clear, fast;
-	bool rearm; /* young entries are made old */
-	bool pass;  /* clear, fast, and Accessed bits */
+	bool rearm;  /* young entries are made old */
+	bool pass;   /* clear, fast, and Accessed bits */
+	bool tables; /* pages with tables in use are young */
+	u64 kept;
 	u64 visited;
 };
 
@@ -108,6 +113,16 @@ static noinline_fn u64 bits_young_pass(struct age_walk *w, struct rmap *r, u64 a
 	return young;
 }
 
+/* Of the pages asked for, from the one with this number in the slot on. */
+static u64 tables_young(struct age_walk *w, const struct shadow_slot *slot, u64 page, u64 asked)
+{
+	u64 young = asked & shadow_mirrored(slot, page);
+
+	for (u64 left = young; left; left &= left - 1)
+		w->kept++;
+	return young;
+}
+
 /* The same, wherever they are: piece by piece of the slots. What is in none is not young. */
 static u64 word_young(struct age_walk *w, const struct shadow *sh, gfn_t first, u64 asked)
 {
@@ -117,7 +132,7 @@ static u64 word_young(struct age_walk *w, const struct shadow *sh, gfn_t first, 
 		const struct shadow_slot *slot = &sh->slot[i];
 		u64 from = max_of(first.v, slot->base.v);
 		u64 to = min_of(first.v + 64, slot->base.v + slot->npages);
-		u64 skip = from - first.v, mine;
+		u64 skip = from - first.v, mine, found;
 		struct rmap *r;
 
 		if (from >= to)
@@ -125,7 +140,10 @@ static u64 word_young(struct age_walk *w, const struct shadow *sh, gfn_t first, 
 		r = &slot->rmap[from - slot->base.v];
 		/* Bit 0 of them is page `from`. */
 		mine = asked >> skip & (to - from < 64 ? BIT(to - from) - 1 : ~0ull);
-		young |= (w->pass ? bits_young_pass(w, r, mine) : bits_young(w, r, mine)) << skip;
+		found = w->pass ? bits_young_pass(w, r, mine) : bits_young(w, r, mine);
+		if (w->tables)
+			found |= tables_young(w, slot, from - slot->base.v, mine & ~found);
+		young |= found << skip;
 		if (young && !w->clear)
 			break;
 	}
@@ -135,13 +153,14 @@ static u64 word_young(struct age_walk *w, const struct shadow *sh, gfn_t first, 
 unsigned shadow_age(struct notifier *n, gfn_t first, unsigned npages, u64 *bitmap, unsigned flags,
                     u64 *visited)
 {
-	const struct shadow *sh = shadow_of(n);
+	struct shadow *sh = shadow_of(n);
 	struct age_walk w = {
 	        .format = sh->format,
 	        .clear = flags & NOTIFIER_CLEAR,
 	        .fast = flags & NOTIFIER_FAST_ONLY,
 	        .rearm = flags & NOTIFIER_CLEAR &&
 	                 (spte_has_dirty(sh->format) || !(flags & NOTIFIER_FAST_ONLY)),
+	        .tables = !(flags & NOTIFIER_FAST_ONLY) && a64_load(&sh->tracked),
 	};
 	u64 young = 0;
 
@@ -157,5 +176,7 @@ unsigned shadow_age(struct notifier *n, gfn_t first, unsigned npages, u64 *bitma
 		young |= bitmap[at / 64];
 	}
 	*visited += w.visited;
+	if (w.kept && w.clear)
+		a64_count(&sh->stats.kept_total, w.kept);
 	return young ? NOTIFIER_YOUNG | (n->ops->has_fast_aging ? NOTIFIER_WAS_FAST : 0) : 0;
 }

@@ -175,11 +175,23 @@ static void audit_named(struct shadow_count *c, gfn_t g, const a64 *entry)
 		audit_fault(c, g, spte, "the reverse map names an entry that maps another page");
 }
 
+static void audit_mirrored(struct shadow_count *c, const struct shadow_slot *slot, u64 page)
+{
+	gfn_t g = gfn_add(slot->base, page);
+	bool mirrored = false;
+
+	shadow_for_each_of(c->sh, sp, g) mirrored |= shadow_mirrors(sp);
+	if (mirrored != (shadow_mirrored(slot, page) & 1))
+		audit_fault(c, g, mirrored,
+		            "a mirrored table that evictors do not know of, or the reverse");
+}
+
 static void audit_slot(struct shadow_count *c, const struct shadow_slot *slot)
 {
 	struct rmap_iter it;
 
 	for (u64 i = 0; i < slot->npages; i++) {
+		audit_mirrored(c, slot, i);
 		if (a64_load(&slot->rmap[i].word) & RMAP_LOCKED)
 			audit_fault(c, gfn_add(slot->base, i), 0, "the reverse map is locked");
 		rmap_for_each(&it, rmap_word(&slot->rmap[i]), entry)

@@ -126,6 +126,27 @@ void shadow_make_room(struct shadow *sh)
 		shadow_kill(sh, sh->unsync[0]);
 }
 
+/* Does a shadow page mirror a table of this page, besides `but`? */
+static bool is_mirrored(const struct shadow *sh, gfn_t g, const struct shadow_page *but)
+{
+	shadow_for_each_of(sh, sp, g) if (sp != but && shadow_mirrors(sp)) return true;
+	return false;
+}
+
+/* What an evictor is told of the page from now on. One that is in no slot is never asked about. */
+static void tell_mirrored(struct shadow *sh, gfn_t g, bool mirrored)
+{
+	const struct shadow_slot *slot = shadow_slot(sh, g);
+	u64 page = slot ? g.v - slot->base.v : 0, others;
+	a64 *word;
+
+	if (!slot)
+		return;
+	word = &slot->mirrored[page / 64];
+	others = a64_load(word) & ~BIT(page % 64);
+	a64_store(word, others | (mirrored ? BIT(page % 64) : 0));
+}
+
 /* --- coming ---------------------------------------------------------------------------------------- */
 
 /*
@@ -138,6 +159,7 @@ static void track(struct shadow *sh, struct shadow_page *sp)
 
 	shadow_for_each_of(sh, p, sp->gfn) if (shadow_mirrors(p)) other = p;
 	a64_count(&sh->tracked, 1);
+	tell_mirrored(sh, sp->gfn, true);
 	if (other && other->unsync) {
 		sp->unsync = true;
 		sp->settling = other->settling;
@@ -250,8 +272,10 @@ void shadow_kill(struct shadow *sh, struct shadow_page *sp)
 	leave_parents(sh, sp);
 	if (sp->unsync)
 		shadow_unsync_remove(sh, sp);
-	if (shadow_mirrors(sp))
+	if (shadow_mirrors(sp)) {
 		a64_count(&sh->tracked, -1ull);
+		tell_mirrored(sh, sp->gfn, is_mirrored(sh, sp->gfn, sp));
+	}
 	hash_remove(sh, sp);
 	lru_remove(sh, sp);
 	if (role_is_root(sp->role))
@@ -273,8 +297,10 @@ void shadow_unshadow_locked(struct shadow *sh, gfn_t g)
 	while (sp) {
 		struct shadow_page *next = sp->hash_next;
 
-		if (sp->gfn.v == g.v && shadow_mirrors(sp))
+		if (sp->gfn.v == g.v && shadow_mirrors(sp)) {
 			shadow_kill(sh, sp);
+			a64_count(&sh->stats.unshadowed_total, 1);
+		}
 		sp = next;
 	}
 }

@@ -4,6 +4,7 @@
 #include "hv/mmu/shadow_core.h"
 #include "lib/string.h"
 #include "mm/epoch.h"
+#include "mm/fault.h"
 #include "mm/frame.h"
 #include "mm/space.h"
 
@@ -59,8 +60,9 @@ static u32 root_role(const struct shadow_regs *r, u64 *cr3)
 
 static u32 cache_frame(struct shadow *sh)
 {
-	u32 frame = frame_alloc(FRAME_FOR_FAULT);
+	u32 frame = fault_frame(sh->notifier.space);
 
+	/* Tables in use are worth more than pages, but nothing else is left. */
 	if (frame == FRAME_NONE && shadow_shrink_used(sh, SHRINK_PAGES))
 		frame = frame_alloc(FRAME_FOR_FAULT);
 	return frame;

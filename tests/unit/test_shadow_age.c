@@ -6,6 +6,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "mm/evict.h"
 #include "tests/unit/shadow_guest.h"
 
 #define FRAMES 1024u
@@ -269,6 +270,88 @@ static void test_shadow_age_agrees_with_an_oracle(void **state)
 	}
 }
 
+static unsigned ask_page(u64 g, unsigned flags)
+{
+	return notifier_age_one(guest.space, gfn(g), flags) & NOTIFIER_YOUNG;
+}
+
+/* Nobody's entry maps the page of a table here: the guest's own walks, which hardware makes in ours, are its use. */
+static void test_shadow_age_a_table_in_use_is_young(void **state)
+{
+	(void)state;
+	for_each_shadow_format(f)
+	{
+		guest_start(f);
+		guest_map(5, 100);
+		guest_start_paging();
+		assert_int_equal(ask_page(GUEST_TABLE, NOTIFIER_CLEAR), 0);
+		guest_touch(5, true);
+		for (unsigned i = 0; i < 3; i++) {
+			assert_true(ask_page(GUEST_TABLE, NOTIFIER_CLEAR));
+			assert_true(ask_page(GUEST_DIRECTORY, NOTIFIER_TEST));
+			assert_int_equal(ask_page(GUEST_TABLE, NOTIFIER_CLEAR | NOTIFIER_FAST_ONLY),
+			                 0);
+			assert_int_equal(ask_page(GUEST_TABLE - 2, NOTIFIER_CLEAR), 0);
+		}
+		assert_int_equal(a64_load(&guest.shadow.stats.kept_total), 3);
+		/* Memory is short, and nobody walks there any more: first the shadow page goes, then it is cold. */
+		guest_forget();
+		while (notifier_shrink(guest.space, 16) || a64_load(&guest.shadow.pages))
+			;
+		assert_int_equal(ask_page(GUEST_TABLE, NOTIFIER_CLEAR), 0);
+		guest_stop();
+	}
+}
+
+/* All is equally old; what is evicted is data, up to the last page that is none. */
+static void test_shadow_age_cold_data_goes_before_tables(void **state)
+{
+	const u64 table[] = {GUEST_DIRECTORY, GUEST_TABLE};
+
+	(void)state;
+	guest_start(&spte_shadow_ad);
+	for (unsigned at = 0; at < 200; at++)
+		guest_map(at, at);
+	guest_start_paging();
+	for (unsigned at = 0; at < 200; at++)
+		guest_touch(at, true);
+	for (unsigned i = 0; i < 4; i++) /* nobody touches anything in between */
+		(void)age_space(guest.space, a64_load(&guest.space->lru.max_seq), true);
+	for (unsigned i = 0; i < 4; i++)
+		(void)evict_space(guest.space, evict_any(200));
+	assert_true(a64_load(&guest.space->stats.evictions_total) >= 150);
+	assert_int_equal(a64_load(&guest.shadow.stats.unshadowed_total), 0);
+	assert_true(a64_load(&guest.shadow.stats.kept_total) > 0);
+	epoch_enter();
+	for (unsigned i = 0; i < ARRAY_SIZE(table); i++)
+		assert_int_equal(gfn_word_tag(a64_load(gfnmap_word(guest.space, gfn(table[i])))),
+		                 GFN_RESIDENT);
+	epoch_exit();
+	guest_stop();
+}
+
+/* What the walk of a fault reads is an access of the hypervisor's. */
+static void test_shadow_age_the_walk_marks_tables(void **state)
+{
+	u64 before, after;
+	u32 frame;
+
+	(void)state;
+	guest_start(&spte_shadow_ad);
+	guest_map(5, 100);
+	guest_start_paging();
+	epoch_enter();
+	frame = gfn_word_frame(a64_load(gfnmap_word(guest.space, gfn(GUEST_TABLE))));
+	epoch_exit();
+	before = a64_load(&frame_at(frame)->state);
+	frame_state_change(frame, FRAME_REFERENCED | FRAME_REFS, 0);
+	assert_true(before & FRAME_REFERENCED); /* we wrote the table */
+	guest_touch(5, true);
+	after = a64_load(&frame_at(frame)->state);
+	assert_int_equal(after & (FRAME_REFERENCED | FRAME_REFS), FRAME_REFERENCED);
+	guest_stop();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -282,6 +365,9 @@ int main(void)
 	        cmocka_unit_test(test_shadow_age_fast_only_does_not_rearm),
 	        cmocka_unit_test(test_shadow_age_is_fast_with_accessed_bits),
 	        cmocka_unit_test(test_shadow_age_agrees_with_an_oracle),
+	        cmocka_unit_test(test_shadow_age_a_table_in_use_is_young),
+	        cmocka_unit_test(test_shadow_age_cold_data_goes_before_tables),
+	        cmocka_unit_test(test_shadow_age_the_walk_marks_tables),
 	};
 
 	return vm_group_run(tests, FRAMES);

@@ -430,6 +430,30 @@ static void test_shadow_sync_without_memory(void **state)
 	stop();
 }
 
+/* Tables that are in use are worth more than pages: memory for another table is made by evicting. */
+static void test_shadow_sync_makes_room_for_a_table(void **state)
+{
+	static u32 taken[FRAMES];
+	u64 n = 0;
+
+	(void)state;
+	start(&spte_shadow_ad, 1);
+	for (u64 i = 64; i < 512; i++)
+		reads(0, i * PAGE_SIZE);
+	for (u64 i = 1; i < 7; i++) /* each needs a table, and no page */
+		poke(entry_at(LEAVES + i, 5), (100 + i) * PAGE_SIZE | ALL);
+	assert_int_equal(count(&vm.space->stats.evictions_total), 0);
+	while ((taken[n] = frame_alloc(FRAME_FOR_FAULT)) != FRAME_NONE)
+		n++;
+	for (u64 i = 1; i < 7; i++)
+		reads(0, i << 21 | 0x5000);
+	assert_true(count(&vm.space->stats.evictions_total) > 0);
+	assert_int_equal(count(&vm.shadow.stats.recycled_total), 0);
+	while (n)
+		frame_free(taken[--n]);
+	stop();
+}
+
 static void test_shadow_sync_without_paging(void **state)
 {
 	struct shadow_regs r = {.cr0 = 1, .phys_bits = 40};
@@ -515,6 +539,7 @@ int main(void)
 	        cmocka_unit_test(test_shadow_sync_more_aliases_than_kept),
 	        cmocka_unit_test(test_shadow_sync_shrinks_when_asked),
 	        cmocka_unit_test(test_shadow_sync_without_memory),
+	        cmocka_unit_test(test_shadow_sync_makes_room_for_a_table),
 	        cmocka_unit_test(test_shadow_sync_without_paging),
 	        cmocka_unit_test(test_shadow_sync_write_protect_off),
 	};

@@ -103,6 +103,15 @@ PAIR = (POLICIES[0], POLICIES[6], POLICIES[5], POLICIES[-1])
 WORK_VALUES = ("measured refaults", "hot pages away", "rejected / evicted", "promoted so", "passes", "ops/s")
 KV_VALUES = ("ops/s", "p50", "p99", "p99.9", "refaults", "rejected / evicted", "promoted so", "tables read", "aging")
 
+MMUS = (
+    ("TDP", "vm.kv.mmu=tdp"),
+    ("shadow", "vm.kv.mmu=shadow"),
+    ("both, a vCPU on each", "vm.kv.mmu=both"),
+    ("TDP, access-tracked", "vm.kv.mmu=tdp vm.kv.ad=off"),
+    ("shadow, access-tracked", "vm.kv.mmu=shadow vm.kv.ad=off"),
+)
+MMU_VALUES = ("ops/s", "p99", "p99.9", "fault p99", "worst fault", "refaults", "evictions", "aging")
+
 WORK_POLICIES = (
     ("mglru", ""),
     ("twolist", "host.policy=twolist"),
@@ -128,6 +137,8 @@ COMPARISONS = (
                "against 7.423 ms, p99 0.167 against 0.159 ms."),
     Comparison("kv-uniform", "the same, keys uniform: there is nothing to find", "kv", "value=2048 zipf=0 ops=8000 seed={seed}", "kv",
                POLICIES[:4] + POLICIES[5:7] + POLICIES[-1:], KV_VALUES, 1, ""),
+    Comparison("kv-mmu", "kv as above, by what translates for the guest, and how it is aged", "kv", "value=2048 zipf=0.99 ops=15000 seed={seed}", "kv",
+               MMUS, MMU_VALUES, 2, "Without Accessed bits a look at a page costs the guest a fault."),
     Comparison("pair-scan", "pages, zipf 1.2, and between them all pages one after the other; twice as much as fits", "workload",
                "work=scan ops=60000 pass=6000 seed={seed}", "work", PAIR, WORK_VALUES, 2, ""),
     Comparison("pair-scan-hot", "two pages of five, uniform, and between them all pages one after the other; twice as much as fits", "workload",
