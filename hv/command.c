@@ -119,6 +119,11 @@ static bool take_batch(struct slice value, struct command *c)
 	return set_number(value, 1, TABLE_PAGES, c) && policy_batch_valid((u32)c->value);
 }
 
+static bool take_chunk(struct slice value, struct command *c)
+{
+	return set_number(value, 0, POLICY_CHUNK_MAX, c);
+}
+
 static bool take_swappiness(struct slice value, struct command *c)
 {
 	return set_number(value, 0, POLICY_SWAPPINESS_MAX, c);
@@ -223,6 +228,8 @@ static const struct arg lookaround = {"off|any|all", "off, any or all", .take = 
 static const struct arg flush = {"none|per-pass|sampled", "none, per-pass or sampled",
                                  .take = take_flush};
 static const struct arg batch = {"1|64|512", "1, 64 or 512", .take = take_batch};
+static const struct arg chunk = {"N", "a number from 0 (by the size of the VM) to 64",
+                                 .take = take_chunk};
 static const struct arg swappiness = {"N", "a number from 0 to 200", .take = take_swappiness};
 static const struct arg direct_rate = {"N", "a number from 0 (no bound) to 1000000",
                                        .take = take_direct_rate};
@@ -313,6 +320,10 @@ static const struct command_form forms[] = {
         {"direct_rate", COMMAND_DIRECT_RATE, "direct_rate [N]",
          "so often a second may faulting vCPUs reclaim by themselves; 0: no bound",
          .arg = {&direct_rate}},
+        {"fault_touch", COMMAND_FAULT_TOUCH, "fault_touch [yes|no]",
+         "the fault and the access retried after it are two touches", .arg = {&no_yes}},
+        {"chunk", COMMAND_CHUNK, "chunk [N]",
+         "frames an evictor takes at a time, up to 64; 0: by the size of the VM", .arg = {&chunk}},
         {"swappiness", COMMAND_SWAPPINESS, "swappiness [N]",
          "0 clean pages only .. 200 dirty pages only", .arg = {&swappiness}},
         {"trace", COMMAND_TRACE, "trace on|off|drain", "the trace, and where it goes: COM2",

@@ -350,6 +350,12 @@ static bool execute_setting(const struct command *c)
 	case COMMAND_DIRECT_RATE:
 		setting_number(c, "direct_rate", &policy.direct_rate);
 		return true;
+	case COMMAND_FAULT_TOUCH:
+		setting_word(c, "fault_touch", &policy.fault_touch, no_yes);
+		return true;
+	case COMMAND_CHUNK:
+		setting_number(c, "chunk", &policy.chunk);
+		return true;
 	case COMMAND_SWAPPINESS:
 		setting_number(c, "swappiness", &policy.swappiness);
 		return true;

@@ -424,6 +424,8 @@ static void set_defaults(struct scenario *s)
 	s->flush = POLICY_FLUSH_NONE;
 	s->batch = TABLE_PAGES;
 	s->two_touch = true;
+	s->fault_touch = POLICY_FAULT_TOUCH;
+	s->chunk = POLICY_CHUNK_AUTO;
 	s->swappiness = POLICY_SWAPPINESS;
 	s->direct_rate = 0;
 	s->min_ttl_ns = 0;

@@ -70,6 +70,8 @@ struct scenario {
 	u32 flush;      /* enum policy_flush */
 	u32 batch;
 	bool two_touch;
+	bool fault_touch;
+	u32 chunk; /* 0: by the size of the space */
 	u32 swappiness;
 	u32 direct_rate; /* times a second that faulting vCPUs may reclaim; 0: no bound */
 	u64 min_ttl_ns;

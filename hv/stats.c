@@ -53,6 +53,8 @@ static void add_policy(struct stats_line *l)
 	         policy_flush_names[a32_load(&policy.flush)]);
 	line_count(l, "batch", a32_load(&policy.batch));
 	line_count(l, "two_touch", a32_load(&policy.two_touch));
+	line_count(l, "fault_touch", a32_load(&policy.fault_touch));
+	line_count(l, "chunk", a32_load(&policy.chunk));
 	line_count(l, "swappiness", a32_load(&policy.swappiness));
 	line_count(l, "twolist", a32_load(&policy.twolist));
 	line_count(l, "locked", a32_load(&policy.locked));

@@ -26,6 +26,7 @@
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
 #include "mm/huge.h"
+#include "mm/limits.h"
 #include "mm/notifier.h"
 #include "mm/policy.h"
 #include "mm/refault.h"
@@ -303,6 +304,20 @@ static unsigned swappiness_of(struct evict_request request)
 	return (unsigned)request.swappiness;
 }
 
+/*
+ * All of a chunk goes before the page that needs the first of its frames comes: with a limit of a few hundred
+ * frames, a full chunk would be an eighth of memory that nobody uses.
+ */
+static u32 chunk_frames(const struct space *s)
+{
+	u64 limit = a64_load(&s->limits.limit);
+
+	if (!limit)
+		return GEN_BATCH;
+	limit = max_of(limit / POLICY_CHUNK_PART, 1ull) + limits_over(s);
+	return (u32)min_of(limit, (u64)GEN_BATCH);
+}
+
 struct evict_result evict_space(struct space *s, struct evict_request request)
 {
 	struct evict_result result = {.scanned = 0};
@@ -311,6 +326,7 @@ struct evict_result evict_space(struct space *s, struct evict_request request)
 	u64 budget = gen_total(&s->lru) + GEN_BATCH;
 
 	DEBUG_ASSERT(!epoch_active());
+	a32_store(&s->lru.chunk, chunk_frames(s));
 	a32_fetch_add(&at_work, 1);
 	profile_begin(PROFILE_EVICT);
 	while (result.freed < request.target && result.scanned < budget && !a32_load(&s->dying)) {

@@ -381,20 +381,28 @@ static void isolate_one_locked(struct lruvec *l, u32 frame, unsigned tier_limit,
 	out->frame[out->n++] = frame;
 }
 
+unsigned gen_chunk_frames(const struct lruvec *l)
+{
+	u32 chunk = a32_load(&policy.chunk);
+
+	if (chunk == POLICY_CHUNK_AUTO)
+		chunk = a32_load(&l->chunk);
+	return chunk ? (unsigned)min_of(chunk, GEN_BATCH) : GEN_BATCH;
+}
+
 static void isolate_type_locked(struct lruvec *l, enum gen_type type, u64 last_seq,
                                 struct gen_chunk *out)
 {
 	u64 seq = l->min_seq[type];
 	struct frame_list *list = &l->list[gen_index(seq)][type];
 	unsigned tier_limit = refault_tier_limit_locked(l, type);
-	unsigned chunk = a32_load(&policy.chunk);
+	unsigned chunk = gen_chunk_frames(l);
 
 	out->type = type;
 	out->seq = seq;
 	if (!evictable_locked(l, type) || seq > last_seq)
 		return;
-	for (; list->tail != FRAME_NONE && out->n < min_of(chunk, GEN_BATCH) &&
-	       out->scanned < GEN_MAX_BATCH;
+	for (; list->tail != FRAME_NONE && out->n < chunk && out->scanned < GEN_MAX_BATCH;
 	     out->scanned++)
 		isolate_one_locked(l, list->tail, tier_limit, out);
 }

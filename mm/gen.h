@@ -33,6 +33,7 @@ struct lruvec {
 	struct frame_list list[GEN_MAX][GEN_TYPES];
 	u64 oldest_label[GEN_TYPES];  /* nothing listed has an older one; lruvec lock */
 	a64 size[GEN_MAX][GEN_TYPES]; /* signed frames */
+	a32 chunk; /* frames at a time where policy.chunk leaves it open; 0: GEN_BATCH */
 	u32 unpackable_met;           /* meetings of evictors with such pages; lruvec lock */
 	/* mm/twolist.c: pages evicted or activated, and each type's claim to be evicted from; lruvec lock */
 	a64 turnover;
@@ -140,8 +141,10 @@ struct gen_chunk {
 	enum gen_type type;
 	bool need_aging; /* no type that may be evicted has more than the two youngest generations */
 };
+/* Frames of a chunk now: policy.chunk, or what the lruvec says; 1 .. GEN_BATCH. */
+unsigned gen_chunk_frames(const struct lruvec *l);
 /*
- * Takes up to GEN_BATCH frames (policy.chunk, if that is less) from the eviction end of the oldest generation of one type. Which one, says
+ * Takes up to gen_chunk_frames() frames from the eviction end of the oldest generation of one type. Which one, says
  * the controller (mm/refault.h), biased by `swappiness` 0 .. POLICY_SWAPPINESS_MAX: 0 takes clean frames
  * only, POLICY_SWAPPINESS_MAX dirty ones as long as there are any. Generations younger than `last_seq` are
  * left alone. Takes the lruvec lock, moves at most GEN_MAX_BATCH frames.

@@ -4,8 +4,8 @@
 	{                                                                               \
 		.caps = {POLICY_CAPS}, .lookaround = {POLICY_LOOK_ANY},                 \
 		.flush = {POLICY_FLUSH_NONE}, .batch = {TABLE_PAGES}, .two_touch = {1}, \
-		.swappiness = {POLICY_SWAPPINESS}, .fault_touch = {1},                  \
-		.chunk = {POLICY_CHUNK_MAX}, .locked = {POLICY_AGER},                   \
+		.swappiness = {POLICY_SWAPPINESS}, .fault_touch = {POLICY_FAULT_TOUCH}, \
+		.chunk = {POLICY_CHUNK_AUTO}, .locked = {POLICY_AGER},                  \
 	}
 
 struct policy policy = DEFAULTS;

@@ -46,6 +46,9 @@ static inline bool policy_batch_valid(u32 batch)
 #define POLICY_SWAPPINESS_MAX 200u /* 0: clean pages only; 200: dirty ones only */
 #define POLICY_SWAPPINESS     60u
 #define POLICY_CHUNK_MAX      64u /* GEN_BATCH */
+#define POLICY_CHUNK_AUTO     0u  /* full ones; but of a space with a limit, this part of the limit: */
+#define POLICY_CHUNK_PART     128u
+#define POLICY_FAULT_TOUCH    1u
 
 struct policy {
 	a32 caps;       /* POLICY_CORE | ... */
@@ -55,7 +58,7 @@ struct policy {
 	a32 two_touch;  /* 1: the second sighting promotes; 0: the first */
 	a32 fault_touch; /* 1: the fault that brings a page in is a touch, and the access retried after it the next;
 	                    0: the two are one, so that a page used once is never promoted */
-	a32 chunk;      /* frames that an evictor takes at a time: 1 .. POLICY_CHUNK_MAX */
+	a32 chunk;      /* frames that an evictor takes at a time: 1 .. POLICY_CHUNK_MAX, or POLICY_CHUNK_AUTO */
 	a32 swappiness; /* 0 .. POLICY_SWAPPINESS_MAX */
 	a32 twolist; /* 1: active and inactive lists, mm/twolist.h. Does not change once a space is there */
 	a32 locked; /* enum policy_locked */

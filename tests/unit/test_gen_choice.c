@@ -76,18 +76,25 @@ static void test_gen_fault_is_no_touch_if_policy_says_so(void **state)
 
 static void test_gen_isolate_takes_what_policy_calls_a_chunk(void **state)
 {
-	const u32 chunks[] = {1, 5, GEN_BATCH, 1000};
+	const u32 chunks[] = {1, 5, GEN_BATCH, 1000, POLICY_CHUNK_AUTO};
 	struct gen_chunk chunk;
 
 	(void)state;
-	for (unsigned i = 0; i < 3 * GEN_BATCH; i++)
+	for (unsigned i = 0; i < 4 * GEN_BATCH; i++)
 		(void)frame_listed(FRAME_DIRTY, GEN_ENTER_REFAULT);
 	for (unsigned i = 0; i < ARRAY_SIZE(chunks); i++) {
 		a32_store(&policy.chunk, chunks[i]);
 		gen_isolate(&l, NEUTRAL, EVICT_ANY_SEQ, &chunk);
-		assert_int_equal(chunk.n, min_of(chunks[i], GEN_BATCH));
+		assert_int_equal(chunk.n, chunks[i] ? min_of(chunks[i], GEN_BATCH) : GEN_BATCH);
 		assert_int_equal(chunk.scanned, chunk.n);
 	}
+	/* Left open, it is the space's. */
+	a32_store(&l.chunk, 7);
+	gen_isolate(&l, NEUTRAL, EVICT_ANY_SEQ, &chunk);
+	assert_int_equal(chunk.n, 7);
+	a32_store(&policy.chunk, 2);
+	gen_isolate(&l, NEUTRAL, EVICT_ANY_SEQ, &chunk);
+	assert_int_equal(chunk.n, 2);
 }
 
 /* --- tiers ----------------------------------------------------------------------------------------- */

@@ -234,7 +234,8 @@ static void test_limits_fault_at_the_limit_gives_first(void **state)
 		fake_write(&guests[0], 0, page, 5, page + 1);
 		assert_in_range(resident(0), 0, 300);
 	}
-	assert_true(resident(0) > 200);
+	/* A part of the limit is taken ahead of need, not a full chunk. */
+	assert_true(resident(0) >= 300 - 300 / POLICY_CHUNK_PART);
 	assert_int_equal(resident(1), 500);
 	assert_true(a64_load(&guests[0].space->stats.limit_reclaims_total) >= 700 / GEN_BATCH);
 	assert_int_equal(a64_load(&guests[0].space->stats.over_limit_total), 0);
