@@ -114,6 +114,11 @@ static bool take_locked(struct slice value, struct command *c)
 	return set_word(value, policy_locked_names, c) && policy_ager_built(c->value);
 }
 
+static bool take_walk(struct slice value, struct command *c)
+{
+	return set_word(value, walk_mode_names, c);
+}
+
 static bool take_batch(struct slice value, struct command *c)
 {
 	return set_number(value, 1, TABLE_PAGES, c) && policy_batch_valid((u32)c->value);
@@ -227,6 +232,8 @@ static const struct arg off_on = {"on|off", "on or off", .take = take_off_on};
 static const struct arg lookaround = {"off|any|all", "off, any or all", .take = take_lookaround};
 static const struct arg flush = {"none|per-pass|sampled", "none, per-pass or sampled",
                                  .take = take_flush};
+static const struct arg walk = {"off|fast|all|accurate", "off, fast, all or accurate",
+                                .take = take_walk};
 static const struct arg batch = {"1|64|512", "1, 64 or 512", .take = take_batch};
 static const struct arg chunk = {"N", "a number from 0 (by the size of the VM) to 64",
                                  .take = take_chunk};
@@ -300,6 +307,9 @@ static const struct command_form forms[] = {
         {"weight", COMMAND_WEIGHT, "weight VM [N]",
          "of what is taken by everybody's need its share is 1/N; 1 to 1000, rule 100",
          .arg = {&vm_name, &weight}, .required = 1},
+        {"walk", COMMAND_WALK, "walk VM [off|fast|all|accurate]",
+         "whom walks ask: nobody, fast MMUs, all, or all and exactly", .arg = {&vm_name, &walk},
+         .required = 1},
         {"min_ttl", COMMAND_MIN_TTL, "min_ttl [VM] [MS]", "pages younger than this stay",
          .arg = {&vm_name, &ms}, .host_too = true},
         {"target", COMMAND_TARGET, "target [VM] [none|free SIZE|refaults P%/min]",

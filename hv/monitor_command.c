@@ -195,6 +195,17 @@ static void promise(const struct command *c)
 	view_promises(s);
 }
 
+static void walk(const struct command *c)
+{
+	struct space *s = space_named(c->vm);
+
+	if (!s)
+		return;
+	if (c->set)
+		a32_store(&s->walk, (u32)c->value);
+	say("walk %s: %s", c->vm, walk_mode_names[a32_load(&s->walk)]);
+}
+
 static void min_ttl(const struct command *c)
 {
 	struct space *s = c->vm[0] ? space_named(c->vm) : NULL;
@@ -367,6 +378,9 @@ static bool execute_setting(const struct command *c)
 	case COMMAND_LIMIT:
 	case COMMAND_WEIGHT:
 		promise(c);
+		return true;
+	case COMMAND_WALK:
+		walk(c);
 		return true;
 	case COMMAND_TARGET:
 		target(c);

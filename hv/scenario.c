@@ -119,7 +119,8 @@ static bool vm_begin(struct parser *p, struct slice name)
 		return error_set(p, "[vm %s]: at most %u VMs are allowed", value_quote(name, &q),
 		                 SCENARIO_MAX_VMS);
 	vm = &s->vm[s->nr_vms++];
-	*vm = (struct scenario_vm){.vcpus = 1, .weight = SPACE_WEIGHT, .line = p->line};
+	*vm = (struct scenario_vm){
+	        .vcpus = 1, .weight = SPACE_WEIGHT, .walk = WALK_FAST, .line = p->line};
 	p->vm = vm;
 	memcpy(vm->name, text, sizeof(text));
 	return true;

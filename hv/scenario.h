@@ -57,6 +57,7 @@ struct scenario_vm {
 	bool experiments; /* the guest may ask for what hv/experiment_call.h has */
 	bool sampler;     /* the region sampler runs from the start */
 	bool null_mmu;    /* behind its MMU stands a second one that can only unmap */
+	u32 walk;         /* enum walk_mode, of mm/policy.h */
 	u32 line;         /* of its section, for messages */
 };
 

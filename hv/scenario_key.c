@@ -165,6 +165,7 @@ const struct scenario_key scenario_vm_keys[] = {
         {"min_ttl", ALLOWED_TTL, TIME(scenario_vm, min_ttl_ns, 0)},
         {"weight", "a number from 1 to 1000", NUMBER(scenario_vm, weight, 1, SPACE_WEIGHT_MAX)},
         {"target", ALLOWED_TARGET, TARGET(scenario_vm, target)},
+        {"walk", "off, fast, all or accurate", WORD(scenario_vm, walk, walk_mode_names)},
         {"pages", "4k or 2m", FLAG(scenario_vm, huge, page_sizes)},
         {"null", "yes or no", FLAG(scenario_vm, null_mmu, no_yes)},
         {"experiments", "yes or no", FLAG(scenario_vm, experiments, no_yes)},

@@ -94,6 +94,7 @@ static void set_limits(struct space *s, const struct scenario_vm *config)
 	a64_store(&s->limits.limit, config->limit_bytes >> PAGE_SHIFT);
 	a64_store(&s->limits.min_ttl_ns, config->min_ttl_ns);
 	a32_store(&s->limits.weight, config->weight);
+	a32_store(&s->walk, config->walk);
 	reclaimer_set_target(s, &config->target);
 	sampler_switch(s, config->sampler);
 }

@@ -173,8 +173,10 @@ struct age_result age_space(struct space *s, u64 max_seq, bool force)
 		return result;
 	profile_begin(PROFILE_AGE);
 	age_flush_before(s);
-	if (policy_has(POLICY_WALK) && notifier_any_fast(s))
+	if (walk_wanted(s)) {
 		walk_space(s, max_seq, force, &result);
+		walk_settle(s);
+	}
 	profile_begin(PROFILE_LISTS);
 	result.produced = !a32_load(&s->dying) && gen_advance(&s->lru, max_seq);
 	profile_end(PROFILE_LISTS);

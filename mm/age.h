@@ -46,7 +46,7 @@ void age_look_around(struct space *s, gfn_t g, unsigned young);
  * Harvests the Accessed bits of the whole space, table by table and without a lock, then makes a new
  * youngest generation, unless somebody else superseded `max_seq` meanwhile. Not in an epoch section, no
  * lock held. A space none of whose vCPUs ran since is not walked, nor are tables that cannot have anything
- * young in them (mm/walk.c), unless `force` is set: then all are, whatever filters say. Without POLICY_WALK
+ * young in them (mm/walk.c), unless `force` is set: then all are, whatever filters say. Without POLICY_WALK, or with WALK_OFF for the space,
  * the generation is made and nothing is harvested, forced or not. Nothing is done with policy.twolist, which has no generations. Several CPUs that age a space at the same time share its tables among them.
  */
 struct age_result age_space(struct space *s, u64 max_seq, bool force);

@@ -85,8 +85,9 @@ static inline unsigned age_answer(struct notifier *n, gfn_t first, unsigned npag
 }
 
 /* Not inlined: or what is always done would save the registers that only this needs. */
-static noinline_fn unsigned age_ask_locked(struct notifier *n, gfn_t first, unsigned npages,
-                                           u64 *bitmap, unsigned flags, u64 *visited)
+static __attribute__((noinline)) unsigned age_ask_locked(struct notifier *n, gfn_t first,
+                                                         unsigned npages, u64 *bitmap,
+                                                         unsigned flags, u64 *visited)
 {
 	enum harvest how = harvest_lock(n, flags & NOTIFIER_FAST_ONLY);
 	unsigned result;
@@ -253,8 +254,8 @@ void notifier_dirty(struct space *s, gfn_t first, unsigned npages, u64 *bitmap)
 	memcpy(bitmap, dirty, notifier_words(npages) * sizeof(u64));
 }
 
-static noinline_fn bool range_young_locked(struct notifier *n, gfn_t first, u64 npages,
-                                           unsigned flags)
+static __attribute__((noinline)) bool range_young_locked(struct notifier *n, gfn_t first,
+                                                         u64 npages, unsigned flags)
 {
 	enum harvest how = harvest_lock(n, flags & NOTIFIER_FAST_ONLY);
 	bool young;

@@ -33,9 +33,18 @@ enum policy_locked {
 	POLICY_READ, /* the read side, tried with growing pauses; then fast-only leaves, accurate waits */
 };
 
-/* How people write the three above: by value, NULL at the end. */
-extern const char *const policy_lookaround_names[], *const policy_flush_names[],
-                                                            *const policy_locked_names[];
+/* Whom the walks of a space ask (space.walk); any time. What evictors ask is not changed by it. */
+enum walk_mode {
+	WALK_OFF,  /* nobody: its pages are judged at eviction */
+	WALK_FAST, /* MMUs with fast aging, fast-only; the rule */
+	WALK_ALL,  /* every MMU, under its lock if it has to be */
+	WALK_ACCURATE, /* ... all that it has, whatever filters say, and a flush that is waited for at the end of
+	                  each pass: what is touched after a pass is found by the next */
+};
+
+/* How people write the four above: by value, NULL at the end. */
+extern const char *const policy_lookaround_names[],
+        *const policy_flush_names[], *const policy_locked_names[], *const walk_mode_names[];
 
 /* What `batch` may be. */
 static inline bool policy_batch_valid(u32 batch)

@@ -4,6 +4,7 @@
 #include "lib/string.h"
 #include "mm/epoch.h"
 #include "mm/frame.h"
+#include "mm/policy.h"
 #include "mm/reclaim.h"
 #include "mm/store.h"
 #include "mm/zap.h"
@@ -55,6 +56,7 @@ struct space *space_create(const char *name, const struct space_ops *ops, void *
 	spin_init(&s->slots_lock, LOCK_SLOTS, "slots");
 	rw_init(&s->mmu_lock, LOCK_MMU, "mmu");
 	a32_store(&s->limits.weight, SPACE_WEIGHT);
+	a32_store(&s->walk, WALK_FAST);
 	gen_init(&s->lru);
 	age_flush_init(&s->age_flush);
 	bloom_init(&s->bloom);

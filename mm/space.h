@@ -132,6 +132,7 @@ struct space {
 	a32 nr_notifiers; /* constant after the first fault; space_notifiers() */
 	aptr ledger; /* mm/ledger.h; NULL: the generations have the Accessed bits for themselves */
 	a32 dying;   /* no new faults; reclaim leaves it alone */
+	a32 walk;    /* enum walk_mode, of mm/policy.h */
 	a32 wants_huge; /* 2 MiB mappings where memory is plenty; set by the creator */
 	u64 pages;      /* sum of the slots */
 	u32 vcpus;      /* set by the creator before they run; 0: unknown */

@@ -282,14 +282,37 @@ static void walk_flush(struct walk *w)
 	gen_batch_flush(&w->space->lru, &w->batch);
 }
 
+bool walk_wanted(const struct space *s)
+{
+	u32 mode = a32_load(&s->walk);
+
+	if (!policy_has(POLICY_WALK) || mode == WALK_OFF)
+		return false;
+	return mode != WALK_FAST || notifier_any_fast(s);
+}
+
+void walk_settle(struct space *s)
+{
+	if (unlikely(a32_load(&s->walk) == WALK_ACCURATE))
+		flush_wait(s, flush_request(s));
+}
+
+static unsigned walk_flags(u32 mode)
+{
+	if (unlikely(mode != WALK_FAST))
+		return NOTIFIER_CLEAR;
+	return NOTIFIER_CLEAR | NOTIFIER_FAST_ONLY |
+	       (policy_has(POLICY_SECONDARY) ? 0 : NOTIFIER_FIRST_MMU);
+}
+
 void walk_space(struct space *s, u64 max_seq, bool force, struct age_result *result)
 {
+	u32 mode = a32_load(&s->walk);
 	struct walk w = {
 	        .space = s,
 	        .max_seq = max_seq,
-	        .force = force,
-	        .flags = NOTIFIER_CLEAR | NOTIFIER_FAST_ONLY |
-	                 (policy_has(POLICY_SECONDARY) ? 0 : NOTIFIER_FIRST_MMU),
+	        .force = force || mode == WALK_ACCURATE,
+	        .flags = walk_flags(mode),
 	        .result = result,
 	};
 	bool more = true;

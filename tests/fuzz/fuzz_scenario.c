@@ -71,6 +71,7 @@ static void check_limits(const struct scenario_vm *vm)
 	check(vm->min_bytes <= vm->memory_bytes);
 	check(!vm->limit_bytes || vm->min_bytes <= vm->limit_bytes);
 	check_ttl(vm->min_ttl_ns);
+	check(vm->walk <= WALK_ACCURATE);
 	check(vm->weight >= 1 && vm->weight <= SPACE_WEIGHT_MAX);
 	check_target(&vm->target);
 }
@@ -180,8 +181,9 @@ static void put_limits(struct out *o, const struct scenario_vm *vm)
 	put_promise(o, "min", vm->min_bytes);
 	put_promise(o, "low", vm->low_bytes);
 	put_promise(o, "limit", vm->limit_bytes);
-	put(o, "min_ttl=%llums\nweight=%u\npages=%s\nnull=%s\n", ull(vm->min_ttl_ns / 1000000),
-	    vm->weight, vm->huge ? "2m" : "4k", vm->null_mmu ? "yes" : "no");
+	put(o, "min_ttl=%llums\nweight=%u\npages=%s\nnull=%s\nwalk=%s\n",
+	    ull(vm->min_ttl_ns / 1000000), vm->weight, vm->huge ? "2m" : "4k",
+	    vm->null_mmu ? "yes" : "no", walk_mode_names[vm->walk]);
 	put_target(o, &vm->target);
 }
 
@@ -243,7 +245,8 @@ static void check_same_limits(const struct scenario_vm *x, const struct scenario
 {
 	check(x->min_bytes == y->min_bytes && x->low_bytes == y->low_bytes);
 	check(x->limit_bytes == y->limit_bytes && x->min_ttl_ns == y->min_ttl_ns);
-	check(x->weight == y->weight && x->huge == y->huge && x->null_mmu == y->null_mmu);
+	check(x->walk == y->walk && x->weight == y->weight && x->huge == y->huge &&
+	      x->null_mmu == y->null_mmu);
 	check_same_target(&x->target, &y->target);
 }
 

@@ -197,6 +197,13 @@ static void test_command_promises(void **state)
 	takes("weight kv 1000", COMMAND_WEIGHT);
 	assert_int_equal(c.value, 1000);
 	refuses("weight kv 0", "N 0|1 to 1000");
+	takes("walk kv all", COMMAND_WALK);
+	assert_true(c.set);
+	assert_int_equal(c.value, WALK_ALL);
+	takes("walk kv", COMMAND_WALK);
+	assert_false(c.set);
+	refuses("walk kv slow", "slow|off, fast, all or accurate");
+	refuses("walk", "VM is missing");
 }
 
 /* Of the host, or of a VM that may have any name. */

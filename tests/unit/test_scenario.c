@@ -94,6 +94,7 @@ static void test_scenario_defaults_of_the_policy(void **state)
 	assert_int_equal(s.vm[0].limit_bytes, 0);
 	assert_int_equal(s.vm[0].min_ttl_ns, 0);
 	assert_int_equal(s.vm[0].weight, SPACE_WEIGHT);
+	assert_int_equal(s.vm[0].walk, WALK_FAST);
 	assert_int_equal(s.vm[0].target.kind, TARGET_NONE);
 	assert_false(s.vm[0].huge);
 	assert_false(s.vm[0].null_mmu);
@@ -111,7 +112,7 @@ static void test_scenario_keys_of_the_policy(void **state)
 	             "min_ttl = 1500ms\ntarget = free 8M\nchaos = 7\ntrace = on\n"
 	             "[vm a]\nimage = a\nmemory = 16M\nmin = 4M\nlow = 6M\nlimit = 8M\n"
 	             "min_ttl = 0s\nweight = 1000\ntarget = refaults 0.2%/min\npages = 2m\n"
-	             "null = yes\nexperiments = yes\nsampler = on\n",
+	             "null = yes\nexperiments = yes\nsampler = on\nwalk = accurate\n",
 	             NULL);
 	assert_true(s.vm[0].experiments);
 	assert_int_equal(s.locked, POLICY_LOCKED);
@@ -133,6 +134,7 @@ static void test_scenario_keys_of_the_policy(void **state)
 	assert_int_equal(s.vm[0].low_bytes, 6 * MIB);
 	assert_int_equal(s.vm[0].limit_bytes, 8 * MIB);
 	assert_int_equal(s.vm[0].weight, 1000);
+	assert_int_equal(s.vm[0].walk, WALK_ACCURATE);
 	assert_int_equal(s.vm[0].target.kind, TARGET_REFAULTS);
 	assert_int_equal(s.vm[0].target.refaults_ppm, 2000);
 	assert_true(s.vm[0].huge);
@@ -317,6 +319,7 @@ static void test_scenario_promises_refused(void **state)
 	vm_refused("limit = 5000", "line 4|limit = 5000|none, or a multiple of 4K");
 	vm_refused("weight = 0", "line 4|weight = 0|1 to 1000");
 	vm_refused("weight = 1001", "line 4|weight = 1001|1 to 1000");
+	vm_refused("walk = slow", "line 4|walk = slow|off, fast, all or accurate");
 	vm_refused("pages = 1g", "line 4|pages = 1g|4k or 2m");
 	vm_refused("null = maybe", "line 4|null = maybe|yes or no");
 	vm_refused("sampler = yes", "line 4|sampler = yes|on or off");

@@ -449,6 +449,100 @@ static void test_walk_secondary_off_asks_the_first_mmu(void **state)
 	fake_guest_destroy(&guest);
 }
 
+/* --- the mode of a space: whom its walks ask ------------------------------------------------------- */
+
+static u64 mode_young(enum walk_mode mode)
+{
+	a32_store(&guest.space->walk, mode);
+	return vm_age(guest.space, false).young;
+}
+
+static void test_walk_off_for_one_space_leaves_the_others(void **state)
+{
+	u64 max_seq;
+
+	(void)state;
+	start_fake(false);
+	start(&host_machines[0], TABLE_PAGES);
+	(void)fake_read(&guest, 0, 1 * TABLE_PAGES, 0);
+	touch(3);
+	max_seq = a64_load(&guest.space->lru.max_seq);
+	assert_int_equal(mode_young(WALK_OFF), 0);
+	assert_int_equal(a64_load(&guest.space->lru.max_seq), max_seq + 1);
+	assert_true(a64_load(&guest.mmu[0].entry[1 * TABLE_PAGES]) & FAKE_A);
+	assert_int_equal(vm_age(vm.space, false).young, 1);
+	/* Switched back, what was touched meanwhile is still there to be found. */
+	assert_int_equal(mode_young(WALK_FAST), 1);
+	stop();
+	fake_guest_destroy(&guest);
+}
+
+static void test_walk_all_asks_a_slow_mmu(void **state)
+{
+	(void)state;
+	start_fake(true);
+	for (u64 i = 0; i < DENSE; i++) /* or the filter would leave the table out */
+		(void)fake_read(&guest, 1, 2 * TABLE_PAGES + i, 0);
+	assert_true(mode_young(WALK_ALL) >= DENSE);
+	vm_flush(guest.space);
+	(void)fake_read(&guest, 1, 2 * TABLE_PAGES, 0);
+	assert_int_equal(mode_young(WALK_FAST), 0);
+	assert_true(a64_load(&guest.mmu[1].entry[2 * TABLE_PAGES]) & FAKE_A);
+	a32_store(&guest.ran, 1);
+	assert_int_equal(mode_young(WALK_ALL), 1);
+	assert_false(a64_load(&guest.mmu[1].entry[2 * TABLE_PAGES]) & FAKE_A);
+	fake_guest_destroy(&guest);
+}
+
+/* The capability to walk is the host's: without it no space is walked, whatever its mode. */
+static void test_walk_mode_is_below_the_capability(void **state)
+{
+	(void)state;
+	start_fake(true);
+	(void)fake_read(&guest, 0, 2 * TABLE_PAGES, 0);
+	a32_store(&policy.caps, POLICY_CAPS & ~POLICY_WALK);
+	assert_int_equal(mode_young(WALK_ACCURATE), 0);
+	a32_store(&policy.caps, POLICY_CAPS);
+	assert_true(mode_young(WALK_ACCURATE) > 0);
+	fake_guest_destroy(&guest);
+}
+
+/*
+ * One page of a table, in every interval, through translations that the TLB keeps, and one that is never touched
+ * again: fast walks lose sight of the first, by the TLB and by the filter; accurate ones see it each time.
+ */
+static void test_walk_accurate_ages_are_exact(void **state)
+{
+	(void)state;
+	for_each_machine(m)
+	{
+		u64 seen = 0;
+
+		start(m, 4 * TABLE_PAGES);
+		touch(7);
+		touch(TABLE_PAGES + 9);
+		(void)vm_age(vm.space, false);
+		for (unsigned i = 0; i < 4; i++) {
+			touch(7);
+			seen += vm_age(vm.space, false).young;
+		}
+		assert_true(seen < 4);
+		a32_store(&vm.space->walk, WALK_ACCURATE);
+		(void)vm_age(vm.space, false);
+		for (unsigned i = 0; i < 4; i++) {
+			struct age_result r;
+
+			touch(7);
+			r = vm_age(vm.space, false);
+			assert_int_equal(r.young, 1);
+			assert_int_equal(r.tables, 4);
+			assert_true(flush_is_done(vm.space, a64_load(&vm.space->flush.wanted)));
+		}
+		assert_int_equal(vm_age(vm.space, false).young, 0);
+		stop();
+	}
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -497,6 +591,10 @@ int main(void)
 	        T(test_walk_skips_what_no_mmu_saw),
 	        T(test_walk_does_not_ask_a_slow_mmu),
 	        T(test_walk_secondary_off_asks_the_first_mmu),
+	        T(test_walk_off_for_one_space_leaves_the_others),
+	        T(test_walk_all_asks_a_slow_mmu),
+	        T(test_walk_mode_is_below_the_capability),
+	        T(test_walk_accurate_ages_are_exact),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
