@@ -57,7 +57,7 @@ static void note_savings(void)
 	if (pages > frames)
 		run.saved_pages = max_of(run.saved_pages, pages - frames);
 	store_snapshot(&st);
-	if (st.objects >= run.fullest.objects)
+	if (st.objects + st.shared_pages >= run.fullest.objects + run.fullest.shared_pages)
 		run.fullest = st;
 }
 
@@ -327,9 +327,25 @@ static void show_results(void)
 static u64 pool_ratio_pct(void)
 {
 	const struct store_stats *st = &run.fullest;
-	u64 pages = st->objects << PAGE_SHIFT;
+	u64 pages = (st->objects + st->shared_pages) << PAGE_SHIFT;
 
 	return pages ? ((st->pool_frames << PAGE_SHIFT) + st->meta_bytes) * 100 / pages : 0;
+}
+
+/* How it was when the pool had most; nothing if no VM ever found an equal page. */
+static void show_sharing(void)
+{
+	const struct store_stats *st = &run.fullest;
+	u64 all = st->compressed_bytes + st->shared_bytes;
+
+	if (!st->shared_total)
+		return;
+	hal_log(HAL_INFO,
+	        "sharing: %llu of %llu pages had no copy of their own, %llu KiB and %llu %% of "
+	        "what "
+	        "all would have taken",
+	        (ull)st->shared_pages, (ull)(st->objects + st->shared_pages),
+	        (ull)st->shared_bytes / 1024, (ull)(all ? st->shared_bytes * 100 / all : 0));
 }
 
 static const char *why_failed(u64 lost, char *text, size_t size)
@@ -361,6 +377,7 @@ static noreturn_fn void end_of_scenario(void)
 	show_all(hal_time_ns());
 	lost = frames_lost();
 	show_results();
+	show_sharing();
 	chaos_report();
 	end.saved_bytes = run.saved_pages << PAGE_SHIFT;
 	end.pool_ratio_pct = pool_ratio_pct();
@@ -372,9 +389,9 @@ static noreturn_fn void end_of_scenario(void)
 	        "memory saved: %llu MiB at most; pool: %llu pages in %llu %% of their size at "
 	        "most; "
 	        "worst fault: %llu us; audit: %llu passes over %llu frames, %llu faults",
-	        MIB(end.saved_bytes), (ull)run.fullest.objects, (ull)end.pool_ratio_pct,
-	        (ull)end.worst_fault_ns / 1000, (ull)run.audits, (ull)run.frames_checked,
-	        (ull)run.faults);
+	        MIB(end.saved_bytes), (ull)(run.fullest.objects + run.fullest.shared_pages),
+	        (ull)end.pool_ratio_pct, (ull)end.worst_fault_ns / 1000, (ull)run.audits,
+	        (ull)run.frames_checked, (ull)run.faults);
 	stats_verdict(&end);
 	if (why)
 		verdict_fail("%s", why);

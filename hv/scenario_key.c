@@ -168,6 +168,7 @@ const struct scenario_key scenario_vm_keys[] = {
         {"walk", "off, fast, all or accurate", WORD(scenario_vm, walk, walk_mode_names)},
         {"pages", "4k or 2m", FLAG(scenario_vm, huge, page_sizes)},
         {"null", "yes or no", FLAG(scenario_vm, null_mmu, no_yes)},
+        {"share", "yes or no", FLAG(scenario_vm, shares, no_yes)},
         {"experiments", "yes or no", FLAG(scenario_vm, experiments, no_yes)},
         {"sampler", "on or off", FLAG(scenario_vm, sampler, off_on)},
         {0},

@@ -155,6 +155,8 @@ void stats_host(u64 now_ns, stats_sink sink)
 	line_count(&l, "pool_bytes", st.compressed_bytes);
 	line_count(&l, "pool_objects", st.objects);
 	line_count(&l, "pool_meta_bytes", st.meta_bytes);
+	line_count(&l, "shared_pages", st.shared_pages);
+	line_count(&l, "shared_bytes", st.shared_bytes);
 	line_count(&l, "hv_bytes", hal_pages_used() << PAGE_SHIFT);
 	line_send(&l, sink);
 }

@@ -68,6 +68,8 @@ const struct stats_counter stats_counters[] = {
         COUNTER(collapses_total, "Sets of 512 leaves made one large leaf again."),
         COUNTER(collapses_cold_total, "Ranges not collapsed: too few of the 512 pages were young."),
         COUNTER(collapses_pinned_total, "Ranges not collapsed: a page was in somebody's hands."),
+        COUNTER(shared_total, "Evictions that found an equal page in the store."),
+        COUNTER(shared_bytes_total, "Bytes that they did not need there."),
         COUNTER(given_total, "Pages given back by the controller."),
         {0},
 };
@@ -258,6 +260,9 @@ void stats_prom(stats_sink sink)
 	host_gauge(sink, "frames_free", "Frames nobody has.", frame_free_count());
 	host_gauge(sink, "pool_frames", "Frames of the pool.", st.pool_frames);
 	host_gauge(sink, "pool_bytes", "What is in the pool.", st.compressed_bytes);
+	host_gauge(sink, "shared_pages", "Pages kept away without bytes of their own.",
+	           st.shared_pages);
+	host_gauge(sink, "shared_bytes", "What they would take.", st.shared_bytes);
 	host_gauge(sink, "hypervisor_bytes", "Memory of the hypervisor itself.",
 	           hal_pages_used() << PAGE_SHIFT);
 }

@@ -152,6 +152,7 @@ static bool make_memory(struct vm *vm)
 	vm->mem.space = vm->space;
 	vm->space->vcpus = vm->nr_vcpus;
 	set_limits(vm->space, vm->config);
+	vm->space->shares = vm->config->shares;
 	a32_store(&vm->space->wants_huge, vm->config->huge && vm->mmu == SCENARIO_MMU_TDP);
 	for (unsigned i = 0; i < vm->nr_ram; i++)
 		if (!gfnmap_add(vm->space, gpa_gfn(gpa(vm->ram[i].start)),

@@ -25,6 +25,7 @@ enum lock_class {
 	LOCK_LRUVEC = 60,
 	LOCK_SAMPLER = 65, /* the report of a space's regions */
 	LOCK_VM_LRU = 70,
+	LOCK_SHARE = 75, /* which objects of the store are shared */
 	LOCK_STORE = 80,
 	LOCK_FRAME = 90,
 	LOCK_SCHED =

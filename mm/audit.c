@@ -306,7 +306,7 @@ u64 audit_all(u64 *frames_checked)
 	expect(&a, "guest frames against resident pages (I1)", 0, a.nr_guest, resident);
 	expect(&a, "frames that say huge", 0, a.nr_huge, a.huge_mappings);
 	store_snapshot(&store);
-	expect(&a, "objects in the pool", 0, store.objects, a.nr_objects);
+	expect(&a, "pages in the pool", 0, store.objects + store.shared_pages, a.nr_objects);
 	if (frames_checked)
 		*frames_checked = frame_total();
 	return a.faults + mmu_faults + store_audit();

@@ -158,8 +158,11 @@ static void evicted(struct batch *b, u32 frame, u64 state, u64 word, bool reused
  * Contents to a store, unless a valid copy is there. Who rescues the page may change `copy` under our
  * eyes; then the exchange that follows fails and nothing of it matters.
  */
-static enum store_result keep(u32 frame, u64 state, u64 copy, u64 *word)
+static enum store_result keep(struct space *s, u32 frame, u64 state, u64 copy, u64 *word)
 {
+	enum store_result result;
+	u32 saved = 0;
+
 	if (!(state & FRAME_DIRTY)) {
 		*word = copy;
 		return STORE_OK;
@@ -167,7 +170,12 @@ static enum store_result keep(u32 frame, u64 state, u64 copy, u64 *word)
 	/* Neither written since it was declined, nor worth another try. */
 	if (state & FRAME_UNPACKABLE)
 		return STORE_INCOMPRESSIBLE;
-	return store_put(frame, word);
+	if (!s->shares)
+		return store_put(frame, word);
+	result = store_put_shared(frame, word, &saved);
+	a64_count(&s->stats.shared_total, saved != 0);
+	a64_count(&s->stats.shared_bytes_total, saved);
+	return result;
 }
 
 /* evicting -> `to` by compare-exchange; false if the page was rescued. */
@@ -219,7 +227,7 @@ static void pack(struct batch *b, u32 frame)
 		return;
 	}
 	profile_begin(PROFILE_PACK);
-	result = keep(frame, state, copy, &word);
+	result = keep(s, frame, state, copy, &word);
 	profile_end(PROFILE_PACK);
 	if (result != STORE_OK) {
 		put_back(b, frame, result);

@@ -125,6 +125,21 @@ static void chain_write(struct place at, const u8 *from, u32 bytes)
 	}
 }
 
+static bool chain_equal(struct place at, const u8 *with, u32 bytes)
+{
+	while (bytes) {
+		u32 n = min_of(bytes, PAGE_SIZE - at.offset);
+
+		if (memcmp(place_ptr(at), with, n))
+			return false;
+		with += n;
+		bytes -= n;
+		if (bytes)
+			at = place_add(at, n);
+	}
+	return true;
+}
+
 /* Between two slots, which never overlap. */
 static void chain_copy(struct place to, struct place from, u32 bytes)
 {
@@ -277,6 +292,19 @@ u32 pool_get(u64 handle, void *data, u32 max)
 	}
 	spin_unlock(&pool.lock);
 	return bytes;
+}
+
+bool pool_equal(u64 handle, const void *data, u32 bytes)
+{
+	const u64 *entry;
+	bool equal;
+
+	spin_lock(&pool.lock);
+	entry = handle_entry(&pool.handles, handle);
+	equal = entry && entry_bytes(*entry) == bytes &&
+	        chain_equal(place_add(entry_place(*entry), HEAD_BYTES), data, bytes);
+	spin_unlock(&pool.lock);
+	return equal;
 }
 
 void pool_drop(u64 handle)

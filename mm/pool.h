@@ -30,6 +30,8 @@ u64 pool_put(const void *data, u32 bytes) must_check;
  * LOCK_STORE.
  */
 u32 pool_get(u64 handle, void *data, u32 max);
+/* Is it the handle of an object of exactly these bytes? Takes LOCK_STORE. */
+bool pool_equal(u64 handle, const void *data, u32 bytes);
 /* The handle must be valid. Copies one object at most, never allocates. Takes LOCK_STORE. */
 void pool_drop(u64 handle);
 /*

@@ -55,6 +55,8 @@ struct space_stats {
 	a64 refaults_recent_total;
 	a64 refault_distance_total[SPACE_DISTANCES]; /* by refault_distance(); the last: or more */
 	a64 rescues_total;
+	a64 shared_total;          /* evictions that found an equal page in the store ... */
+	a64 shared_bytes_total;    /* ... and what it did not need for that */
 	a64 clean_evictions_total; /* needed no store: the copy was still valid */
 	a64 rejected_total;        /* chosen by the evictor, found young */
 	a64 store_full_total;
@@ -162,6 +164,7 @@ struct space {
 	struct controller controller; /* the background thread's */
 	struct space_protect protect;
 	struct dirty_log dirty_log;
+	bool shares; /* what it has away may be kept once for equal pages of all spaces that say so; set by the creator */
 	bool logs_writes; /* the CPU can write down what vCPUs write, from their next entry on; set by the creator */
 	struct direct_bucket direct;
 	struct stall stall;

@@ -16,6 +16,7 @@
 #include "mm/frame.h"
 #include "mm/gfnmap.h"
 #include "mm/pool.h"
+#include "mm/share.h"
 
 #include <lz4.h>
 
@@ -157,7 +158,21 @@ static bool put_same(const u64 *p, u64 *word)
 	return true;
 }
 
-static enum store_result put_packed(const void *page, struct scratch *s, u64 *word)
+/* The packed page in the scratch; the same page always packs to the same bytes, for each begins anew. */
+static u64 keep_packed(const struct scratch *s, u32 bytes, u32 *saved)
+{
+	bool found;
+	u64 handle;
+
+	if (!saved)
+		return pool_put(&s->page, bytes);
+	handle = share_put(&s->page, bytes, s->page.sum, &found);
+	*saved = handle != POOL_NONE && found ? bytes : 0;
+	return handle;
+}
+
+/* `saved`: NULL if it is to be kept by itself. */
+static enum store_result put_packed(const void *page, struct scratch *s, u64 *word, u32 *saved)
 {
 	u64 handle;
 	int bytes;
@@ -171,7 +186,7 @@ static enum store_result put_packed(const void *page, struct scratch *s, u64 *wo
 		return STORE_INCOMPRESSIBLE;
 	}
 	s->page.sum = checksum(s->page.data, (u32)bytes);
-	handle = pool_put(&s->page, (u32)(PACKED_HEAD + (u32)bytes));
+	handle = keep_packed(s, (u32)(PACKED_HEAD + (u32)bytes), saved);
 	if (handle == POOL_NONE) {
 		a64_count(&store.full, 1);
 		return STORE_FULL;
@@ -209,7 +224,7 @@ bool store_init(void)
 	return scratch_own() != NULL;
 }
 
-enum store_result store_put(u32 frame, u64 *word)
+static enum store_result put(u32 frame, u64 *word, u32 *saved)
 {
 	const void *page = frame_ptr(frame);
 	enum store_result result;
@@ -219,9 +234,20 @@ enum store_result store_put(u32 frame, u64 *word)
 	if (put_same(page, word))
 		return STORE_OK;
 	s = scratch_take();
-	result = put_packed(page, s, word);
+	result = put_packed(page, s, word, saved);
 	scratch_put(s);
 	return result;
+}
+
+enum store_result store_put(u32 frame, u64 *word)
+{
+	return put(frame, word, NULL);
+}
+
+enum store_result store_put_shared(u32 frame, u64 *word, u32 *saved)
+{
+	*saved = 0;
+	return put(frame, word, saved);
 }
 
 enum store_result store_get(u64 word, u32 frame)
@@ -258,18 +284,23 @@ void store_drop(u64 word)
 {
 	a64_count(&store.drops, 1);
 	if (gfn_word_tag(word) == GFN_POOLED)
-		pool_drop(gfn_word_payload(word));
+		share_drop(gfn_word_payload(word));
 }
 
 void store_snapshot(struct store_stats *out)
 {
 	struct pool_stats pool;
+	struct share_stats share;
 
 	pool_snapshot(&pool);
+	share_snapshot(&share);
 	out->objects = pool.objects;
 	out->compressed_bytes = pool.object_bytes - pool.objects * PACKED_HEAD;
 	out->pool_frames = pool.frames;
-	out->meta_bytes = pool.meta_bytes;
+	out->meta_bytes = pool.meta_bytes + share.meta_bytes;
+	out->shared_pages = share.extra;
+	out->shared_bytes = share.extra_bytes;
+	out->shared_total = share.found_total;
 	out->puts_total = a64_load(&store.puts);
 	out->gets_total = a64_load(&store.gets);
 	out->drops_total = a64_load(&store.drops);
@@ -282,7 +313,7 @@ void store_snapshot(struct store_stats *out)
 
 u64 store_audit(void)
 {
-	u64 faults = pool_audit(), cursor = 0, handle;
+	u64 faults = pool_audit() + share_audit(), cursor = 0, handle;
 	struct scratch *s = scratch_take();
 
 	while ((handle = pool_next(&cursor)) != POOL_NONE) {

@@ -28,6 +28,12 @@ bool store_init(void) must_check;
  */
 enum store_result store_put(u32 frame, u64 *word);
 /*
+ * The same, but what packs to the same bytes as a page that was put this way is not kept twice: the word is that of the
+ * other, *saved the bytes that were not needed (0: it is the first). Each of the words is dropped by itself. Takes
+ * LOCK_SHARE, too.
+ */
+enum store_result store_put_shared(u32 frame, u64 *word, u32 *saved);
+/*
  * Contents of an away word into a frame (wholly overwritten on STORE_OK, undefined on STORE_BAD).
  * The word stays valid. Needs no memory. The caller keeps others from dropping the word meanwhile.
  */
@@ -43,6 +49,9 @@ struct store_stats {
 	u64 puts_total, gets_total, drops_total, full_total, incompressible_total;
 	u64 zero_total, filled_total; /* of the puts */
 	u64 bad_total;                /* gets that failed */
+	u64 shared_pages; /* pages that have an object which is another's, too, beyond the first of each */
+	u64 shared_bytes; /* what they would take besides */
+	u64 shared_total; /* puts that found theirs */
 };
 void store_snapshot(struct store_stats *out);
 /*

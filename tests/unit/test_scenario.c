@@ -100,6 +100,7 @@ static void test_scenario_defaults_of_the_policy(void **state)
 	assert_false(s.vm[0].null_mmu);
 	assert_false(s.vm[0].experiments);
 	assert_false(s.vm[0].sampler);
+	assert_false(s.vm[0].shares);
 }
 
 static void test_scenario_keys_of_the_policy(void **state)
@@ -112,9 +113,10 @@ static void test_scenario_keys_of_the_policy(void **state)
 	             "min_ttl = 1500ms\ntarget = free 8M\nchaos = 7\ntrace = on\n"
 	             "[vm a]\nimage = a\nmemory = 16M\nmin = 4M\nlow = 6M\nlimit = 8M\n"
 	             "min_ttl = 0s\nweight = 1000\ntarget = refaults 0.2%/min\npages = 2m\n"
-	             "null = yes\nexperiments = yes\nsampler = on\nwalk = accurate\n",
+	             "null = yes\nexperiments = yes\nsampler = on\nshare = yes\nwalk = accurate\n",
 	             NULL);
 	assert_true(s.vm[0].experiments);
+	assert_true(s.vm[0].shares);
 	assert_int_equal(s.locked, POLICY_LOCKED);
 	assert_true(s.vm[0].sampler);
 	assert_int_equal(s.lookaround, POLICY_LOOK_ALL);
