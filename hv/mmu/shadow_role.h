@@ -10,6 +10,7 @@
  *   15:13  what the entries above allow: W, U, X. Nothing but leaves forbids anything in a shadow table
  *   19:16  what else changes the meaning of entries: CR0.WP, EFER.NXE, CR4.PSE, CR4.SMEP
  *   20     direct: the guest's large page has Dirty set, or there is no paging. Else leaves have no W
+ *   21     CR4.SMAP without CR0.WP: no leaf in supervisor mode's form from before SMAP was on
  */
 #pragma once
 
@@ -31,7 +32,8 @@
 #define ROLE_PSE            BIT(18)
 #define ROLE_SMEP           BIT(19)
 #define ROLE_DIRTY          BIT(20)
-#define ROLE_SWITCHES       (ROLE_WP | ROLE_NXE | ROLE_PSE | ROLE_SMEP)
+#define ROLE_SMAP           BIT(21)
+#define ROLE_SWITCHES       (ROLE_WP | ROLE_NXE | ROLE_PSE | ROLE_SMEP | ROLE_SMAP)
 
 enum shadow_mode { SHADOW_UNPAGED, SHADOW_32BIT, SHADOW_PAE, SHADOW_LONG };
 

@@ -13,6 +13,7 @@
 #define CR4_PSE  BIT(4)
 #define CR4_PAE  BIT(5)
 #define CR4_SMEP BIT(20)
+#define CR4_SMAP BIT(21)
 #define EFER_LMA BIT(10)
 #define EFER_NXE BIT(11)
 
@@ -27,9 +28,9 @@ static u32 switches_of(const struct shadow_regs *r)
 		role |= r->efer & EFER_NXE ? ROLE_NXE : 0;
 	else
 		role |= r->cr4 & CR4_PSE ? ROLE_PSE : 0;
-	/* Only the form of a leaf that CR0.WP = 0 brings about depends on it. */
-	if (!(r->cr0 & CR0_WP) && r->cr4 & CR4_SMEP)
-		role |= ROLE_SMEP;
+	/* Only the form of a leaf that CR0.WP = 0 brings about depends on them. */
+	if (!(r->cr0 & CR0_WP))
+		role |= (r->cr4 & CR4_SMEP ? ROLE_SMEP : 0) | (r->cr4 & CR4_SMAP ? ROLE_SMAP : 0);
 	return (u32)role;
 }
 

@@ -226,10 +226,13 @@ static struct shadow_regs random_regs(enum mode mode)
 		r.cr4 |= (rnd(2) ? CR4_SMEP : 0) | (rnd(2) ? CR4_SMAP : 0);
 		r.efer |= rnd(2) ? EFER_NXE : 0;
 	}
-	/* With CR0.WP clear, SMAP cannot be had on a page in supervisor mode's form: docs/decisions.md. */
-	if (!(r.cr0 & CR0_WP))
-		r.cr4 &= ~CR4_SMAP;
 	return r;
+}
+
+/* With CR0.WP clear, SMAP cannot be had on a page that was written with AC set: decision 28. */
+static bool random_ac(const struct shadow_regs *r)
+{
+	return rnd(2) && (r->cr0 & CR0_WP || !(r->cr4 & CR4_SMAP));
 }
 
 /* Of four bytes or eight; mostly sound, mostly leading to a table or to RAM. */
@@ -329,7 +332,7 @@ static void one_world(enum mode mode, const struct spte_format *format, unsigned
 		u64 at = random_address(mode), value = random_entry(mode);
 		struct shadow_regs r;
 
-		vm.vcpu[vcpu].ac = rnd(2);
+		vm.vcpu[vcpu].ac = random_ac(&vm.vcpu[vcpu].regs);
 		if (check(vcpu, at, access, value) == SHADOW_FIXED && access & GWALK_WRITE)
 			tell_all();
 		if (i % 16 == 0)

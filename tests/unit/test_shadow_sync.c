@@ -507,6 +507,46 @@ static void test_shadow_sync_write_protect_off(void **state)
 	stop();
 }
 
+/*
+ * SMAP and no CR0.WP, in every combination of rights, of who accesses and of AC; what is not allowed, and what is. The
+ * page was brought into supervisor mode's form before SMAP was on, if it could be.
+ */
+static void smap_without_wp(u64 rights, unsigned access, bool ac)
+{
+	const bool user = access & CPU_USER;
+	struct shadow_regs r = long_mode;
+	u64 value = 1;
+	bool allowed;
+
+	start(&spte_shadow_ad, 1);
+	map_here();
+	poke(entry_at(TABLE, 0), 100 * PAGE_SIZE | P | rights);
+	r.cr0 &= ~BIT(16);
+	shadow_vm_load(&vm, 0, &r);
+	writes(0, HERE(0), 7);
+	r.cr4 |= BIT(21);
+	shadow_vm_load(&vm, 0, &r);
+	vm.vcpu[0].ac = ac;
+	if (user)
+		allowed = rights & U && (!(access & WRITE) || rights & W);
+	else
+		allowed = !(rights & U) || ac;
+	assert_int_equal(shadow_vm_access(&vm, 0, gva(HERE(0)), access, &value).result,
+	                 allowed ? SHADOW_FIXED : SHADOW_GUEST_FAULT);
+	vm.vcpu[0].ac = false;
+	stop();
+}
+
+static void test_shadow_sync_smap_without_write_protect(void **state)
+{
+	const u64 rights[] = {0, W, U, U | W};
+	const unsigned access[] = {READ, WRITE, CPU_USER, CPU_USER | WRITE};
+
+	(void)state;
+	for (unsigned i = 0; i < 32; i++)
+		smap_without_wp(rights[i / 8], access[i / 2 % 4], i % 2);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -542,6 +582,7 @@ int main(void)
 	        cmocka_unit_test(test_shadow_sync_makes_room_for_a_table),
 	        cmocka_unit_test(test_shadow_sync_without_paging),
 	        cmocka_unit_test(test_shadow_sync_write_protect_off),
+	        cmocka_unit_test(test_shadow_sync_smap_without_write_protect),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
