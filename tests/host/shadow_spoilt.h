@@ -15,21 +15,22 @@
 #include "mm/space.h"
 
 /* X(name, what is missing) */
-#define SHADOW_FAULTS(X)                                                         \
-	X(SOUND, "nothing")                                                      \
-	X(PROTECT, "W taken from a table that is now mirrored")                  \
-	X(READY, "the flush before such a table is read")                        \
-	X(FREE, "the flush before a shadow page's frame is free")                \
-	X(SETTLE, "the flush before a table counts as in sync again")            \
-	X(INVALIDATE, "the look for an invalidation that has begun")             \
-	X(CLEAN, "the copy in the store dropped before W is given")              \
-	X(SYNC, "stale entries taken away where the guest expects it")           \
-	X(REFRESH, "an unsync page read again before another path leads there")  \
-	X(ROOTS, "roots_gen raised when a root goes")                            \
-	X(GUEST_DIRTY, "Dirty set in the guest's entry before W is given")       \
-	X(GUEST_ACCESSED, "Accessed set in the guest's entry before it is used") \
-	X(ENTRY, "the look whether the root still is one, at an entry")          \
-	X(SHOOTDOWN, "the wait for who is in the guest")                         \
+#define SHADOW_FAULTS(X)                                                            \
+	X(SOUND, "nothing")                                                         \
+	X(PROTECT, "W taken from a table that is now mirrored")                     \
+	X(READY, "the flush before such a table is read")                           \
+	X(FREE, "the flush before a shadow page's frame is free")                   \
+	X(SETTLE, "the flush before a table counts as in sync again")               \
+	X(INVALIDATE, "the look for an invalidation that has begun")                \
+	X(MOVED, "the look whether what was found without the lock is still there") \
+	X(CLEAN, "the copy in the store dropped before W is given")                 \
+	X(SYNC, "stale entries taken away where the guest expects it")              \
+	X(REFRESH, "an unsync page read again before another path leads there")     \
+	X(ROOTS, "roots_gen raised when a root goes")                               \
+	X(GUEST_DIRTY, "Dirty set in the guest's entry before W is given")          \
+	X(GUEST_ACCESSED, "Accessed set in the guest's entry before it is used")    \
+	X(ENTRY, "the look whether the root still is one, at an entry")             \
+	X(SHOOTDOWN, "the wait for who is in the guest")                            \
 	X(ENTRY_FLUSH, "the flush at an entry")
 
 #define SHADOW_FAULT_ENUM(name, what) SHADOW_FAULT_##name,
@@ -62,6 +63,10 @@ static inline void spoilt_settle_wait(struct space *s, u64 gen)
 static inline bool spoilt_retry(struct space *s, u64 seq, gfn_t g)
 {
 	return !planted(SHADOW_FAULT_INVALIDATE) && invalidate_retry(s, seq, g);
+}
+static inline bool spoilt_quiet(struct space *s, u64 seq)
+{
+	return planted(SHADOW_FAULT_MOVED) || invalidate_quiet(s, seq);
 }
 static inline bool spoilt_agrees(const struct shadow *sh, const struct shadow_want *want, u32 role,
                                  u64 spte)
@@ -119,11 +124,13 @@ static const u64 frame_dirty = FRAME_DIRTY, entry_accessed = GWALK_ENTRY_A,
 
 #define flush_is_done(s, gen) spoilt_flush_is_done(s, gen, SHADOW_FAULT_READY)
 #define shadow_refresh        spoilt_refresh
+#define invalidate_quiet      spoilt_quiet
 #pragma push_macro("FRAME_DIRTY")
 #undef FRAME_DIRTY
 #define FRAME_DIRTY (planted(SHADOW_FAULT_CLEAN) ? 0 : frame_dirty)
 #include "hv/mmu/shadow_fault.c"
 #pragma pop_macro("FRAME_DIRTY")
+#undef invalidate_quiet
 #undef shadow_refresh
 #undef flush_is_done
 

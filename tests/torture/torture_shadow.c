@@ -562,10 +562,10 @@ static bool noticed(enum shadow_fault_planted fault, unsigned *attempts)
  * CPUs change places where a seed says: tests/model/model_machine_shadow.c.
  */
 static const enum shadow_fault_planted for_threads[] = {
-        SHADOW_FAULT_PROTECT,        SHADOW_FAULT_INVALIDATE, SHADOW_FAULT_CLEAN,
-        SHADOW_FAULT_SYNC,           SHADOW_FAULT_ROOTS,      SHADOW_FAULT_GUEST_DIRTY,
-        SHADOW_FAULT_GUEST_ACCESSED, SHADOW_FAULT_ENTRY,      SHADOW_FAULT_SHOOTDOWN,
-        SHADOW_FAULT_ENTRY_FLUSH,
+        SHADOW_FAULT_PROTECT,     SHADOW_FAULT_INVALIDATE,     SHADOW_FAULT_MOVED,
+        SHADOW_FAULT_CLEAN,       SHADOW_FAULT_SYNC,           SHADOW_FAULT_ROOTS,
+        SHADOW_FAULT_GUEST_DIRTY, SHADOW_FAULT_GUEST_ACCESSED, SHADOW_FAULT_ENTRY,
+        SHADOW_FAULT_SHOOTDOWN,   SHADOW_FAULT_ENTRY_FLUSH,
 };
 
 int main(void)
