@@ -94,7 +94,14 @@ class BenchTest(unittest.TestCase):
                 self.assertTrue(os.path.exists(os.path.join(bench.ROOT, "tests", "bench", program + ".c")), program)
                 continue
             self.assertTrue(os.path.exists(os.path.join(bench.ROOT, "tools", "scenarios", figure.scenario + ".cfg")), figure.scenario)
-            self.assertIn(figure.value.split(":")[0], bench.READERS)
+            self.assertIn(figure.value.split(":")[0], [*bench.READERS, "bare"])
+
+    def test_ratio_of_faults_beside_an_ager(self):
+        with open(os.path.join(self.folder, "console.log"), "w", encoding="utf-8") as f:
+            f.write("[track] bench access_tracking_p total rounds=2 wall_ns=9 wall_ratio_permille=1500 fault_ratio_permille=999 cpus=2\n")
+        self.assertEqual(bench.read_beside(self.folder, "fault_ratio_permille"), 0.999)
+        with self.assertRaises(bench.Failed):
+            bench.read_beside(self.folder, "other")
 
 
 if __name__ == "__main__":

@@ -55,6 +55,27 @@ class ComparisonsTest(unittest.TestCase):
         self.assertEqual(result["rows"][0]["values"]["refaults"], [7, 7])
         self.assertIn("| other | 175 (50 to 300) | 7 | 1 (0.5 to 1.5) |", comparisons.markdown(result))
 
+    def test_boots_at_a_time_change_nothing_but_the_time(self):
+        c = comparisons.Comparison("c", "title", "kv", "seed={seed}", "kv", (("base", ""), ("other", "host.batch=1")), ("ops/s",), 3, "said")
+
+        def boot(_, words, number):
+            return self.folder(number, 100 * int(words[-2]) + ("batch" in words), 7)
+
+        results = [comparisons.measure(c, boot)]
+        self.temporary.cleanup()
+        results.append(comparisons.measure(c, boot, jobs=3))
+        self.assertEqual(results[0], results[1])
+        self.assertEqual(results[0]["rows"][1]["values"]["ops/s"], [101, 201, 301])
+
+    def test_runs_beside_an_ager_are_told_apart(self):
+        path = self.folder("beside", 1, 1)
+        with open(os.path.join(path, "console.log"), "w", encoding="utf-8") as f:
+            for run, work in enumerate(("none", "none", "burn", "passes", "none", "burn", "passes"), 1):
+                f.write(f"[max] bench max_memory_beside run={run} work={work} asked=92 had_permille={run}00 passes={run} pass_ns={run}000 faults=1 mean_ns=1 "
+                        f"p50_ns=1000 p99_ns=2000 p999_ns=3000 max_ns=4000 lock_wait_ns=5000000 lock_waits=1\n[max] bench max_memory run={run} ns={run}000000 pages=1\n")
+        read = {name: comparisons.VALUES[name][2](path) for name in ("alone", "beside", "duty had", "a pass", "p99.9 beside", "lock wait")}
+        self.assertEqual(read, {"alone": 5, "beside": 7, "duty had": 70, "a pass": 7, "p99.9 beside": 3, "lock wait": 5})
+
     def test_boot_that_says_nothing_is_no_value(self):
         path = os.path.join(self.temporary.name, "empty")
         os.makedirs(path)
@@ -71,7 +92,9 @@ class ComparisonsTest(unittest.TestCase):
         for c in comparisons.COMPARISONS:
             # The first may say what the others change.
             self.assertLessEqual(len(c.variants[0][1].split()), 1)
-            self.assertTrue(all(len(words.split()) == 1 for _, words in c.variants[1:]))
+            # Each of the others says one thing more, or another, than some variant does.
+            said = [set(words.split()) for _, words in c.variants]
+            self.assertTrue(all(any(len(s - o) == 1 and len(o - s) <= 1 for o in said if o != s) for s in said[1:]), c.name)
             self.assertTrue(set(c.values) <= set(comparisons.VALUES))
             self.assertTrue(os.path.exists(os.path.join(bench.ROOT, "tools", "scenarios", c.scenario + ".cfg")))
 

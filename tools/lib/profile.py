@@ -144,6 +144,11 @@ def grow(node):
     return node["total"]
 
 
+def markdown_of_spans(spans, command):
+    return [f"**Where the running hypervisor spends the time of reclaim** (`{command}`; spans of the TSC, which is instructions here: icount, one CPU, {spans['said']}; "
+            "`profile on`, `profile show` and `tools/flame` do the same for any boot)", "", "```", *lines_of(spans["tree"], spans["tree"]["total"], 0, 9), "```"]
+
+
 def as_tuple(profile):
     def node(n):
         return n["name"], n["total"], [node(c) for c in n["children"]]
