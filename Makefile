@@ -118,7 +118,7 @@ GUEST_CFLAGS := $(BARE) -mgeneral-regs-only -fno-stack-protector
 # as in a release (bench), and with simulated CPUs that change places at atomic operations (cpus).
 
 HOST_SRC := $(filter-out lib/string.c $(NO_AGING_SRC),$(sort $(wildcard mm/*.c hv/mmu/*.c lib/*.c \
-	$(addprefix hv/,scenario*.c experiment.c command.c line_edit.c timeline.c value.c decode*.c emulate*.c gwalk*.c insn*.c real_mode.c elf.c vlapic.c vuart.c cpuid.c msr.c) \
+	$(addprefix hv/,scenario*.c experiment.c pv.c command.c line_edit.c timeline.c value.c decode*.c emulate*.c gwalk*.c insn*.c real_mode.c elf.c vlapic.c vuart.c cpuid.c msr.c) \
 	$(addprefix boot/,acpi.c memmap.c multiboot*.c raw.c) \
 	$(addprefix arch/x86/,vendor.c vcpu_event.c vcpu_shadow.c vmx/judge.c svm/judge.c)))) $(wildcard tests/host/*.c)
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))

@@ -1,12 +1,13 @@
 /*
- * I/O ports of a VM: a 16550 at 0x3f8, the exit port at 0xf4 and, if the scenario wants it, that of experiments
- * (hv/experiment_call.h). Every other port reads as all ones
+ * I/O ports of a VM: a 16550 at 0x3f8, the exit port at 0xf4 and, if the scenario wants them, those of experiments
+ * (hv/experiment_call.h) and of guests that know they are one (hv/pv_call.h). Every other port reads as all ones
  * and takes writes without effect, as an empty ISA bus does.
  */
 #include "arch/hal.h"
 #include "arch/x86/vendor.h"
 #include "hv/exit.h"
 #include "hv/experiment.h"
+#include "hv/pv.h"
 #include "hv/vcpu.h"
 #include "hv/vm.h"
 
@@ -72,23 +73,53 @@ static void port_out(struct vcpu *v, const struct vexit_io *io, u32 value)
 		nobody_there(v, io);
 }
 
-static bool is_experiment(const struct vcpu *v, const struct vexit_io *io)
+/* Calls by port: a 32-bit IN. */
+static bool is_call(const struct vexit_io *io, u16 port)
 {
-	return io->in && io->port == EXPERIMENT_PORT && io->size == 4 && v->vm->config->experiments;
+	return io->in && io->port == port && io->size == 4;
+}
+
+static void give_results(u64 *gpr, const u64 *result)
+{
+	static const u8 regs[] = {GPR_RBX, GPR_RCX, GPR_RSI, GPR_RDI,
+	                          GPR_R8,  GPR_R9,  GPR_R10, GPR_R11};
+
+	_Static_assert(ARRAY_SIZE(regs) == EXPERIMENT_RESULTS && ARRAY_SIZE(regs) == PV_RESULTS,
+	               "a register for each");
+	for (unsigned i = 0; i < ARRAY_SIZE(regs); i++)
+		gpr[regs[i]] = result[i];
 }
 
 /* EAX. The space is there as long as one of its vCPUs is. */
 static u32 experiment_in(struct vcpu *v)
 {
-	static const u8 results[EXPERIMENT_RESULTS] = {GPR_RBX, GPR_RCX, GPR_RSI, GPR_RDI,
-	                                               GPR_R8,  GPR_R9,  GPR_R10, GPR_R11};
 	u64 *gpr = v->arch.gpr;
 	struct experiment e = {.command = (u32)gpr[GPR_RAX], .arg = {gpr[GPR_RBX], gpr[GPR_RCX]}};
 	u32 status = experiment_run(v->vm->space, &e);
 
-	for (unsigned i = 0; status == EXPERIMENT_OK && i < EXPERIMENT_RESULTS; i++)
-		gpr[results[i]] = e.result[i];
+	if (status == EXPERIMENT_OK)
+		give_results(gpr, e.result);
 	return status;
+}
+
+static u32 pv_in(struct vcpu *v)
+{
+	u64 *gpr = v->arch.gpr;
+	struct pv_call c = {.command = (u32)gpr[GPR_RAX], .arg = {gpr[GPR_RBX], gpr[GPR_RCX]}};
+	u32 status = pv_run(v->vm->space, &c);
+
+	if (status == PV_OK)
+		give_results(gpr, c.result);
+	return status;
+}
+
+static u32 in_value(struct vcpu *v, const struct vexit_io *io)
+{
+	if (is_call(io, EXPERIMENT_PORT) && v->vm->config->experiments)
+		return experiment_in(v);
+	if (is_call(io, PV_PORT) && v->vm->config->pv)
+		return pv_in(v);
+	return port_in(v, io);
 }
 
 /* A 32-bit register's upper half is cleared by a 32-bit IN, the rest of it kept by smaller ones. */
@@ -110,7 +141,7 @@ void exit_io(struct vcpu *v, const struct vexit_io *io)
 	if (!exit_step(v))
 		return;
 	if (io->in) {
-		value = is_experiment(v, io) ? experiment_in(v) : port_in(v, io);
+		value = in_value(v, io);
 		set_rax(v, value & all_ones(io->size), io->size);
 	} else {
 		port_out(v, io, (u32)v->arch.gpr[GPR_RAX] & all_ones(io->size));

@@ -307,6 +307,21 @@ static void profile(const struct command *c)
 	say("profile is %s", profile_on() ? "on" : "off");
 }
 
+static void balloon(const struct command *c)
+{
+	struct space *s = space_named(c->vm);
+
+	if (!s)
+		return;
+	if (!s->balloon.pages) {
+		say("balloon %s: EINVAL: its scenario does not say pv = yes", c->vm);
+		return;
+	}
+	if (c->set)
+		balloon_set_target(s, c->value >> PAGE_SHIFT);
+	view_balloon(s);
+}
+
 static void sampler(const struct command *c)
 {
 	struct space *s = space_named(c->vm);
@@ -417,6 +432,9 @@ static bool execute_action(const struct command *c)
 		return true;
 	case COMMAND_PROFILE:
 		profile(c);
+		return true;
+	case COMMAND_BALLOON:
+		balloon(c);
 		return true;
 	case COMMAND_SAMPLER:
 		sampler(c);

@@ -145,6 +145,24 @@ void view_working_set(struct space *s, u64 within_ns)
 	    (ull)least, (ull)most);
 }
 
+void view_balloon(const struct space *s)
+{
+	const struct balloon *b = &s->balloon;
+	const struct space_stats *st = &s->stats;
+	bool urgent;
+	u64 target = balloon_target(s, &urgent);
+
+	say("balloon %s: %llu pages inside, %llu wanted%s; given %llu, returned %llu, touched "
+	    "%llu; "
+	    "reported free %llu",
+	    s->name, (ull)a64_load(&b->inside), (ull)target, urgent ? " urgently" : "",
+	    (ull)a64_load(&st->balloon_given_total), (ull)a64_load(&st->balloon_returned_total),
+	    (ull)a64_load(&st->balloon_touched_total), (ull)a64_load(&st->reported_free_total));
+	say("    the guest: %llu pages free, waits %llu of 1000; %s", (ull)a64_load(&b->guest_free),
+	    (ull)a64_load(&b->guest_stall),
+	    a64_load(&b->looked_ns) ? "it looks" : "it has never looked");
+}
+
 void view_sampler(struct space *s)
 {
 	/* The monitor thread's. */

@@ -6,6 +6,8 @@
 struct space;
 struct vm;
 
+/* What the guest lends, is to lend, and says of itself. */
+void view_balloon(const struct space *s);
 /* Is it sampled, and the regions of the last report. */
 void view_sampler(struct space *s);
 void view_vms(void);

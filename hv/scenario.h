@@ -56,6 +56,7 @@ struct scenario_vm {
 	bool huge;        /* 2 MiB translations where memory allows */
 	bool experiments; /* the guest may ask for what hv/experiment_call.h has */
 	bool shares;      /* its pages away are kept once with equal ones of other VMs that share */
+	bool pv;          /* the guest may use hv/pv_call.h: balloon, free pages, working set */
 	bool sampler;     /* the region sampler runs from the start */
 	bool null_mmu;    /* behind its MMU stands a second one that can only unmap */
 	u32 walk;         /* enum walk_mode, of mm/policy.h */

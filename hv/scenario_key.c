@@ -170,6 +170,7 @@ const struct scenario_key scenario_vm_keys[] = {
         {"null", "yes or no", FLAG(scenario_vm, null_mmu, no_yes)},
         {"share", "yes or no", FLAG(scenario_vm, shares, no_yes)},
         {"experiments", "yes or no", FLAG(scenario_vm, experiments, no_yes)},
+        {"pv", "yes or no", FLAG(scenario_vm, pv, no_yes)},
         {"sampler", "on or off", FLAG(scenario_vm, sampler, off_on)},
         {0},
 };

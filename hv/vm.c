@@ -158,7 +158,7 @@ static bool make_memory(struct vm *vm)
 		if (!gfnmap_add(vm->space, gpa_gfn(gpa(vm->ram[i].start)),
 		                (vm->ram[i].end - vm->ram[i].start) >> PAGE_SHIFT))
 			return false;
-	if (!make_mmus(vm))
+	if (!make_mmus(vm) || (vm->config->pv && !balloon_enable(vm->space)))
 		return false;
 	if (vm->config->null_mmu) {
 		null_create(&vm->null, vm->space);

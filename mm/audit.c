@@ -10,6 +10,7 @@
  *            inside the window (I4); sizes agree with the state words; all that is listed is all that is
  *            resident (I3)
  *   stores   their own recount; objects agree with the words and copies that name them
+ *   balloon  its pages have neither frame nor copy, and are as many as it says
  *   MMUs     their own audit: entries against the gfn map, I6
  */
 #include "mm/audit.h"
@@ -19,6 +20,7 @@
 #include "mm/frame.h"
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
+#include "mm/page_set.h"
 #include "mm/space.h"
 #include "mm/store.h"
 #include "mm/twolist.h"
@@ -259,6 +261,25 @@ static void audit_lists(struct audit *a, struct space *s, struct tally *t)
 	expect(a, "listed frames (I3)", s->id, t->listed, t->tag[GFN_RESIDENT]);
 }
 
+static void audit_balloon(struct audit *a, struct space *s)
+{
+	const struct slots *slots = gfnmap_slots(s);
+	u64 inside = 0;
+
+	for (u32 i = 0; s->balloon.pages && i < slots->nr; i++) {
+		const struct slot *slot = &slots->slot[i];
+
+		for (u64 p = 0; p < slot->npages; p++) {
+			if (!page_set_has(s->balloon.pages, gfn_add(slot->base, p)))
+				continue;
+			inside++;
+			expect(a, "memory of a page in the balloon", slot->base.v + p,
+			       a64_load(&slot->word[p]), 0);
+		}
+	}
+	expect(a, "pages in the balloon", s->id, a64_load(&s->balloon.inside), inside);
+}
+
 static u64 audit_space(struct audit *a, struct space *s)
 {
 	struct tally t = {.listed = 0};
@@ -269,6 +290,7 @@ static u64 audit_space(struct audit *a, struct space *s)
 	spin_unlock(&s->lru.lock);
 	a->huge_mappings += a64_load(&s->huge_mappings);
 	expect(a, "invalidation left open", s->id, s->inv.in_progress, 0);
+	audit_balloon(a, s);
 	return t.tag[GFN_RESIDENT];
 }
 

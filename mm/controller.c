@@ -1,6 +1,7 @@
 #include "mm/controller.h"
 
 #include "arch/hal.h"
+#include "mm/balloon.h"
 #include "mm/epoch.h"
 #include "mm/evict.h"
 #include "mm/frame.h"
@@ -130,7 +131,25 @@ static u64 give_chunk(u16 id)
 	return freed;
 }
 
-static u64 step_of(u16 id, u64 now_ns)
+/*
+ * What guests have free costs nobody a refault: a target of free frames is met from there first, and evicted is what
+ * they do not lend. *lent: what guests were asked for in this period, one target for all.
+ */
+static u64 less_lent(struct space *s, u64 wanted, u64 now_ns, u64 *lent)
+{
+	if (controller_get(s).kind != CONTROLLER_FREE)
+		return wanted;
+	wanted -= min_of(wanted, *lent);
+	if (wanted) {
+		u64 more = balloon_ask(s, wanted, now_ns);
+
+		*lent += more;
+		wanted -= more;
+	}
+	return wanted;
+}
+
+static u64 step_of(u16 id, u64 now_ns, u64 *lent)
 {
 	struct space *s = space_get_id(id);
 	struct controller_input in;
@@ -143,18 +162,32 @@ static u64 step_of(u16 id, u64 now_ns)
 	                               .refaults = a64_load(&s->stats.refaults_total),
 	                               .now_ns = now_ns};
 	wanted = controller_step(&s->controller, controller_get(s), &in);
+	wanted = less_lent(s, wanted, now_ns, lent);
 	space_put(s);
 	return wanted;
+}
+
+/* Frames that nobody wants: balloons may shrink by a part of them. */
+static void relax(u64 now_ns)
+{
+	struct controller_target host = controller_get(NULL);
+	u64 free = frame_free_count(), wanted = 2 * frame_marks.high;
+
+	if (host.kind == CONTROLLER_FREE)
+		wanted = max_of(wanted, host.value + frame_marks.high);
+	if (free > wanted)
+		balloon_relax((free - wanted) / 2 + 1, now_ns);
 }
 
 /* Space by space a chunk, so that a target of free frames that many share is met by all of them. */
 void controller_run(u64 now_ns)
 {
-	u64 wanted[SPACE_MAX + 1];
+	u64 wanted[SPACE_MAX + 1], lent = 0;
 	bool more = true;
 
+	relax(now_ns);
 	for (u16 id = 1; id <= SPACE_MAX; id++)
-		wanted[id] = step_of(id, now_ns);
+		wanted[id] = step_of(id, now_ns, &lent);
 	while (more) {
 		more = false;
 		for (u16 id = 1; id <= SPACE_MAX; id++) {

@@ -15,6 +15,7 @@
 
 #include "arch/hal.h"
 #include "lib/string.h"
+#include "mm/balloon.h"
 #include "mm/epoch.h"
 #include "mm/evict.h"
 #include "mm/frame.h"
@@ -34,7 +35,8 @@
 /*
  * Below `min` the vCPU first makes room itself, but takes a frame of the reserve's upper part all the same if that
  * brought nothing (I10). If it may not, it has to wait for others to make room, and that it got nothing is no sign
- * that there is nothing.
+ * that there is nothing. That others are about to lend theirs is another reason to wait, for three seconds at most
+ * (mm/balloon.h).
  */
 u32 fault_frame(struct space *s)
 {
@@ -44,13 +46,17 @@ u32 fault_frame(struct space *s)
 	reclaim_before_fault(s);
 	for (unsigned i = 0; i < TRIES && frame == FRAME_NONE; i++) {
 		bool is_short = frame_free_count() < frame_marks.min;
+		enum balloon_turn turn = balloon_turn(s);
 		u64 freed = 0;
 
+		is_short &= turn != BALLOON_FIRST;
 		refused = is_short && !direct_take(s);
 		if (refused)
 			break;
 		if (is_short)
 			freed = reclaim_direct(s);
+		if (!freed && frame_free_count() < frame_marks.min && turn == BALLOON_LAST)
+			break;
 		frame = frame_alloc(FRAME_FOR_FAULT);
 		if (frame == FRAME_NONE && !freed)
 			break;
@@ -202,6 +208,8 @@ static void install(struct space *s, gfn_t g, a64 *where, u64 word, bool write,
 	if (space_counter(s, word))
 		a64_count(space_counter(s, word), -1ull);
 	a64_count(&s->resident, 1);
+	if (gfn_word_tag(word) == GFN_NONE)
+		balloon_touched(s, g);
 	gfnmap_busy_end(where, gfn_word(GFN_RESIDENT, frame));
 	gen_insert(&s->lru, frame, how);
 	if (trace_on())

@@ -62,6 +62,7 @@ static void install(struct space *s, gfn_t first, a64 *word, u32 head, bool dirt
 		a64_store(&frame_at(head + i)->copy, dirty ? 0 : gfn_word(GFN_ZERO, 0));
 		frame_state_change(head + i, 0, dirty ? FRAME_DIRTY : 0);
 		a64_count(&s->resident, 1);
+		balloon_touched(s, gfn_add(first, i));
 		gfnmap_busy_end(&word[i], gfn_word(GFN_RESIDENT, head + i));
 		gen_insert(&s->lru, head + i, GEN_ENTER_FRESH);
 	}
@@ -90,7 +91,7 @@ static bool fits(struct space *s, gfn_t first)
 
 	epoch_enter();
 	word = huge_words(s, first);
-	fits = word && untouched(word);
+	fits = word && untouched(word) && !balloon_any(s, first, TABLE_PAGES);
 	epoch_exit();
 	return fits;
 }

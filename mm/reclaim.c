@@ -19,6 +19,7 @@
 #include "lib/profile.h"
 #include "lib/string.h"
 #include "mm/age.h"
+#include "mm/balloon.h"
 #include "mm/direct.h"
 #include "mm/epoch.h"
 #include "mm/evict.h"
@@ -527,6 +528,8 @@ bool reclaim_out_of_memory(void)
 		a64_store(&fruitless_since_ns, 0);
 		return false;
 	}
+	if (balloon_before_kill())
+		return false;
 	id = choose_victim(&share, &held);
 	s = id ? space_get_id(id) : NULL;
 	if (!s)

@@ -317,6 +317,7 @@ static void space_free(struct epoch_node *node)
 	gfnmap_destroy(s);
 	bloom_destroy(&s->bloom);
 	sampler_free(s);
+	balloon_free(s);
 	hal_pages_free(s, space_struct_pages());
 }
 

@@ -9,6 +9,7 @@
 #include "lib/lock.h"
 #include "mm/bloom.h"
 #include "mm/age_flush.h"
+#include "mm/balloon.h"
 #include "mm/controller.h"
 #include "mm/dirty_log.h"
 #include "mm/direct.h"
@@ -93,10 +94,14 @@ struct space_stats {
 	/* Walked passes in the mode POLICY_FLUSH_SAMPLED, by whether a flush came before; mm/age_flush.h */
 	a64 sampled_passes_flushed_total, sampled_young_flushed_total;
 	a64 sampled_passes_unflushed_total, sampled_young_unflushed_total;
-	a64 limit_reclaims_total; /* faults at the limit */
-	a64 given_total;          /* frames that the controller took */
-	a64 over_limit_total;     /* ... that found nothing to give for it */
-	a64 direct_refused_total; /* ... faults that were sent to wait instead: direct_take() */
+	a64 balloon_given_total;    /* pages that came into the balloon, */
+	a64 balloon_returned_total; /* ... were taken back, */
+	a64 balloon_touched_total;  /* ... or touched while inside */
+	a64 reported_free_total;    /* pages dropped because the guest said they are free */
+	a64 limit_reclaims_total;   /* faults at the limit */
+	a64 given_total;            /* frames that the controller took */
+	a64 over_limit_total;       /* ... that found nothing to give for it */
+	a64 direct_refused_total;   /* ... faults that were sent to wait instead: direct_take() */
 	/* vCPUs waited for pages that were away, or to be taken from others: mm/stall.h */
 	a64 stall_ns_total, stall_some_ns_total, stall_all_ns_total;
 	struct hist fault_ns;
@@ -157,6 +162,7 @@ struct space {
 	struct age_flush age_flush;
 	struct bloom bloom;
 	struct sampler_link sampler;
+	struct balloon balloon;
 	u64 collapse_next; /* range that the scan looks at next; the background thread's */
 	a64 huge_mappings; /* large leaves now; kept by the MMU */
 	struct vmlru_node vmlru;

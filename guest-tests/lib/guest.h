@@ -8,6 +8,7 @@
 #include "guest-tests/lib/experiment.h"
 #include "guest-tests/lib/mem.h"
 #include "guest-tests/lib/pattern.h"
+#include "guest-tests/lib/pv.h"
 #include "guest-tests/lib/rng.h"
 #include "guest-tests/lib/smp.h"
 #include "guest-tests/lib/string.h"

@@ -13,6 +13,9 @@
  *   every=N        work=scan: default 4;        phases=N  work=phase: default 4
  *   pass=N         a pass after so many touches of CPU 0 (default 0: only those that the scenario makes). The
  *                  policy may have none (twolist): then there is none
+ *   report=P       work=phase: before each phase but the first the P percent of the pages that are touched least in it are
+ *                  reported free, which needs `pv = yes` (default 0: none); what is touched of them is written anew
+ *   bench workload reported=N          those that held anything
  *   touch=N        of so many touches of a page one writes (default 2)
  *
  *   bench workload work=NAME ops=N cpus=N pages=N ns=N ops_per_s=N   all CPUs; ns: of the slowest
@@ -61,6 +64,7 @@ static enum work work;
 static u64 *base;
 static u64 pages, hot, ops, seed, step, every, phases, pass_every, write_every;
 static struct zipf zipf;
+static u64 report_percent, reported;
 static struct perm order; /* of the phase that is on: which page has which rank */
 static u64 took_ns[CPU_MAX];
 
@@ -69,6 +73,8 @@ static void touch(u64 i, u64 op)
 	volatile u64 *word = base + i * PAGE_WORDS + i % PAGE_WORDS;
 	u64 value = rng_mix(i + 1), found = *word;
 
+	if (!found && report_percent)
+		*word = found = value;
 	VERDICT_CHECK(found == value, "page %lu expected 0x%lx found 0x%lx", i, value, found);
 	if (op % write_every == 0)
 		*word = value;
@@ -160,6 +166,13 @@ static void report_hot(void)
 	              "of the %lu hottest pages only %lu are there", n, here);
 }
 
+/* What this phase hardly needs; CPU 0, the others wait. */
+static void report_free(void)
+{
+	for (u64 rank = pages - pages * report_percent / 100; rank < pages; rank++)
+		reported += pv_report_free(base + perm_at(&order, rank) * PAGE_WORDS, 1);
+}
+
 static void read_arguments(void)
 {
 	const char *name = cmdline_text("work");
@@ -173,6 +186,9 @@ static void read_arguments(void)
 	every = cmdline_u64("every", 4);
 	phases = work == WORK_PHASE ? cmdline_u64("phases", 4) : 1;
 	pass_every = cmdline_u64("pass", 0);
+	report_percent = cmdline_u64("report", 0);
+	VERDICT_CHECK(report_percent <= 100 && (work == WORK_PHASE || !report_percent),
+	              "argument report= is a percentage, and for work=phase");
 	write_every = cmdline_u64("touch", 2);
 	VERDICT_CHECK(step && every && phases && write_every && ops >= phases,
 	              "step=, every=, phases=, touch= or ops= is 0");
@@ -190,12 +206,18 @@ void guest_main(void)
 	smp_start();
 	experiment_init();
 	read_arguments();
+	if (report_percent)
+		(void)pv_init();
 	smp_run(fill, NULL);
 	read_counters(before);
 	for (u64 phase = 0; phase < phases; phase++) {
 		perm_init(&order, ORDER_RANDOM, pages, 1, seed + phase);
+		if (report_percent && phase)
+			report_free();
 		smp_run(run_phase, &phase);
 	}
+	if (report_percent)
+		console_printf("bench workload reported=%lu\n", reported);
 	read_counters(now);
 	for (unsigned i = 0; i < ARRAY_SIZE(counters); i++)
 		now[i] -= before[i];

@@ -16,7 +16,7 @@ RULES = {
     "arch/": ("arch/", "lib/"),
     "arch/hal.h": ("lib/",),
     # ... and the numbers of the one interface that guests and hypervisor share.
-    "guest-tests/": ("guest-tests/", "hv/experiment_call.h"),
+    "guest-tests/": ("guest-tests/", "hv/experiment_call.h", "hv/pv_call.h"),
 }
 # What a freestanding compiler brings, and liblz4 for the store that uses it.
 SYSTEM = {"stdarg.h", "stdbool.h", "stddef.h", "stdint.h", "limits.h", "stdatomic.h"}

@@ -262,6 +262,15 @@ static void test_command_questions(void **state)
 	assert_int_equal(c.value, COMMAND_DIRTY_READ);
 	refuses("dirty kv protect", "on|bits|pml|off|read");
 	refuses("clear_refs", "VM is missing");
+	takes("balloon kv", COMMAND_BALLOON);
+	assert_false(c.set);
+	takes("balloon kv 4M", COMMAND_BALLOON);
+	assert_true(c.set);
+	assert_int_equal(c.value, 4 * MIB);
+	takes("balloon kv none", COMMAND_BALLOON);
+	assert_int_equal(c.value, 0);
+	refuses("balloon", "VM is missing");
+	refuses("balloon kv 5", "SIZE 5|multiple of 4K");
 	takes("sampler kv", COMMAND_SAMPLER);
 	assert_false(c.set);
 	takes("sampler kv on", COMMAND_SAMPLER);

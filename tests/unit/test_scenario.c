@@ -101,6 +101,7 @@ static void test_scenario_defaults_of_the_policy(void **state)
 	assert_false(s.vm[0].experiments);
 	assert_false(s.vm[0].sampler);
 	assert_false(s.vm[0].shares);
+	assert_false(s.vm[0].pv);
 }
 
 static void test_scenario_keys_of_the_policy(void **state)
@@ -113,12 +114,13 @@ static void test_scenario_keys_of_the_policy(void **state)
 	             "min_ttl = 1500ms\ntarget = free 8M\nchaos = 7\ntrace = on\n"
 	             "[vm a]\nimage = a\nmemory = 16M\nmin = 4M\nlow = 6M\nlimit = 8M\n"
 	             "min_ttl = 0s\nweight = 1000\ntarget = refaults 0.2%/min\npages = 2m\n"
-	             "null = yes\nexperiments = yes\nsampler = on\nshare = yes\nwalk = accurate\n",
+	             "null = yes\nexperiments = yes\nsampler = on\nshare = yes\npv = yes\nwalk = accurate\n",
 	             NULL);
 	assert_true(s.vm[0].experiments);
 	assert_true(s.vm[0].shares);
 	assert_int_equal(s.locked, POLICY_LOCKED);
 	assert_true(s.vm[0].sampler);
+	assert_true(s.vm[0].pv);
 	assert_int_equal(s.lookaround, POLICY_LOOK_ALL);
 	assert_int_equal(s.flush, POLICY_FLUSH_PER_PASS);
 	assert_int_equal(s.batch, 64);
@@ -324,6 +326,7 @@ static void test_scenario_promises_refused(void **state)
 	vm_refused("walk = slow", "line 4|walk = slow|off, fast, all or accurate");
 	vm_refused("pages = 1g", "line 4|pages = 1g|4k or 2m");
 	vm_refused("null = maybe", "line 4|null = maybe|yes or no");
+	vm_refused("pv = on", "line 4|pv = on|yes or no");
 	vm_refused("sampler = yes", "line 4|sampler = yes|on or off");
 	vm_refused("swappiness = 5", "line 4|swappiness|no such key in [vm]");
 	assert_refused(SMALL "min = 17M\n", NULL, "line 3|[vm a]|min|its memory");

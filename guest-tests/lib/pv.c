@@ -1,0 +1,87 @@
+#include "guest-tests/lib/pv.h"
+
+#include "guest-tests/lib/mem.h"
+#include "guest-tests/lib/verdict.h"
+
+u32 pv_call(u32 command, u64 arg0, u64 arg1, struct pv_regs *out)
+{
+	register u64 r8 __asm__("r8");
+	register u64 r9 __asm__("r9");
+	register u64 r10 __asm__("r10");
+	register u64 r11 __asm__("r11");
+	u64 rax = command, rbx = arg0, rcx = arg1, rsi, rdi;
+
+	__asm__ volatile("inl %%dx, %%eax"
+	                 : "+a"(rax), "+b"(rbx), "+c"(rcx), "=S"(rsi), "=D"(rdi), "=r"(r8),
+	                   "=r"(r9), "=r"(r10), "=r"(r11)
+	                 : "d"(PV_PORT)
+	                 : "memory");
+	*out = (struct pv_regs){rbx, rcx, rsi, rdi, r8, r9, r10, r11};
+	return (u32)rax;
+}
+
+static struct pv_regs must(u32 command, u64 arg0, u64 arg1)
+{
+	struct pv_regs out;
+	u32 status = pv_call(command, arg0, arg1, &out);
+
+	VERDICT_CHECK(status == PV_OK, "call %u (0x%lx, 0x%lx) is refused: %u", command, arg0, arg1,
+	              status);
+	return out;
+}
+
+u64 pv_init(void)
+{
+	struct pv_regs out;
+	u32 status = pv_call(PV_HELLO, 0, 0, &out);
+
+	VERDICT_CHECK(status == PV_OK && out.rbx == PV_VERSION,
+	              "nobody listens at the port: the scenario needs pv = yes");
+	return out.rsi;
+}
+
+struct pv_balloon pv_balloon(void)
+{
+	struct pv_regs r = must(PV_BALLOON, 0, 0);
+
+	return (struct pv_balloon){r.rbx, r.rcx, r.rsi};
+}
+
+/* Adds result 0. */
+static u64 on_range(u32 command, const void *first, u64 pages)
+{
+	u64 sum = 0, gfn = (u64)first / PAGE_SIZE;
+
+	for (u64 n; pages; gfn += n, pages -= n) {
+		n = pages < PV_PAGES_MAX ? pages : PV_PAGES_MAX;
+		sum += must(command, gfn, n).rbx;
+	}
+	return sum;
+}
+
+u64 pv_give(const void *first, u64 pages)
+{
+	return on_range(PV_GIVE, first, pages);
+}
+
+u64 pv_return(const void *first, u64 pages)
+{
+	return on_range(PV_RETURN, first, pages);
+}
+
+u64 pv_report_free(const void *first, u64 pages)
+{
+	return on_range(PV_REPORT_FREE, first, pages);
+}
+
+void pv_state(u64 free_pages, u64 stall_permille)
+{
+	(void)must(PV_STATE, free_pages, stall_permille);
+}
+
+struct pv_working_set pv_working_set(void)
+{
+	struct pv_regs r = must(PV_WORKING_SET, 0, 0);
+
+	return (struct pv_working_set){{r.rbx, r.rcx, r.rsi, r.rdi}, r.r8, r.r9, r.r10, r.r11};
+}
