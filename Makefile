@@ -151,7 +151,7 @@ FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/host/fuzz/%)
 
 # --- targets ---------------------------------------------------------------------------------------
 
-.PHONY: all hv guests host-tests fuzzers benchmarks lab lab-traces lab-report lab-results run test bench results soak iso check unit coverage mutants fuzz gdb plot clean help FORCE
+.PHONY: all hv guests host-tests fuzzers benchmarks lab lab-traces lab-report lab-results run test bench results soak soak-report iso check unit coverage mutants fuzz gdb plot clean help FORCE
 
 all: hv guests ## build the hypervisor and the guests
 
@@ -182,11 +182,13 @@ bench-record: ## record the deterministic figures that `make test` compares with
 	$(Q)$(again) O=$(O)/release DEBUG=0 all
 	$(Q)tools/bench --build $(O)/release --out out/bench --record tests/bench/recorded.json
 
-soak: ## twenty minutes of two guests with chaos and a controller, audited
+soak: ## twenty minutes of two guests with chaos and a controller, audited; all runs so far: out/soak.log (SOAK=seconds)
 	$(Q)tools/setup run
 	$(Q)$(again) all
-	$(Q)tools/run --build $(O) --machine $(MACHINE) --scenario tools/scenarios/soak.cfg --timeout 2400 --out out/soak --append \
-	'host.time=2100s vm.kv.args="value=2048 zipf=0.99 seconds=1200" vm.touch.args="seconds=1200 noise=20"'
+	$(Q)tools/soak --build $(O) --machine $(MACHINE) --seconds $(or $(SOAK),1200)
+
+soak-report: ## what all runs of the soak come to
+	$(Q)tools/soak --report
 
 lab: ## build the policy laboratory: build/host/bench/lab (tools/lab/README.md)
 	$(Q)tools/setup lab
