@@ -14,11 +14,15 @@
 #include "mm/frame.h"
 #include "mm/policy.h"
 #include "mm/reclaim.h"
+#include "tests/host/machine_shadow.h"
 
-#define OP_NAME(name, weight) #name,
+#define OP_NAME(name, weight, shadow, calm) #name,
 static const char *const op_names[] = {OPERATIONS(OP_NAME)};
-#define OP_WEIGHT(name, weight) weight,
-const unsigned op_weights[OPERATIONS_NR] = {OPERATIONS(OP_WEIGHT)};
+#define OP_TDP(name, weight, shadow, calm)    weight,
+#define OP_SHADOW(name, weight, shadow, calm) shadow,
+#define OP_CALM(name, weight, shadow, calm)   calm,
+const unsigned op_weights[OP_MIXES][OPERATIONS_NR] = {
+        {OPERATIONS(OP_TDP)}, {OPERATIONS(OP_SHADOW)}, {OPERATIONS(OP_CALM)}};
 
 struct machine machine;
 
@@ -30,10 +34,12 @@ void machine_print(const struct action *a)
 
 void machine_fail(const char *what, u64 page, u64 expected, u64 found)
 {
+	static const char *const mmu[] = {"", ", shadow", ", both"};
 	unsigned cpu = hal_cpu_id();
 
-	printf("seed %llu (%s%s%s): %s: page %llu expected %#llx found %#llx\n",
+	printf("seed %llu (%s%s%s%s%s): %s: page %llu expected %#llx found %#llx\n",
 	       (unsigned long long)machine.plan.seed, machine.plan.machine->format->name,
+	       mmu[machine.plan.mmu], machine.plan.track ? ", tracked" : "",
 	       machine.plan.huge ? ", large" : "",
 	       machine.plan.locked ? machine.plan.locked == POLICY_READ ? ", read" : ", locked"
 	                           : "",
@@ -79,14 +85,16 @@ static void check_owner(const struct action *a, hpa_t where)
 		             frame_gfn(frame_at(frame)).v);
 }
 
-static void access_memory(const struct action *a, hpa_t where)
+void machine_touch(const struct action *a, hpa_t where)
 {
-	u64 *word = word_of(hal_frame_ptr(hpa_pfn(where)), a->cpu),
-	    *expected = &machine.oracle[a->page][a->cpu];
+	void *frame = hal_frame_ptr(hpa_pfn(where));
+	u64 *word = word_of(frame, a->cpu), *expected = &machine.oracle[a->page][a->cpu];
 
 	cpus_calm(true);
 	check_owner(a, where);
-	if (a->op == OP_WRITE)
+	if (machine_guest_stores(a->cpu))
+		machine_guest_store(a, frame);
+	else if (a->op == OP_WRITE)
 		*word = *expected = value_of(a);
 	else if (*word != *expected)
 		machine_fail("guest reads", a->page, *expected, *word);
@@ -135,6 +143,10 @@ void machine_access(const struct action *a, bool there)
 	u64 walks = w->walks;
 	hpa_t where;
 
+	if (machine_on_shadow(a->cpu)) {
+		machine_shadow_access(a);
+		return;
+	}
 	for (;;) {
 		enum walker_result r;
 
@@ -154,14 +166,14 @@ void machine_access(const struct action *a, bool there)
 	if (w->walks != walks)
 		machine.walked[a->page / 64] |= BIT(a->page % 64);
 	if (a->op != OP_PREFETCH)
-		access_memory(a, where);
+		machine_touch(a, where);
 	if (!(a->arg & BIT(21)))
 		machine_leave(a->cpu);
 }
 
 static void device_access(const struct action *a)
 {
-	const struct guest_mem mem = {.space = machine.vm.space};
+	const struct guest_mem mem = machine.vm.mem;
 	gpa_t where = gpa(gfn_gpa(page_gfn(a->page)).v + a->cpu * (PAGE_SIZE / MACHINE_CPUS));
 	u64 value = value_of(a), *expected = &machine.oracle[a->page][a->cpu];
 
@@ -176,14 +188,14 @@ static void device_access(const struct action *a)
 
 /* --- the hypervisor -------------------------------------------------------------------------------- */
 
-/* How long a fast-only question may pause: as policy.locked promises. */
+/* How long a fast-only question may pause: as policy.locked promises, for each MMU. */
 static u64 fast_pauses_max(void)
 {
 	switch ((enum policy_locked)machine.plan.locked) {
 	case POLICY_LOCKED:
 		return ~0ull;
 	case POLICY_READ:
-		return BIT(NOTIFIER_READ_TRIES) - 1;
+		return (BIT(NOTIFIER_READ_TRIES) - 1) * (machine.plan.mmu == MACHINE_BOTH ? 2 : 1);
 	default:
 		return 0;
 	}
@@ -227,22 +239,29 @@ static u32 pin_try(u64 page)
 
 /*
  * Translations may be dropped at will, but what the entry knew has to reach the core before an evictor looks: that one
- * would find no Dirty, and drop what was written. So it is kept away by a pin.
+ * would find no Dirty, and drop what was written. So it is kept away by a pin. And one at a time: who takes a page's
+ * translations away has it for himself.
  */
 static void do_drop_translation(const struct action *a)
 {
 	gfn_t g = page_gfn(a->page);
-	u32 frame = pin_try(a->page);
+	u32 frame = machine.dropping[a->page] ? FRAME_NONE : pin_try(a->page);
 	struct notifier_zap zap;
 
 	if (frame == FRAME_NONE)
 		return;
+	if (machine.dropping[a->page]) {
+		frame_unpin(frame);
+		return;
+	}
+	machine.dropping[a->page] = true;
 	invalidate_begin(machine.vm.space, g, g);
 	notifier_zap(machine.vm.space, g, &zap);
 	invalidate_end(machine.vm.space, g, g);
 	/* Others may be at the same: a write fault, for one. */
 	while (zap.dirty && fault_make_dirty(machine.vm.space, g) == FAULT_RETRY)
 		hal_pause();
+	machine.dropping[a->page] = false;
 	frame_unpin(frame);
 	flush_wait(machine.vm.space, flush_request(machine.vm.space));
 }
@@ -363,6 +382,9 @@ static void do_hypervisor(const struct action *a)
 	case OP_COLLAPSE:
 		do_collapse(a);
 		break;
+	case OP_SHRINK_TABLES:
+		machine_shrink_tables(a);
+		break;
 	default:
 		break;
 	}
@@ -388,6 +410,12 @@ static void do_page(const struct action *a)
 		break;
 	case OP_SPLIT:
 		notifier_split(machine.vm.space, page_gfn(a->page));
+		break;
+	case OP_MAP:
+	case OP_MAP_TABLE:
+	case OP_INVLPG:
+	case OP_LOAD:
+		machine_guest_act(a);
 		break;
 	default:
 		machine_access(a, true);

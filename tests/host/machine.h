@@ -20,8 +20,10 @@
  */
 #pragma once
 
+#include "hv/mmu/shadow_vcpu.h"
 #include "lib/types.h"
 #include "lib/util.h"
+#include "tests/host/cpu_walker.h"
 #include "tests/host/cpus.h"
 #include "tests/host/vm.h"
 
@@ -36,33 +38,50 @@
 #define MACHINE_PAGES   (MACHINE_LARGE + MACHINE_PLUGGED)
 #define MACHINE_SALTS   4u /* schedules tried with a list that was shortened */
 
-/* X(name, how often) */
-#define OPERATIONS(X)           \
-	X(READ, 500)            \
-	X(WRITE, 400)           \
-	X(FETCH, 20)            \
-	X(PREFETCH, 30)         \
-	X(DEVICE_READ, 20)      \
-	X(DEVICE_WRITE, 20)     \
-	X(AGE_FAST, 25)         \
-	X(AGE_ACCURATE, 10)     \
-	X(PASS, 12)             \
-	X(EVICT, 16)            \
-	X(EVICT_PAGE, 25)       \
-	X(RECLAIM, 6)           \
-	X(DROP_TRANSLATION, 20) \
-	X(FLUSH, 8)             \
-	X(PIN, 10)              \
-	X(SLOT, 4)              \
-	X(LIMIT, 1)             \
-	X(EXACT, 1)             \
-	X(SPLIT, 6)             \
-	X(COLLAPSE, 8)
+#define SHADOW_SPACES  2u  /* of a guest with tables of its own */
+#define SHADOW_WINDOWS 12u /* addresses whose entries it changes */
+#define SHADOW_LIMIT   24u /* shadow pages */
 
-#define OP_ENUM(name, weight) OP_##name,
+/* The second-level MMUs: all vCPUs on the TDP, all on shadow tables, or the last on the TDP and the others not. */
+enum machine_mmu { MACHINE_TDP, MACHINE_SHADOW, MACHINE_BOTH, MACHINE_MMUS };
+
+/* X(name, how often on the TDP; on shadow tables; where guests are hardly disturbed there); first what a guest does */
+#define OPERATIONS(X)                  \
+	X(READ, 500, 400, 300)         \
+	X(WRITE, 400, 300, 250)        \
+	X(FETCH, 20, 10, 5)            \
+	X(PREFETCH, 30, 20, 20)        \
+	X(MAP, 0, 110, 150)            \
+	X(MAP_TABLE, 0, 10, 20)        \
+	X(INVLPG, 0, 130, 150)         \
+	X(LOAD, 0, 60, 70)             \
+	X(DEVICE_READ, 20, 10, 2)      \
+	X(DEVICE_WRITE, 20, 15, 4)     \
+	X(AGE_FAST, 25, 15, 4)         \
+	X(AGE_ACCURATE, 10, 10, 2)     \
+	X(PASS, 12, 8, 1)              \
+	X(EVICT, 16, 10, 1)            \
+	X(EVICT_PAGE, 25, 25, 40)      \
+	X(RECLAIM, 6, 4, 1)            \
+	X(DROP_TRANSLATION, 20, 10, 2) \
+	X(FLUSH, 8, 6, 4)              \
+	X(PIN, 10, 5, 1)               \
+	X(SLOT, 4, 0, 0)               \
+	X(LIMIT, 1, 1, 0)              \
+	X(EXACT, 1, 1, 1)              \
+	X(SPLIT, 6, 0, 0)              \
+	X(COLLAPSE, 8, 0, 0)           \
+	X(SHRINK_TABLES, 0, 20, 15)
+
+#define OP_ENUM(name, weight, shadow, calm) OP_##name,
 enum operation { OPERATIONS(OP_ENUM) OPERATIONS_NR };
 
-extern const unsigned op_weights[OPERATIONS_NR];
+enum op_mix { OP_MIX_TDP, OP_MIX_SHADOW, OP_MIX_CALM, OP_MIXES };
+extern const unsigned op_weights[OP_MIXES][OPERATIONS_NR];
+
+/* Of an action's `arg`: which window, and which table. */
+#define MACHINE_WINDOW BITS(31, 28)
+#define MACHINE_PLACE  BITS(32, 28)
 
 struct action {
 	u16 round;
@@ -77,6 +96,9 @@ struct plan {
 	enum host_vm_fault fault;
 	const struct host_machine *machine;
 	bool huge;
+	enum machine_mmu mmu;
+	enum op_mix mix;
+	bool track; /* shadow tables without Accessed and Dirty */
 	u32 flush, locked, caps, batch;
 	unsigned nr;
 	struct action action[MACHINE_ACTIONS];
@@ -86,15 +108,25 @@ struct plan {
 struct machine_totals {
 	u64 steps, runs, rounds, exact, exact_flushed, switches, walks, hits;
 	u64 evictions, rescues, refaults, splits, collapses, plugged, shootdowns, no_slot;
+	u64 shadow_walks, shadow_made, unsync, stale, settled, guest_faults, stores;
 };
 
 enum plug { PLUG_HERE, PLUG_CHANGING, PLUG_GONE };
+
+/* A vCPU as the shadow MMU has it; what the TDP's have as well is in the host_vm. */
+struct machine_svcpu {
+	struct shadow_vcpu shadow;
+	struct cpu_walker walker;
+};
 
 /* The machine while a plan runs. */
 struct machine {
 	struct plan plan;
 	struct host_vm vm;
+	struct shadow shadow;
+	struct machine_svcpu svcpu[MACHINE_VCPUS];
 	u64 oracle[MACHINE_PAGES][MACHINE_CPUS];
+	bool dropping[MACHINE_PAGES];
 	bool stays[MACHINE_VCPUS];          /* the vCPU is in its guest */
 	u64 walked[MACHINE_PAGES / 64 + 1]; /* pages touched by a walk; cleared by who asks */
 	enum plug plug;                     /* the second slot */
@@ -133,13 +165,15 @@ static inline gfn_t page_gfn(u64 page)
 }
 static inline bool action_is_guests(const struct action *a)
 {
-	return a->op <= OP_PREFETCH;
+	return a->op <= OP_LOAD;
 }
 
 void machine_print(const struct action *a);
 noreturn_fn void machine_fail(const char *what, u64 page, u64 expected, u64 found);
 /* One action, on its CPU. */
 void machine_act(const struct action *a);
+/* In the guest: what is read is what was written. Everybody else stands still. */
+void machine_touch(const struct action *a, hpa_t where);
 /* A guest's access; `there`: a slot has the page. */
 void machine_access(const struct action *a, bool there);
 void machine_leave(unsigned cpu);

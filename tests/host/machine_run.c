@@ -11,9 +11,12 @@
 #include "mm/reclaim.h"
 #include "mm/store.h"
 #include "tests/host/hal.h"
+#include "tests/host/machine_shadow.h"
 
-#define FRAMES       96u
-#define FRAMES_LARGE 2304u
+#define FRAMES        96u
+#define FRAMES_SHADOW 136u
+#define FRAMES_CALM   220u /* for all pages, and all tables */
+#define FRAMES_LARGE  2304u
 
 static void *ram;
 static unsigned at, round_end; /* indices of the round's actions */
@@ -35,6 +38,10 @@ static void out_of_memory(struct space *victim, const char *why)
 
 static u64 frames_nr(void)
 {
+	if (machine.plan.mix == OP_MIX_CALM)
+		return FRAMES_CALM;
+	if (machine.plan.mmu != MACHINE_TDP)
+		return FRAMES_SHADOW;
 	return machine.plan.huge ? FRAMES_LARGE : FRAMES;
 }
 
@@ -52,7 +59,9 @@ static void set_up(void)
 	a32_store(&policy.caps, machine.plan.caps);
 	a32_store(&policy.batch, machine.plan.batch);
 	host_time_set(machine.now_ns += 1000000000ull);
-	host_vm_create(&machine.vm, machine.plan.machine, pages_first(), MACHINE_VCPUS);
+	host_vm_create(&machine.vm,
+	               machine.plan.mmu == MACHINE_SHADOW ? NULL : machine.plan.machine,
+	               pages_first(), MACHINE_VCPUS);
 	a32_store(&machine.vm.space->wants_huge, machine.plan.huge);
 	machine.vm.fault = machine.plan.fault;
 	if (!gfnmap_add(machine.vm.space, gfn(plug_base()), MACHINE_PLUGGED))
@@ -61,7 +70,10 @@ static void set_up(void)
 	machine.plug_users = machine.collapsing = 0;
 	machine.exact_wanted = 0;
 	memset(machine.oracle, 0, sizeof(machine.oracle));
+	memset(machine.dropping, 0, sizeof(machine.dropping));
 	memset(machine.stays, 0, sizeof(machine.stays));
+	if (machine.plan.mmu != MACHINE_TDP)
+		machine_shadow_create();
 }
 
 static void count_run(void)

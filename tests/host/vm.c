@@ -84,6 +84,8 @@ void host_vm_create(struct host_vm *vm, const struct host_machine *m, u64 npages
 	ASSERT(vm->space);
 	vm->mem.space = vm->space;
 	ASSERT(gfnmap_add(vm->space, gfn(0), npages));
+	if (!m)
+		return;
 	ASSERT(tdp_create(&vm->tdp, vm->space, m->format));
 	for (unsigned i = 0; i < nr_vcpus; i++)
 		walker_init(&vm->vcpu[i].walker, m->walker, vm->tdp.root);
@@ -92,7 +94,10 @@ void host_vm_create(struct host_vm *vm, const struct host_machine *m, u64 npages
 void host_vm_destroy(struct host_vm *vm)
 {
 	space_drain(vm->space);
-	tdp_destroy(&vm->tdp);
+	if (vm->drained)
+		vm->drained();
+	if (vm->tdp.notifier.space)
+		tdp_destroy(&vm->tdp);
 	space_destroy(vm->space);
 }
 

@@ -36,6 +36,7 @@ enum host_vm_fault {
 	HOST_VM_SOUND,
 	HOST_VM_NO_SHOOTDOWN, /* nobody waits for who is in the guest */
 	HOST_VM_NO_FLUSH,     /* nobody flushes at an entry */
+	HOST_VM_NO_LOOK, /* nobody asks at an entry whether the root of shadow tables still is one */
 };
 
 struct host_vm {
@@ -47,13 +48,15 @@ struct host_vm {
 	a32 ran, ran_lately;
 	a64 shootdowns;
 	enum host_vm_fault fault;
+	void (*drained)(
+	        void); /* for more MMUs: they go when the space is empty; NULL: there are none */
 };
 
 /* Frames for all guests, once per test; and back. */
 void host_frames_create(u64 nframes);
 void host_frames_destroy(void);
 
-/* A guest with one slot from gfn 0. Ends the program if it cannot be had. */
+/* A guest with one slot from gfn 0; m = NULL: without a TDP. Ends the program if it cannot be had. */
 void host_vm_create(struct host_vm *vm, const struct host_machine *m, u64 npages,
                     unsigned nr_vcpus);
 void host_vm_destroy(struct host_vm *vm);
