@@ -1,11 +1,16 @@
 /*
  * The seeds' argument, natively: a vCPU writes all of a guest's memory, page by page, for the second time (run 2
  * of max_guest_memory: everything was taken away after the first), while a second CPU ages the guest for a
- * declared share of its time, the duty. Three agers, of which only the lock differs:
+ * declared share of its time, the duty. Agers of which only the lock differs:
  *
  *   lockless   a pass harvests table after table without a lock
- *   per-table  ... each under the write side of the MMU lock
- *   per-walk   ... all of them in one hold of it
+ *   per-table  ... each harvest under the write side of the MMU lock (reclaim = locked)
+ *   per-block  ... and what is then done with the pages that were young, too: all work on a table in one hold
+ *   per-walk   ... all tables in one hold
+ *   per-page   asks page by page, each under the write side: what two lists do, which have no walk
+ *
+ * `hot` lets the vCPU read so many of the pages that it has, one after the other, after each fault. Their tables are full of
+ * young pages then when the ager comes: how long a table is held depends on that, and with it what a fault waits for.
  *
  * A pass that took t is followed by a pause of t * (100 - duty) / duty; t is the time from its begin to its end,
  * waiting included. Rounds of the three, and one without ager, take turns.
@@ -14,7 +19,7 @@
  * the time that this thread ran. Who waits for a lock runs, so waiting counts; a wait for a thread that holds
  * the lock and does not run counts as well, so the machine should be quiet all the same.
  *
- *   bench_duty [DUTY...]     in percent, 10 25 50 75 92 95 unless said
+ *   bench_duty [hot=N] [DUTY...]     in percent, 10 25 50 75 92 95 unless said
  */
 #include "tests/bench/bench.h"
 
@@ -24,6 +29,7 @@
 #include "mm/age.h"
 #include "mm/frame.h"
 #include "mm/gen.h"
+#include "mm/notifier.h"
 #include "mm/policy.h"
 #include "mm/store.h"
 
@@ -34,10 +40,11 @@
 
 #define SUSPECT_NS 10000u
 
-enum lock { NO_AGER, LOCKLESS, PER_TABLE, PER_WALK, LOCKS };
+enum lock { NO_AGER, LOCKLESS, PER_TABLE, PER_BLOCK, PER_WALK, PER_PAGE, LOCKS };
 enum job { JOB_IDLE, JOB_AGE, JOB_END };
 
-static const char *const lock_name[LOCKS] = {"alone", "lockless", "per-table", "per-walk"};
+static const char *const lock_name[LOCKS] = {"alone",     "lockless", "per-table",
+                                             "per-block", "per-walk", "per-page"};
 
 static struct host_vm vm;
 static struct {
@@ -47,8 +54,10 @@ static struct {
 	a64 busy_ns, pause_ns; /* of the ager, in this round */
 } shared;
 
+static unsigned hot; /* pages read after each fault */
+
 struct round {
-	double wall_ms, p50, p99, p999, max_us, pass_us, duty;
+	double wall_ms, p50, p99, p999, max_us, pass_us, duty, wait_ms;
 };
 
 /* Time that this thread ran. A system call: not for every fault. */
@@ -60,17 +69,33 @@ static u64 ran_ns(void)
 	return (u64)ts.tv_sec * 1000000000u + (u64)ts.tv_nsec;
 }
 
-static void one_pass(bool whole)
+/* As the evictor asks, of which two lists have nothing else. */
+static void ask_pages(u64 first)
+{
+	for (u64 g = first; g < first + TABLE_PAGES; g++)
+		(void)notifier_age_one(vm.space, gfn(g), NOTIFIER_CLEAR);
+}
+
+static void one_pass(enum lock lock)
 {
 	struct gen_batch batch = {.promoted = 0};
 	u64 visited = 0;
 
-	if (whole)
+	if (lock == PER_WALK)
 		write_lock(&vm.space->mmu_lock);
-	for (unsigned t = 0; t < TABLES; t++)
+	for (unsigned t = 0; t < TABLES; t++) {
+		if (lock == PER_PAGE) {
+			ask_pages(t * TABLE_PAGES);
+			continue;
+		}
+		if (lock == PER_BLOCK)
+			write_lock(&vm.space->mmu_lock);
 		age_block(vm.space, gfn(t * TABLE_PAGES), TABLE_PAGES, &batch, &visited);
+		if (lock == PER_BLOCK)
+			write_unlock(&vm.space->mmu_lock);
+	}
 	gen_batch_flush(&vm.space->lru, &batch);
-	if (whole)
+	if (lock == PER_WALK)
 		write_unlock(&vm.space->mmu_lock);
 }
 
@@ -84,7 +109,7 @@ static void age_for_a_while(void)
 {
 	u64 start = bench_now_ns(), duty = a32_load(&shared.duty), end;
 
-	one_pass(a32_load(&shared.lock) == PER_WALK);
+	one_pass((enum lock)a32_load(&shared.lock));
 	end = bench_now_ns();
 	a64_count(&shared.busy_ns, end - start);
 	pause_until(end + (end - start) * (100 - duty) / duty);
@@ -112,7 +137,7 @@ static void *ager(void *arg)
 
 static void ager_start(enum lock lock, unsigned duty)
 {
-	a32_store(&policy.locked, lock == PER_TABLE);
+	a32_store(&policy.locked, lock == PER_TABLE || lock == PER_PAGE);
 	a32_store(&shared.lock, lock);
 	a32_store(&shared.duty, duty);
 	a64_store(&shared.passes, 0);
@@ -161,12 +186,14 @@ static struct round run(enum lock lock, unsigned duty)
 {
 	static double took[PAGES];
 	struct round r = {.wall_ms = 0};
+	u64 waited, value, sweep = 0;
 	struct clock c;
 
 	space_drop_range(vm.space, gfn(0), PAGES);
 	while (frame_free_count() < PAGES + SPARE)
 		epoch_poll();
 	ager_start(lock, duty);
+	waited = rw_wait_ns(&vm.space->mmu_lock);
 	c = (struct clock){.ran = ran_ns()};
 	c.last = c.checked = bench_now_ns();
 	for (u64 i = 0; i < PAGES; i++) {
@@ -174,8 +201,15 @@ static struct round run(enum lock lock, unsigned duty)
 			abort();
 		took[i] = lap(&c);
 		r.wall_ms += took[i] / 1e6;
+		for (unsigned h = 0; h < hot; h++)
+			if (host_vm_read(&vm, 0, gfn_gpa(gfn(sweep++ % (i + 1))), &value) !=
+			    FAULT_FIXED)
+				abort();
+		if (hot)
+			c.last = bench_now_ns(); /* only faults are counted */
 	}
 	ager_stop(&r);
+	r.wait_ms = (double)(rw_wait_ns(&vm.space->mmu_lock) - waited) / 1e6;
 	r.p50 = bench_quantile(took, PAGES, 500);
 	r.p99 = bench_quantile(took, PAGES, 990);
 	r.p999 = bench_quantile(took, PAGES, 999);
@@ -201,7 +235,7 @@ static void ratio(const char *what, unsigned duty, const struct round *a, const 
 	for (unsigned i = 0; i < ROUNDS; i++)
 		v[i] = *(const double *)((const char *)&a[i] + offset) /
 		       *(const double *)((const char *)&b[i] + offset);
-	snprintf(name, sizeof(name), "duty-%u-%s", duty, what);
+	snprintf(name, sizeof(name), "%s-%u-%s", hot ? "hot" : "duty", duty, what);
 	bench_report(name, "ratio", v, ROUNDS);
 }
 
@@ -219,12 +253,15 @@ static void compare(unsigned duty)
 		}
 	for (unsigned lock = 0; lock < LOCKS; lock++)
 		printf("duty ager=%s asked=%u duty=%.1f wall_ms=%.3f p50=%.0f p99=%.0f p999=%.0f "
-		       "max_us=%.1f pass_us=%.1f\n",
+		       "max_us=%.1f pass_us=%.1f wait_ms=%.2f hot=%u\n",
 		       lock_name[lock], duty, MEDIAN(r[lock], duty), MEDIAN(r[lock], wall_ms),
 		       MEDIAN(r[lock], p50), MEDIAN(r[lock], p99), MEDIAN(r[lock], p999),
-		       MEDIAN(r[lock], max_us), MEDIAN(r[lock], pass_us));
+		       MEDIAN(r[lock], max_us), MEDIAN(r[lock], pass_us), MEDIAN(r[lock], wait_ms),
+		       hot);
 	ratio("wall-lockless", duty, r[LOCKLESS], r[NO_AGER], offsetof(struct round, wall_ms));
 	ratio("wall-per-table", duty, r[PER_TABLE], r[LOCKLESS], offsetof(struct round, wall_ms));
+	ratio("wall-per-page", duty, r[PER_PAGE], r[LOCKLESS], offsetof(struct round, wall_ms));
+	ratio("p99-per-block", duty, r[PER_BLOCK], r[LOCKLESS], offsetof(struct round, p99));
 	ratio("wall-per-walk", duty, r[PER_WALK], r[LOCKLESS], offsetof(struct round, wall_ms));
 	ratio("p99-per-table", duty, r[PER_TABLE], r[LOCKLESS], offsetof(struct round, p99));
 	ratio("stall-per-walk", duty, r[PER_WALK], r[LOCKLESS], offsetof(struct round, max_us));
@@ -243,6 +280,11 @@ int main(int argc, char **argv)
 		return 1;
 	host_vm_create(&vm, &host_machines[2], PAGES, 1);
 	bench_populate(&vm, PAGES);
+	if (argc > 1 && !strncmp(argv[1], "hot=", 4)) {
+		hot = (unsigned)atoi(argv[1] + 4);
+		argv++;
+		argc--;
+	}
 	if (pthread_create(&thread, NULL, ager, NULL))
 		return 1;
 	for (int i = 1; i < argc; i++)
