@@ -114,6 +114,11 @@ static bool take_locked(struct slice value, struct command *c)
 	return set_word(value, policy_locked_names, c) && policy_ager_built(c->value);
 }
 
+static bool take_policy(struct slice value, struct command *c)
+{
+	return set_word(value, policy_names, c);
+}
+
 static bool take_walk(struct slice value, struct command *c)
 {
 	return set_word(value, walk_mode_names, c);
@@ -232,6 +237,7 @@ static const struct arg off_on = {"on|off", "on or off", .take = take_off_on};
 static const struct arg lookaround = {"off|any|all", "off, any or all", .take = take_lookaround};
 static const struct arg flush = {"none|per-pass|sampled", "none, per-pass or sampled",
                                  .take = take_flush};
+static const struct arg policies = {"mglru|twolist", "mglru or twolist", .take = take_policy};
 static const struct arg walk = {"off|fast|all|accurate", "off, fast, all or accurate",
                                 .take = take_walk};
 static const struct arg batch = {"1|64|512", "1, 64 or 512", .take = take_batch};
@@ -321,6 +327,8 @@ static const struct command_form forms[] = {
          "capabilities: 1 core, 2 walk, 4 non-leaf bits, 8 secondary MMUs", .arg = {&caps}},
         {"locked", COMMAND_LOCKED, "locked [no|yes|read]",
          "aging under the MMU lock, for comparison", .arg = {&locked}},
+        {"policy", COMMAND_POLICY, "policy [mglru|twolist]",
+         "generations, or active and inactive lists", .arg = {&policies}},
         {"lookaround", COMMAND_LOOKAROUND, "lookaround [off|any|all]",
          "neighbours of a young page: never, if a fast MMU saw it, if all are fast",
          .arg = {&lookaround}},

@@ -18,6 +18,7 @@
 #include "mm/controller.h"
 #include "mm/limits.h"
 #include "mm/policy.h"
+#include "mm/policy_switch.h"
 #include "mm/proactive.h"
 #include "mm/space.h"
 #include "mm/trace.h"
@@ -195,6 +196,31 @@ static void promise(const struct command *c)
 	view_promises(s);
 }
 
+/* Promises by age need ages, as in a scenario. */
+static bool ages_are_promised(void)
+{
+	u64 min_ttl = a64_load(&policy.min_ttl_ns);
+
+	for (unsigned i = 0; i < vm_count; i++)
+		if (vms[i].space)
+			min_ttl |= a64_load(&vms[i].space->limits.min_ttl_ns);
+	return min_ttl;
+}
+
+static void switch_policy(const struct command *c)
+{
+	if (c->set && c->value && ages_are_promised()) {
+		say("policy twolist: EINVAL: somebody has a min_ttl, and it knows no ages");
+		return;
+	}
+	if (c->set) {
+		world_enter();
+		policy_switch(c->value);
+		world_leave();
+	}
+	say("policy %s", policy_names[a32_load(&policy.twolist)]);
+}
+
 static void walk(const struct command *c)
 {
 	struct space *s = space_named(c->vm);
@@ -360,6 +386,9 @@ static bool execute_setting(const struct command *c)
 		return true;
 	case COMMAND_LOCKED:
 		setting_word(c, "locked", &policy.locked, policy_locked_names);
+		return true;
+	case COMMAND_POLICY:
+		switch_policy(c);
 		return true;
 	case COMMAND_LOOKAROUND:
 		setting_word(c, "lookaround", &policy.lookaround, policy_lookaround_names);

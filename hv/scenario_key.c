@@ -98,7 +98,6 @@ static bool take_image(const struct scenario_key *key, struct slice value, void 
 static const char *const no_yes[] = {"no", "yes", NULL};
 static const char *const off_on[] = {"off", "on", NULL};
 static const char *const reclaims[] = {"lockless", "locked", "read", NULL};
-static const char *const policies[] = {"mglru", "twolist", NULL};
 static const char *const mmus[] = {"tdp", "shadow", "both", NULL};
 static const char *const ads[] = {"hw", "off", NULL};
 static const char *const expects[] = {"pass", "fail", "stop", NULL};
@@ -122,7 +121,7 @@ const struct scenario_key scenario_host_keys[] = {
         {"overcommit", "yes or no", FLAG(scenario, overcommit, no_yes)},
         {"reclaim", "lockless, locked or read" POLICY_AGERS_NOTE, .take = take_reclaim,
          .offset = FIELD(scenario, u32, locked), .words = reclaims},
-        {"policy", "mglru or twolist", WORD(scenario, policy, policies)},
+        {"policy", "mglru or twolist", WORD(scenario, policy, policy_names)},
         {"caps", "a number from 0 to 0xf: 1 core, 2 walk, 4 non-leaf, 8 secondary MMUs",
          NUMBER(scenario, caps, 0, POLICY_CAPS)},
         {"cpus", "a number from 1 to 64", NUMBER(scenario, cpus, 1, SCENARIO_MAX_CPUS)},

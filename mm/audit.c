@@ -23,7 +23,6 @@
 #include "mm/page_set.h"
 #include "mm/space.h"
 #include "mm/store.h"
-#include "mm/twolist.h"
 
 #define MAX_LINES 20u
 
@@ -201,8 +200,6 @@ static void audit_listed(struct audit *a, const struct space *s, u32 frame, u64 
 		fault(a, "frame of a generation to come (I4)", frame, label, seq);
 	if (label < s->lru.oldest_label[type])
 		fault(a, "label older than any (I4)", frame, label, s->lru.oldest_label[type]);
-	if (twolist_on() && own != TWOLIST_INACTIVE && own != TWOLIST_ACTIVE)
-		fault(a, "frame neither active nor inactive (I4)", frame, own, seq);
 	if (own < seq)
 		fault(a, "frame older than its list (I4)", frame, own, seq);
 	expect(a, "type of a listed frame", frame, !!(state & FRAME_DIRTY), type);

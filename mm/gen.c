@@ -73,6 +73,8 @@ void gen_init(struct lruvec *l)
 		for (unsigned type = 0; type < GEN_TYPES; type++)
 			frame_list_init(&l->list[g][type]);
 	}
+	if (twolist_on())
+		twolist_init(l);
 }
 
 /* --- lists ----------------------------------------------------------------------------------------- */
@@ -137,8 +139,8 @@ static u64 entry_flags(enum gen_entry how, u64 state)
 /* The generation that a frame enters; *state gets the flags that go with it. */
 static u64 enter_locked(const struct lruvec *l, enum gen_entry how, u64 *state)
 {
-	if (twolist_on())
-		return twolist_entry(how, state);
+	if (twolist_in(l))
+		return twolist_entry(l, how, state);
 	*state = entry_flags(how, *state);
 	return entry_seq_locked(l, how, *state);
 }
@@ -159,7 +161,7 @@ void gen_insert(struct lruvec *l, u32 frame, enum gen_entry how)
 	} while (!a64_cas(&f->state, &state, next));
 	frame_list_push_head(&l->list[gen_index(seq)][state_type(next)], frame);
 	size_add(l, seq, state_type(next), 1);
-	if (twolist_on() && seq == TWOLIST_ACTIVE)
+	if (twolist_in(l) && seq == twolist_active(l))
 		twolist_count(l);
 	spin_unlock(&l->lock);
 }
@@ -225,7 +227,7 @@ static void advance_min_locked(struct lruvec *l, enum gen_type type)
 
 void gen_trim_locked(struct lruvec *l, enum gen_type type)
 {
-	if (twolist_on()) /* its window stands still */
+	if (twolist_in(l)) /* its window stands still */
 		return;
 	while (evictable_locked(l, type) &&
 	       l->list[gen_index(l->min_seq[type])][type].tail == FRAME_NONE) {
@@ -302,17 +304,14 @@ static bool relabel_oldest_locked(struct lruvec *l, enum gen_type type, unsigned
 }
 
 /*
- * Makes room for one more generation of a type; false when the budget ran out before. The list of the oldest
- * goes to the far end of the next one as it is, so that the order of eviction stays. Frames that were promoted
- * stay among the others, for the evictor to sort: only what is evicted from needs to be sorted.
+ * The list of the oldest goes to the far end of the next one as it is, so that the order of eviction stays. Frames
+ * that were promoted stay among the others, for the evictor to sort: only what is evicted from needs to be sorted.
  */
-static bool make_room_locked(struct lruvec *l, enum gen_type type, unsigned *budget)
+bool gen_join_oldest_locked(struct lruvec *l, enum gen_type type, unsigned *budget)
 {
 	u64 min = l->min_seq[type];
 	struct frame_list *list = &l->list[gen_index(min)][type];
 
-	if (max_locked(l) - min + 1 < GEN_MAX)
-		return true;
 	if (min - l->oldest_label[type] >= GEN_RELABEL && !relabel_oldest_locked(l, type, budget))
 		return false;
 	if (list->head != FRAME_NONE)
@@ -321,15 +320,20 @@ static bool make_room_locked(struct lruvec *l, enum gen_type type, unsigned *bud
 	return true;
 }
 
+/* Makes room for one more generation of a type; false when the budget ran out before. */
+static bool make_room_locked(struct lruvec *l, enum gen_type type, unsigned *budget)
+{
+	return max_locked(l) - l->min_seq[type] + 1 < GEN_MAX ||
+	       gen_join_oldest_locked(l, type, budget);
+}
+
 bool gen_advance(struct lruvec *l, u64 expected)
 {
-	if (twolist_on())
-		return false;
 	for (;;) {
 		unsigned budget = GEN_MAX_BATCH;
 
 		spin_lock(&l->lock);
-		if (max_locked(l) != expected) {
+		if (max_locked(l) != expected || twolist_in(l)) {
 			spin_unlock(&l->lock);
 			return false;
 		}
@@ -430,7 +434,7 @@ void gen_isolate(struct lruvec *l, unsigned swappiness, u64 last_seq, struct gen
 	out->n = 0;
 	out->scanned = out->sorted = out->protected_ = out->rotated = 0;
 	spin_lock(&l->lock);
-	if (twolist_on())
+	if (twolist_in(l))
 		twolist_isolate_locked(l, swappiness, out);
 	else
 		isolate_locked(l, swappiness, last_seq, out);
@@ -453,7 +457,7 @@ bool gen_isolate_page(struct lruvec *l, u32 frame, u16 space_id, gfn_t g, struct
 		taken = a64_cas(&f->state, &state, state_unlisted(state) | FRAME_ISOLATED);
 	if (taken) {
 		out->type = state_type(state);
-		out->seq = twolist_on() ? twolist_stamp(l) : gen_seq_locked(l, state);
+		out->seq = twolist_in(l) ? twolist_stamp(l) : gen_seq_locked(l, state);
 		out->frame[out->n++] = frame;
 		out->scanned = 1;
 		frame_list_remove(list_of_locked(l, frame), frame);

@@ -33,8 +33,9 @@ struct lruvec {
 	struct frame_list list[GEN_MAX][GEN_TYPES];
 	u64 oldest_label[GEN_TYPES];  /* nothing listed has an older one; lruvec lock */
 	a64 size[GEN_MAX][GEN_TYPES]; /* signed frames */
-	a32 chunk; /* frames at a time where policy.chunk leaves it open; 0: GEN_BATCH */
-	u32 unpackable_met;           /* meetings of evictors with such pages; lruvec lock */
+	a32 chunk;   /* frames at a time where policy.chunk leaves it open; 0: GEN_BATCH */
+	a32 twolist; /* two lists instead of generations: mm/twolist.h; changes under the lock */
+	u32 unpackable_met; /* meetings of evictors with such pages; lruvec lock */
 	/* mm/twolist.c: pages evicted or activated, and each type's claim to be evicted from; lruvec lock */
 	a64 turnover;
 	s64 credit[GEN_TYPES];
@@ -126,6 +127,12 @@ u64 gen_promote_block(struct lruvec *l, const a64 *word, unsigned npages, const 
  * whether this call made it.
  */
 bool gen_advance(struct lruvec *l, u64 expected);
+/*
+ * The oldest generation of a type becomes one with the next, whatever the number of frames; but visits them, and
+ * takes them off *budget, where their labels have to be written anew. False when that ran out before the end: to
+ * be called again. lruvec lock held; the type has more than GEN_MIN.
+ */
+bool gen_join_oldest_locked(struct lruvec *l, enum gen_type type, unsigned *budget) must_check;
 /* Drops empty oldest generations of a type down to GEN_MIN. lruvec lock held. */
 void gen_trim_locked(struct lruvec *l, enum gen_type type);
 

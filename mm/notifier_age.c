@@ -85,9 +85,10 @@ static inline unsigned age_answer(struct notifier *n, gfn_t first, unsigned npag
 }
 
 /* Not inlined: or what is always done would save the registers that only this needs. */
-static __attribute__((noinline)) unsigned age_ask_locked(struct notifier *n, gfn_t first,
-                                                         unsigned npages, u64 *bitmap,
-                                                         unsigned flags, u64 *visited)
+static unsigned age_ask_locked(struct notifier *n, gfn_t first, unsigned npages, u64 *bitmap,
+                               unsigned flags, u64 *visited) __attribute__((noinline));
+static unsigned age_ask_locked(struct notifier *n, gfn_t first, unsigned npages, u64 *bitmap,
+                               unsigned flags, u64 *visited)
 {
 	enum harvest how = harvest_lock(n, flags & NOTIFIER_FAST_ONLY);
 	unsigned result;
@@ -254,8 +255,9 @@ void notifier_dirty(struct space *s, gfn_t first, unsigned npages, u64 *bitmap)
 	memcpy(bitmap, dirty, notifier_words(npages) * sizeof(u64));
 }
 
-static __attribute__((noinline)) bool range_young_locked(struct notifier *n, gfn_t first,
-                                                         u64 npages, unsigned flags)
+static bool range_young_locked(struct notifier *n, gfn_t first, u64 npages, unsigned flags)
+        __attribute__((noinline));
+static bool range_young_locked(struct notifier *n, gfn_t first, u64 npages, unsigned flags)
 {
 	enum harvest how = harvest_lock(n, flags & NOTIFIER_FAST_ONLY);
 	bool young;

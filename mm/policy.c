@@ -13,6 +13,7 @@ struct policy policy = DEFAULTS;
 const char *const policy_lookaround_names[] = {"off", "any", "all", NULL};
 const char *const policy_flush_names[] = {"none", "per-pass", "sampled", NULL};
 const char *const policy_locked_names[] = {"no", "yes", "read", NULL};
+const char *const policy_names[] = {"mglru", "twolist", NULL};
 const char *const walk_mode_names[] = {"off", "fast", "all", "accurate", NULL};
 
 void policy_init(void)

@@ -42,9 +42,10 @@ enum walk_mode {
 	                  each pass: what is touched after a pass is found by the next */
 };
 
-/* How people write the four above: by value, NULL at the end. */
+/* How people write the four above, and `twolist`: by value, NULL at the end. */
 extern const char *const policy_lookaround_names[],
-        *const policy_flush_names[], *const policy_locked_names[], *const walk_mode_names[];
+        *const policy_flush_names[], *const policy_locked_names[], *const walk_mode_names[],
+                                                                           *const policy_names[];
 
 /* What `batch` may be. */
 static inline bool policy_batch_valid(u32 batch)
@@ -55,7 +56,7 @@ static inline bool policy_batch_valid(u32 batch)
 #define POLICY_SWAPPINESS_MAX 200u /* 0: clean pages only; 200: dirty ones only */
 #define POLICY_SWAPPINESS     60u
 #define POLICY_CHUNK_MAX      64u /* GEN_BATCH */
-#define POLICY_CHUNK_AUTO     0u  /* full ones; but of a space with a limit, this part of the limit: */
+#define POLICY_CHUNK_AUTO     0u /* full ones; but of a space with a limit, this part of the limit: */
 #define POLICY_CHUNK_PART     128u
 #define POLICY_FAULT_TOUCH    1u
 
@@ -67,9 +68,9 @@ struct policy {
 	a32 two_touch;  /* 1: the second sighting promotes; 0: the first */
 	a32 fault_touch; /* 1: the fault that brings a page in is a touch, and the access retried after it the next;
 	                    0: the two are one, so that a page used once is never promoted */
-	a32 chunk;      /* frames that an evictor takes at a time: 1 .. POLICY_CHUNK_MAX, or POLICY_CHUNK_AUTO */
+	a32 chunk; /* frames that an evictor takes at a time: 1 .. POLICY_CHUNK_MAX, or POLICY_CHUNK_AUTO */
 	a32 swappiness; /* 0 .. POLICY_SWAPPINESS_MAX */
-	a32 twolist; /* 1: active and inactive lists, mm/twolist.h. Does not change once a space is there */
+	a32 twolist; /* 1: active and inactive lists, mm/twolist.h. Once a space is there, by mm/policy_switch.h only */
 	a32 locked; /* enum policy_locked */
 	a32 direct_rate; /* chunks that faulting vCPUs may reclaim by themselves, a second; 0: no bound */
 	a64 min_ttl_ns; /* pages younger than this are not evicted; rather is a VM stopped. 0: off */

@@ -48,8 +48,9 @@ unsigned twolist_distance(const struct lruvec *l, u64 word)
 	enum gen_type type = word & GFN_CLEAN ? GEN_CLEAN : GEN_DIRTY;
 	enum gen_type other = type == GEN_CLEAN ? GEN_DIRTY : GEN_CLEAN;
 	u64 stamps = (twolist_stamp(l) - ((word & GFN_SEQ) >> GFN_SEQ_SHIFT)) & STAMP_MASK;
-	u64 rivals = size_of(l, TWOLIST_ACTIVE, GEN_CLEAN) + size_of(l, TWOLIST_ACTIVE, GEN_DIRTY) +
-	             size_of(l, TWOLIST_INACTIVE, other);
+	u64 rivals = size_of(l, twolist_active(l), GEN_CLEAN) +
+	             size_of(l, twolist_active(l), GEN_DIRTY) +
+	             size_of(l, twolist_inactive(l), other);
 	u64 quarters = (stamps << stamp_shift()) * GEN_MAX / (rivals + 1);
 
 	return (unsigned)min_of(quarters, (u64)STAMP_MASK);
@@ -57,30 +58,37 @@ unsigned twolist_distance(const struct lruvec *l, u64 word)
 
 /* --- entering -------------------------------------------------------------------------------------- */
 
-u64 twolist_entry(enum gen_entry how, u64 *state)
+void twolist_init(struct lruvec *l)
+{
+	a32_store(&l->twolist, 1);
+	for (unsigned type = 0; type < GEN_TYPES; type++)
+		l->min_seq[type] = l->oldest_label[type] = twolist_inactive(l);
+}
+
+u64 twolist_entry(const struct lruvec *l, enum gen_entry how, u64 *state)
 {
 	u64 was = *state;
 
 	switch (how) {
 	case GEN_ENTER_REFAULT_HOT:
 		*state |= FRAME_WORKINGSET;
-		return TWOLIST_ACTIVE;
+		return twolist_active(l);
 	case GEN_ENTER_REJECTED:
 	case GEN_ENTER_RESCUED:
 		*state &= ~(FRAME_REFERENCED | FRAME_REFS);
 		if (was & FRAME_REFERENCED || !a32_load(&policy.two_touch)) {
 			*state |= FRAME_WORKINGSET;
-			return TWOLIST_ACTIVE;
+			return twolist_active(l);
 		}
 		*state |= FRAME_REFERENCED;
-		return TWOLIST_INACTIVE;
+		return twolist_inactive(l);
 	case GEN_ENTER_FRESH:
 	case GEN_ENTER_REFAULT:
 	case GEN_ENTER_UNPACKABLE:
 	case GEN_ENTER_DEACTIVATED:
 		break;
 	}
-	return TWOLIST_INACTIVE;
+	return twolist_inactive(l);
 }
 
 /* --- the inactive end ------------------------------------------------------------------------------ */
@@ -97,7 +105,8 @@ static enum gen_type choose_type_locked(struct lruvec *l, unsigned swappiness)
 	s64 sum = 0;
 
 	for (unsigned type = 0; type < GEN_TYPES; type++) {
-		s64 gain = (s64)(weight[type] * size_of(l, TWOLIST_INACTIVE, (enum gen_type)type));
+		s64 gain = (s64)(weight[type] *
+		                 size_of(l, twolist_inactive(l), (enum gen_type)type));
 
 		sum += gain;
 		l->credit[type] = gain ? l->credit[type] + gain : 0;
@@ -113,8 +122,9 @@ static enum gen_type choose_type_locked(struct lruvec *l, unsigned swappiness)
 static void keep_locked(struct lruvec *l, u32 frame, enum gen_type type, bool promoted,
                         struct gen_chunk *out)
 {
-	frame_list_remove(list_of(l, TWOLIST_INACTIVE, type), frame);
-	frame_list_push_head(list_of(l, promoted ? TWOLIST_ACTIVE : TWOLIST_INACTIVE, type), frame);
+	frame_list_remove(list_of(l, twolist_inactive(l), type), frame);
+	frame_list_push_head(list_of(l, promoted ? twolist_active(l) : twolist_inactive(l), type),
+	                     frame);
 	out->sorted += promoted;
 	out->rotated += !promoted;
 }
@@ -126,7 +136,7 @@ static void isolate_one_locked(struct lruvec *l, u32 frame, enum gen_type type,
 	u64 state = a64_load(&f->state);
 
 	do {
-		bool promoted = gen_seq_locked(l, state) != TWOLIST_INACTIVE;
+		bool promoted = gen_seq_locked(l, state) != twolist_inactive(l);
 
 		if (promoted || state & FRAME_PINS || gen_unpackable_rests_locked(l, state)) {
 			keep_locked(l, frame, type, promoted, out);
@@ -134,15 +144,15 @@ static void isolate_one_locked(struct lruvec *l, u32 frame, enum gen_type type,
 		}
 		/* ord L1: who pinned it and let go has used it before (ord FR2); no pin from here on (ord FR1) */
 	} while (!a64_cas(&f->state, &state, state_unlisted(state) | FRAME_ISOLATED));
-	frame_list_remove(list_of(l, TWOLIST_INACTIVE, type), frame);
-	size_add(l, TWOLIST_INACTIVE, type, -1);
+	frame_list_remove(list_of(l, twolist_inactive(l), type), frame);
+	size_add(l, twolist_inactive(l), type, -1);
 	out->frame[out->n++] = frame;
 }
 
 /* Once around the list at most. */
 static void isolate_type_locked(struct lruvec *l, enum gen_type type, struct gen_chunk *out)
 {
-	struct frame_list *list = list_of(l, TWOLIST_INACTIVE, type);
+	struct frame_list *list = list_of(l, twolist_inactive(l), type);
 	u32 end = list->head;
 	bool last = false;
 
@@ -180,8 +190,8 @@ static u64 square_root(u64 x)
 /* Inactive pages are to be one of (1 + ratio); the ratio is the root of ten times the gigabytes, at least 1. */
 static bool inactive_is_low(const struct lruvec *l, enum gen_type type)
 {
-	u64 inactive = size_of(l, TWOLIST_INACTIVE, type);
-	u64 active = size_of(l, TWOLIST_ACTIVE, type);
+	u64 inactive = size_of(l, twolist_inactive(l), type);
+	u64 active = size_of(l, twolist_active(l), type);
 	u64 ratio = square_root(10 * ((inactive + active) >> (30 - PAGE_SHIFT)));
 
 	return inactive * max_of(ratio, 1ull) < active;
@@ -190,11 +200,11 @@ static bool inactive_is_low(const struct lruvec *l, enum gen_type type)
 /* Takes frames from the old end of an active list; returns how many. */
 static unsigned take_active(struct lruvec *l, enum gen_type type, u32 *out)
 {
-	struct frame_list *list = list_of(l, TWOLIST_ACTIVE, type);
+	struct frame_list *list = list_of(l, twolist_active(l), type);
 	unsigned n = 0;
 
 	spin_lock(&l->lock);
-	for (unsigned i = 0; i < GEN_BATCH && list->tail != FRAME_NONE; i++) {
+	for (unsigned i = 0; twolist_in(l) && i < GEN_BATCH && list->tail != FRAME_NONE; i++) {
 		u32 frame = list->tail;
 		struct frame *f = frame_at(frame);
 		u64 state = a64_load(&f->state);
@@ -208,7 +218,7 @@ static unsigned take_active(struct lruvec *l, enum gen_type type, u32 *out)
 			frame_list_push_head(list, frame);
 			continue;
 		}
-		size_add(l, TWOLIST_ACTIVE, type, -1);
+		size_add(l, twolist_active(l), type, -1);
 		out[n++] = frame;
 	}
 	spin_unlock(&l->lock);

@@ -13,7 +13,7 @@
  *   - nothing is aged without need: no walks, no look-around, no new generations
  *
  * In terms of generations the window stands still: the active lists are those of the youngest generation, the
- * inactive ones those of the oldest, nothing is in between. So all that lists, counts, moves or audits frames by
+ * inactive ones those of the one before, which is the oldest. So all that lists, counts, moves or audits frames by
  * their generation does what it does. What needs the age of a page in time (min_ttl, working-set sizes) has no
  * answer here.
  */
@@ -26,19 +26,34 @@
 
 struct space;
 
-#define TWOLIST_INACTIVE 0ull
-#define TWOLIST_ACTIVE   ((u64)GEN_MAX - 1)
+/* The generations that stand for the two; they do not change while the policy is on. Any context. */
+static inline u64 twolist_active(const struct lruvec *l)
+{
+	return a64_load(&l->max_seq);
+}
+static inline u64 twolist_inactive(const struct lruvec *l)
+{
+	return twolist_active(l) - 1;
+}
 
+/* Does this lruvec have two lists? Exact with its lock held; else it may be what was true a moment ago. */
+static inline bool twolist_in(const struct lruvec *l)
+{
+	return unlikely(a32_load(&l->twolist));
+}
+/* Are all to have them? The two differ while somebody switches: mm/policy_switch.h. */
 static inline bool twolist_on(void)
 {
 	return unlikely(a32_load(&policy.twolist));
 }
 
+/* Two lists for an lruvec that has no frames yet. */
+void twolist_init(struct lruvec *l);
 /*
- * Where a frame with this state word enters; *state gets the flags that go with it. Counts activations. Lockless;
- * what it says goes for any state word, the caller exchanges it.
+ * Where a frame with this state word enters; *state gets the flags that go with it. lruvec lock held; what it says
+ * goes for any state word, the caller exchanges it.
  */
-u64 twolist_entry(enum gen_entry how, u64 *state);
+u64 twolist_entry(const struct lruvec *l, enum gen_entry how, u64 *state);
 /* gen_isolate() of this policy. lruvec lock held. */
 void twolist_isolate_locked(struct lruvec *l, unsigned swappiness, struct gen_chunk *out);
 /*

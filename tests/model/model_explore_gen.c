@@ -77,8 +77,14 @@ bool epoch_active(void)
 }
 
 /* The other policy is not on here. */
-u64 twolist_entry(enum gen_entry how, u64 *state)
+void twolist_init(struct lruvec *l)
 {
+	(void)l;
+	explorer_panic("two lists");
+}
+u64 twolist_entry(const struct lruvec *l, enum gen_entry how, u64 *state)
+{
+	(void)l;
 	(void)how;
 	(void)state;
 	explorer_panic("two lists");

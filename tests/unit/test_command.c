@@ -197,6 +197,11 @@ static void test_command_promises(void **state)
 	takes("weight kv 1000", COMMAND_WEIGHT);
 	assert_int_equal(c.value, 1000);
 	refuses("weight kv 0", "N 0|1 to 1000");
+	takes("policy twolist", COMMAND_POLICY);
+	assert_int_equal(c.value, 1);
+	takes("policy", COMMAND_POLICY);
+	assert_false(c.set);
+	refuses("policy fifo", "fifo|mglru or twolist");
 	takes("walk kv all", COMMAND_WALK);
 	assert_true(c.set);
 	assert_int_equal(c.value, WALK_ALL);
