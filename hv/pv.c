@@ -5,6 +5,7 @@
 #include "mm/balloon.h"
 #include "mm/epoch.h"
 #include "mm/gen_view.h"
+#include "mm/hint.h"
 #include "mm/space.h"
 
 #define MS_NS 1000000ull
@@ -70,6 +71,25 @@ static u32 run_working_set(struct space *s, struct pv_call *c)
 	return PV_OK;
 }
 
+static u32 run_together(struct space *s, struct pv_call *c)
+{
+	switch (hint_together(s, gfn(c->arg[0]), gfn(c->arg[1]))) {
+	case HINT_OK:
+		return PV_OK;
+	case HINT_RANGE:
+		return PV_RANGE;
+	default:
+		return PV_FULL;
+	}
+}
+
+static u32 run_forget(struct space *s, struct pv_call *c)
+{
+	(void)c;
+	hint_forget(s);
+	return PV_OK;
+}
+
 static const struct {
 	u32 (*run)(struct space *s, struct pv_call *c);
 	bool range;
@@ -81,6 +101,8 @@ static const struct {
         [PV_REPORT_FREE] = {.run = run_report_free, .range = true},
         [PV_STATE] = {.run = run_state},
         [PV_WORKING_SET] = {.run = run_working_set},
+        [PV_TOGETHER] = {.run = run_together},
+        [PV_FORGET] = {.run = run_forget},
 };
 
 u32 pv_run(struct space *s, struct pv_call *c)

@@ -57,7 +57,17 @@
  */
 #define PV_WORKING_SET 6
 
+/*
+ * Locality. Argument 0: a frame number, argument 1: that of the page that comes behind it in the addresses of some program,
+ * or is used along with it for another reason. Such pairs, one behind the other, make groups of up to 64 pages; when
+ * one page of a group is found in use, the host looks at the others. A wrong hint costs the host some time. PV_FULL
+ * if there is no room for it: a guest whose order has changed forgets all of it and says it anew.
+ */
+#define PV_TOGETHER 7
+#define PV_FORGET   8
+
 /* What EAX says. */
 #define PV_OK      0
 #define PV_UNKNOWN 1 /* no such command */
 #define PV_RANGE   2 /* an argument out of bounds */
+#define PV_FULL    3 /* no room */

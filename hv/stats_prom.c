@@ -48,6 +48,7 @@ const struct stats_counter stats_counters[] = {
         COUNTER(tables_skipped_bloom_total, "Tables skipped because the last walk found little."),
         COUNTER(walks_given_up_total, "Passes made without a walk, which did not pay."),
         COUNTER(lookarounds_total, "Neighbourhoods of young pages swept by the evictor."),
+        COUNTER(lookarounds_hinted_total, "... or groups that the guest told of."),
         COUNTER(lookaround_promoted_total, "Frames promoted by that."),
         COUNTER(direct_reclaims_total, "Times a faulting vCPU had to reclaim by itself."),
         COUNTER(dirty_chunks_total, "Chunks that had to be packed to the last page."),

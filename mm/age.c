@@ -13,6 +13,7 @@
 #include "mm/frame.h"
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
+#include "mm/hint.h"
 #include "mm/notifier.h"
 #include "mm/policy.h"
 #include "mm/space.h"
@@ -122,24 +123,56 @@ static unsigned look_around_window(struct space *s, gfn_t g, gfn_t *first)
 	return npages;
 }
 
-void age_look_around(struct space *s, gfn_t g, unsigned young)
+/* The pages around g, if there are others than itself: returns how many were swept. */
+static unsigned sweep_window(struct space *s, gfn_t g, struct gen_batch *batch)
 {
-	struct gen_batch batch = {.promoted = 0};
 	u64 visited = 0;
 	unsigned npages;
 	gfn_t first;
 
-	if (!look_around_wanted(s, young))
-		return;
 	npages = look_around_window(s, g, &first);
 	if (npages <= 1)
-		return;
-	profile_begin(PROFILE_AROUND);
-	if (age_dense(age_block(s, first, npages, &batch, &visited), npages))
+		return 0;
+	if (age_dense(age_block(s, first, npages, batch, &visited), npages))
 		(void)bloom_add(&s->bloom, a64_load(&s->lru.max_seq), first.v / TABLE_PAGES);
+	return npages;
+}
+
+/*
+ * The pages that the guest says belong to g, wherever they are: returns how many were swept. Each by itself; so not
+ * where one bit may stand for 512.
+ */
+static unsigned sweep_group(struct space *s, gfn_t g, struct gen_batch *batch)
+{
+	gfn_t page[HINT_GROUP];
+	u64 visited = 0;
+	unsigned npages;
+
+	if (a32_load(&s->wants_huge))
+		return 0;
+	npages = hint_group(s, g, page);
+	if (npages <= 1)
+		return 0;
+	for (unsigned i = 0; i < npages; i++)
+		(void)age_block(s, page[i], 1, batch, &visited);
+	a64_count(&s->stats.lookarounds_hinted_total, 1);
+	return npages;
+}
+
+void age_look_around(struct space *s, gfn_t g, unsigned young)
+{
+	struct gen_batch batch = {.promoted = 0};
+	unsigned npages;
+
+	if (!look_around_wanted(s, young))
+		return;
+	npages = sweep_group(s, g, &batch);
+	if (!npages)
+		npages = sweep_window(s, g, &batch);
+	if (!npages)
+		return;
 	a64_count(&s->stats.lookarounds_total, 1);
 	trace_event(TRACE_LOOKAROUND, s->id, g, npages, batch.promoted);
-	profile_end(PROFILE_AROUND);
 	if (!batch.promoted)
 		return;
 	a64_count(&s->stats.promoted_total, batch.promoted);

@@ -38,8 +38,9 @@ static inline bool age_dense(u64 young, u64 pages)
 /*
  * The evictor found page g young, and `young` are the NOTIFIER_* bits of the answer: its neighbours may be
  * young as well, and what says so is in the cache now. Harvests them through the fast path and promotes
- * what it finds, if policy.lookaround allows it; if that is dense, the next walk is told to visit the table. Does nothing if g is alone in its window: the window ends
- * with the slot. Not under a lock.
+ * what it finds, if policy.lookaround allows it. Its neighbours are the pages that the guest says belong to it
+ * (mm/hint.h), else those of its window, which ends with the slot; if the window is dense, the next walk is told to
+ * visit the table. Does nothing if it has none. Not under a lock.
  */
 void age_look_around(struct space *s, gfn_t g, unsigned young);
 /*

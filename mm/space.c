@@ -4,6 +4,7 @@
 #include "lib/string.h"
 #include "mm/epoch.h"
 #include "mm/frame.h"
+#include "mm/hint.h"
 #include "mm/policy.h"
 #include "mm/reclaim.h"
 #include "mm/store.h"
@@ -318,6 +319,7 @@ static void space_free(struct epoch_node *node)
 	bloom_destroy(&s->bloom);
 	sampler_free(s);
 	balloon_free(s);
+	hint_free(s);
 	hal_pages_free(s, space_struct_pages());
 }
 

@@ -81,6 +81,7 @@ struct space_stats {
 	a64 tables_skipped_bloom_total;   /* the last walk found them sparse */
 	a64 walks_given_up_total;         /* passes made without a walk, which did not pay */
 	a64 lookarounds_total; /* neighbourhoods swept because the evictor found a page young */
+	a64 lookarounds_hinted_total; /* ... or groups that the guest told us of */
 	a64 lookaround_promoted_total;
 	a64 direct_reclaims_total;
 	a64 dirty_chunks_total; /* ... that had to pack every page they took */
@@ -163,6 +164,7 @@ struct space {
 	struct bloom bloom;
 	struct sampler_link sampler;
 	struct balloon balloon;
+	a64 hints;         /* struct hints *, 0: the guest has given none; mm/hint.c */
 	u64 collapse_next; /* range that the scan looks at next; the background thread's */
 	a64 huge_mappings; /* large leaves now; kept by the MMU */
 	struct vmlru_node vmlru;

@@ -129,7 +129,7 @@ static void test_random(void)
 	for (u64 i = 0; i < calls; i++) {
 		u64 first = half + rng_below(&rng, pages - half);
 		u64 n = rng_below(&rng, pages - first) % 40 + 1;
-		u32 command = (u32)rng_below(&rng, 9);
+		u32 command = (u32)rng_below(&rng, 11);
 
 		n = n > pages - first ? pages - first : n;
 		(void)pv_call(command, (u64)page_at(first) / PAGE_SIZE, n, &out);

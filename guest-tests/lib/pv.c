@@ -85,3 +85,19 @@ struct pv_working_set pv_working_set(void)
 
 	return (struct pv_working_set){{r.rbx, r.rcx, r.rsi, r.rdi}, r.r8, r.r9, r.r10, r.r11};
 }
+
+bool pv_together(const void *page, const void *next)
+{
+	u64 g = (u64)page / PAGE_SIZE, behind = (u64)next / PAGE_SIZE;
+	struct pv_regs out;
+	u32 status = pv_call(PV_TOGETHER, g, behind, &out);
+
+	VERDICT_CHECK(status == PV_OK || status == PV_FULL,
+	              "that 0x%lx belongs behind 0x%lx is refused: %u", behind, g, status);
+	return status == PV_OK;
+}
+
+void pv_forget(void)
+{
+	(void)must(PV_FORGET, 0, 0);
+}

@@ -28,6 +28,10 @@ u64 pv_return(const void *first, u64 pages);
 u64 pv_report_free(const void *first, u64 pages);
 void pv_state(u64 free_pages, u64 stall_permille);
 
+/* The page at an address belongs behind that at another; false: there is no room for more hints. */
+bool pv_together(const void *page, const void *next);
+void pv_forget(void);
+
 struct pv_working_set {
 	u64 gen[4]; /* the youngest first */
 	u64 packed, none, young_ms, old_ms;

@@ -15,6 +15,7 @@
  *                  policy may have none (twolist): then there is none
  *   report=P       work=phase: before each phase but the first the P percent of the pages that are touched least in it are
  *                  reported free, which needs `pv = yes` (default 0: none); what is touched of them is written anew
+ *   hint           says which pages belong together: those that follow each other in the distribution. Needs `pv = yes`
  *   bench workload reported=N          those that held anything
  *   touch=N        of so many touches of a page one writes (default 2)
  *
@@ -65,6 +66,7 @@ static u64 *base;
 static u64 pages, hot, ops, seed, step, every, phases, pass_every, write_every;
 static struct zipf zipf;
 static u64 report_percent, reported;
+static bool hint;
 static struct perm order; /* of the phase that is on: which page has which rank */
 static u64 took_ns[CPU_MAX];
 
@@ -173,6 +175,17 @@ static void report_free(void)
 		reported += pv_report_free(base + perm_at(&order, rank) * PAGE_WORDS, 1);
 }
 
+static void tell_order(void)
+{
+	u64 told = 0;
+
+	pv_forget();
+	for (u64 rank = 0; rank + 1 < pages; rank++)
+		told += pv_together(base + perm_at(&order, rank) * PAGE_WORDS,
+		                    base + perm_at(&order, rank + 1) * PAGE_WORDS);
+	console_printf("bench workload told=%lu\n", told);
+}
+
 static void read_arguments(void)
 {
 	const char *name = cmdline_text("work");
@@ -187,6 +200,7 @@ static void read_arguments(void)
 	phases = work == WORK_PHASE ? cmdline_u64("phases", 4) : 1;
 	pass_every = cmdline_u64("pass", 0);
 	report_percent = cmdline_u64("report", 0);
+	hint = cmdline_flag("hint");
 	VERDICT_CHECK(report_percent <= 100 && (work == WORK_PHASE || !report_percent),
 	              "argument report= is a percentage, and for work=phase");
 	write_every = cmdline_u64("touch", 2);
@@ -206,12 +220,14 @@ void guest_main(void)
 	smp_start();
 	experiment_init();
 	read_arguments();
-	if (report_percent)
+	if (report_percent || hint)
 		(void)pv_init();
 	smp_run(fill, NULL);
 	read_counters(before);
 	for (u64 phase = 0; phase < phases; phase++) {
 		perm_init(&order, ORDER_RANDOM, pages, 1, seed + phase);
+		if (hint)
+			tell_order();
 		if (report_percent && phase)
 			report_free();
 		smp_run(run_phase, &phase);

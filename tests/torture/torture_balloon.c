@@ -38,7 +38,7 @@ const char *__tsan_default_suppressions(void)
 static struct host_vm vm;
 static u64 oracle[VCPUS][PAGES];
 static a32 running;
-static a64 results[PV_WORKING_SET + 1];
+static a64 results[PV_FORGET + 1];
 static u64 steps, zeroed[VCPUS];
 
 static void fail(const char *what, u64 g, u64 expected, u64 found)
@@ -90,7 +90,7 @@ static void *run_giver(void *arg)
 	host_cpu_set(cpu);
 	for (unsigned i = 0; i < CALLS_MIN || a32_load(&running); i++) {
 		u64 r = host_random(&seed), first = (r >> 8) % PAGES;
-		struct pv_call c = {.command = (u32)(r % (PV_WORKING_SET + 1)),
+		struct pv_call c = {.command = (u32)(r % (PV_FORGET + 1)),
 		                    .arg = {first, 1 + (r >> 32) % 40}};
 
 		if (pv_run(vm.space, &c) == PV_OK)

@@ -114,7 +114,8 @@ static void test_scenario_keys_of_the_policy(void **state)
 	             "min_ttl = 1500ms\ntarget = free 8M\nchaos = 7\ntrace = on\n"
 	             "[vm a]\nimage = a\nmemory = 16M\nmin = 4M\nlow = 6M\nlimit = 8M\n"
 	             "min_ttl = 0s\nweight = 1000\ntarget = refaults 0.2%/min\npages = 2m\n"
-	             "null = yes\nexperiments = yes\nsampler = on\nshare = yes\npv = yes\nwalk = accurate\n",
+	             "null = yes\nexperiments = yes\nsampler = on\nshare = yes\npv = yes\nwalk = "
+	             "accurate\n",
 	             NULL);
 	assert_true(s.vm[0].experiments);
 	assert_true(s.vm[0].shares);
