@@ -38,18 +38,27 @@ static u64 value_max(enum command_kind kind)
 	switch (kind) {
 	case COMMAND_CAPS:
 		return POLICY_CAPS;
-	case COMMAND_LOCKED:
 	case COMMAND_TWO_TOUCH:
+	case COMMAND_FAULT_TOUCH:
+	case COMMAND_SAMPLER:
 	case COMMAND_STATS:
 		return 1;
+	case COMMAND_LOCKED:
 	case COMMAND_LOOKAROUND:
 	case COMMAND_FLUSH:
 	case COMMAND_TRACE:
+	case COMMAND_PROFILE:
 		return 2;
+	case COMMAND_WALK:
+		return 3;
+	case COMMAND_CHUNK:
+		return POLICY_CHUNK_MAX;
 	case COMMAND_BATCH:
 		return TABLE_PAGES;
 	case COMMAND_SWAPPINESS:
 		return POLICY_SWAPPINESS_MAX;
+	case COMMAND_DIRECT_RATE:
+		return DIRECT_RATE_MAX;
 	case COMMAND_WEIGHT:
 		return SPACE_WEIGHT_MAX;
 	case COMMAND_CHAOS:
@@ -65,6 +74,7 @@ static u64 value_max(enum command_kind kind)
 	case COMMAND_MIN:
 	case COMMAND_LOW:
 	case COMMAND_LIMIT:
+	case COMMAND_BALLOON:
 	case COMMAND_RECLAIM:
 		return SCENARIO_MAX_MEMORY_BYTES;
 	case COMMAND_AGE:
@@ -83,7 +93,8 @@ static void check_command(const struct command *c)
 	check(c->nr && (c->nr == ~0ull || c->nr <= 0xffffffff));
 	check(c->kind != COMMAND_PAGEMAP || c->nr <= COMMAND_PAGEMAP_MAX);
 	check_target(&c->target);
-	if (c->kind == COMMAND_MIN || c->kind == COMMAND_LOW || c->kind == COMMAND_LIMIT)
+	if (c->kind == COMMAND_MIN || c->kind == COMMAND_LOW || c->kind == COMMAND_LIMIT ||
+	    c->kind == COMMAND_BALLOON)
 		check(c->vm[0] && size_ok(c->value));
 	if (c->kind == COMMAND_RECLAIM)
 		check(c->vm[0] && size_ok(c->value) && c->value);
