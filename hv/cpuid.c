@@ -8,6 +8,7 @@
 	(BIT(0) | BIT(1) | BIT(9) | BIT(13) | BIT(19) | BIT(20) | BIT(22) | BIT(23) | BIT(25) | \
 	 BIT(30))
 #define L1C_AVX        (BIT(12) | BIT(28) | BIT(29)) /* FMA, AVX, F16C */
+#define L1C_PCID       BIT(17)
 #define L1C_XSAVE      BIT(26)
 #define L1C_OSXSAVE    BIT(27)
 #define L1C_HYPERVISOR BIT(31)
@@ -21,6 +22,7 @@
 	(BIT(0) | BIT(3) | BIT(7) | BIT(8) | BIT(9) | BIT(18) | BIT(19) | BIT(20) | BIT(23) | \
 	 BIT(24) | BIT(29))
 #define L7B_AVX    BIT(5)
+#define L7B_PCID   BIT(10)            /* INVPCID */
 #define L7C_ALWAYS BIT(2)             /* UMIP */
 #define L7C_AVX    (BIT(9) | BIT(10)) /* VAES, VPCLMULQDQ */
 #define L7D_ALWAYS BIT(4)             /* fast short REP MOV */
@@ -38,7 +40,8 @@ static void build_leaf1(struct cpuid_table *t, struct cpuid_regs r)
 	const struct cpuid_config *c = &t->config;
 
 	r.ebx = (r.ebx & 0xff00u) | (c->vcpus & 0xff) << 16;
-	r.ecx &= (u32)(L1C_ALWAYS | (c->xcr0 ? L1C_XSAVE : 0) | (c->xcr0 & XCR0_AVX ? L1C_AVX : 0));
+	r.ecx &= (u32)(L1C_ALWAYS | (c->pcid ? L1C_PCID : 0) | (c->xcr0 ? L1C_XSAVE : 0) |
+	               (c->xcr0 & XCR0_AVX ? L1C_AVX : 0));
 	r.ecx |= (u32)L1C_HYPERVISOR;
 	r.edx &= (u32)L1D_ALLOWED;
 	if (c->vcpus > 1)
@@ -51,7 +54,8 @@ static void build_leaf7(struct cpuid_table *t, struct cpuid_regs r)
 	bool avx = t->config.xcr0 & XCR0_AVX;
 
 	t->basic[7] = (struct cpuid_regs){
-	        .ebx = r.ebx & (u32)(L7B_ALWAYS | (avx ? L7B_AVX : 0)),
+	        .ebx = r.ebx &
+	               (u32)(L7B_ALWAYS | (avx ? L7B_AVX : 0) | (t->config.pcid ? L7B_PCID : 0)),
 	        .ecx = r.ecx & (u32)(L7C_ALWAYS | (avx ? L7C_AVX : 0)),
 	        .edx = r.edx & (u32)L7D_ALWAYS,
 	};
@@ -200,6 +204,7 @@ u64 cpuid_cr4_allowed(const struct cpuid_table *t)
 	bits |= c7 & BIT(2) ? CR4_UMIP : 0;
 	bits |= b7 & BIT(0) ? CR4_FSGSBASE : 0;
 	bits |= c1 & L1C_XSAVE ? CR4_OSXSAVE : 0;
+	bits |= c1 & L1C_PCID ? CR4_PCIDE : 0;
 	bits |= b7 & BIT(7) ? CR4_SMEP : 0;
 	bits |= b7 & BIT(20) ? CR4_SMAP : 0;
 	return bits;

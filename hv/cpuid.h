@@ -3,7 +3,7 @@
  * what is let through. Everything that is not named is hidden.
  *
  * Hidden on purpose: VMX and SVM (no nesting yet), x2APIC and the TSC deadline (the virtual APIC has
- * neither), PCID, MONITOR, RDTSCP and RDPID (TSC_AUX is not switched), performance counters, debug
+ * neither), PCID unless INVPCID can be had, MONITOR, RDTSCP and RDPID (TSC_AUX is not switched), performance counters, debug
  * store, thermal and power leaves, MCA, TSX, protection keys, SGX, AVX-512 and AMX (not switched).
  */
 #pragma once
@@ -21,6 +21,7 @@ struct cpuid_config {
 	u64 xcr0; /* state components the guest may enable, 0: no XSAVE */
 	u32 tsc_khz, apic_khz;
 	u32 phys_bits; /* at most this many */
+	bool pcid;     /* PCIDs, with INVPCID */
 };
 
 struct cpuid_table {

@@ -113,8 +113,9 @@ struct insn_operand {
 
 struct insn {
 	u8 length;
-	u8 op;                        /* enum insn_op */
-	struct insn_operand dst, src; /* of the emulated ops and MOV CR/DR; else OPERAND_NONE */
+	u8 op; /* enum insn_op */
+	/* Of the emulated ops, MOV CR/DR, INVPCID (dst: the register with the type); else OPERAND_NONE. */
+	struct insn_operand dst, src;
 	u64 imm; /* sign-extended to 64 bits; of INSN_IN, INSN_OUT: the port if OPERAND_IMM */
 
 	bool lock, rep, repne;

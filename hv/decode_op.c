@@ -355,13 +355,14 @@ static bool name_0f(struct decode_state *d)
 	}
 }
 
-/* INVPCID, in memory only. */
+/* INVPCID, in memory only; its type is in a register of the mode's size. */
 static bool name_0f38(struct decode_state *d)
 {
 	const struct insn *i = d->insn;
 
 	if (d->opcode == 0x82 && d->opsize && !i->rep && !i->repne && d->mod != 3)
-		return set_op(d, INSN_INVPCID);
+		return set(d, INSN_INVPCID, operand_g(d, d->mode == DECODE_64 ? 8 : 4),
+		           (struct insn_operand){OPERAND_NONE, 0, 0});
 	return true;
 }
 

@@ -64,6 +64,9 @@ static void dispatch_shadow(struct vcpu *v)
 	case VEXIT_PAGE_FAULT:
 		exit_page_fault(v, &v->exit.page_fault);
 		break;
+	case VEXIT_INVPCID:
+		exit_invpcid(v);
+		break;
 	case VEXIT_INVLPG:
 		exit_invlpg(v);
 		break;
@@ -123,6 +126,7 @@ void exit_dispatch(struct vcpu *v)
 		exit_cr(v);
 		break;
 	case VEXIT_PAGE_FAULT:
+	case VEXIT_INVPCID:
 	case VEXIT_INVLPG:
 	case VEXIT_REAL_GP:
 	case VEXIT_REAL_EVENT:

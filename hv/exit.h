@@ -26,6 +26,7 @@ void exit_xsetbv(struct vcpu *v);
 /* exit_paging.c: vCPUs on shadow tables. */
 void exit_page_fault(struct vcpu *v, const struct vexit_page_fault *fault);
 void exit_invlpg(struct vcpu *v);
+void exit_invpcid(struct vcpu *v);
 /* Sets v->arch.root for an entry. False: not now; others ran meanwhile. */
 bool exit_paging_root(struct vcpu *v) must_check;
 /* exit_real.c: real mode in virtual-8086 mode. */

@@ -11,6 +11,8 @@
 #include "hv/vcpu.h"
 #include "hv/vm.h"
 
+#define CR3_PCID  BITS(11, 0)
+#define CR3_KEEP  BIT(63) /* with CR4.PCIDE: translations of the new PCID may be kept */
 #define LMSW_BITS BITS(3, 0)
 #define SMSW_BITS BITS(15, 0)
 /* Bits that decide how PAE tables are read: writing one loads the four entries at the top. */
@@ -76,6 +78,8 @@ static bool cr0_valid(struct vcpu *v, u64 value)
 	if ((changed & CR0_PG) && (p.efer & EFER_LME) &&
 	    (fetch_long_code(v) || ((value & CR0_PG) && !(p.cr4 & CR4_PAE))))
 		return false;
+	if (!(value & CR0_PG) && (p.cr4 & CR4_PCIDE))
+		return false;
 	p.cr0 = value;
 	if ((value & CR0_PG) && (p.efer & EFER_LME))
 		p.efer |= EFER_LMA;
@@ -91,6 +95,9 @@ static bool cr4_valid(struct vcpu *v, u64 value)
 		return false;
 	if (!(value & CR4_PAE) && (p.efer & EFER_LMA))
 		return false;
+	/* SDM vol. 3, section 4.10.1: only in long mode, and from PCID 0 on. */
+	if ((changed & value & CR4_PCIDE) && (!(p.efer & EFER_LMA) || (p.cr3 & CR3_PCID)))
+		return false;
 	p.cr4 = value;
 	return !(changed & CR4_PDPTE) || pdptes_valid(v, &p);
 }
@@ -105,6 +112,15 @@ static bool cr3_valid(struct vcpu *v, u64 value)
 	return pdptes_valid(v, &p);
 }
 
+/*
+ * That translations may be kept is no duty, and shadow pages are the same for all PCIDs: tables that were written are
+ * read again at each load. What another PCID must not see any more, it does not.
+ */
+static u64 without_keep(struct vcpu *v, u64 value)
+{
+	return vendor->get(&v->arch, VREG_CR4) & CR4_PCIDE ? value & ~CR3_KEEP : value;
+}
+
 /* Translations depend on nearly every bit that changes here, and such changes are rare. */
 static bool write_cr(struct vcpu *v, unsigned number, u64 value)
 {
@@ -113,6 +129,8 @@ static bool write_cr(struct vcpu *v, unsigned number, u64 value)
 
 	if (number == 0)
 		value |= CR0_ET; /* cannot be cleared */
+	if (number == 3)
+		value = without_keep(v, value);
 	valid = number == 0   ? cr0_valid(v, value)
 	        : number == 3 ? cr3_valid(v, value)
 	                      : cr4_valid(v, value);

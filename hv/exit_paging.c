@@ -1,11 +1,14 @@
 /*
- * Guests on shadow tables: page faults, their own and those for our tables; INVLPG; the root table
+ * Guests on shadow tables: page faults, their own and those for our tables; INVLPG and INVPCID; the root table
  * before each entry.
  */
 #include "arch/hal.h"
+#include "arch/x86/regs.h"
 #include "arch/x86/vendor.h"
 #include "hv/exit.h"
 #include "hv/fetch.h"
+#include "hv/insn_invpcid.h"
+#include "hv/mmu/guest_mem.h"
 #include "hv/mmu/shadow_vcpu.h"
 #include "hv/vcpu.h"
 #include "hv/vm.h"
@@ -109,4 +112,94 @@ void exit_invlpg(struct vcpu *v)
 		return;
 	shadow_invlpg(&v->shadow, at);
 	vendor->flush(&v->arch);
+}
+
+/*
+ * Where `at` is in the guest's memory, for a read by supervisor mode. It is done as hardware would, marks in the
+ * guest's tables and our own translation included. False: the guest got its fault, or the instruction is executed again.
+ */
+static bool read_at(struct vcpu *v, gva_t at, struct shadow_outcome *out)
+{
+	enum shadow_result result = shadow_fault(&v->shadow, at, 0, v->arch.rflags & RFLAGS_AC,
+	                                         out);
+
+	switch (result) {
+	case SHADOW_FIXED:
+		return true;
+	case SHADOW_GUEST_FAULT:
+		vcpu_inject_page_fault(v, at, out->error);
+		break;
+	case SHADOW_NONCANONICAL:
+		vcpu_inject_gp(v);
+		break;
+	case SHADOW_NO_SLOT:
+		vm_stop(v->vm, VM_STOPPED,
+		        "vCPU %u has an operand of INVPCID at 0x%llx, where there is no memory",
+		        v->index, (ull)out->gpa.v);
+		break;
+	default:
+		not_fixed(v, result, out);
+		break;
+	}
+	return false;
+}
+
+/* The descriptor, which may lie across two pages. False: as above. */
+static bool read_desc(struct vcpu *v, gva_t at, struct invpcid_desc *desc)
+{
+	u64 first = min_of(PAGE_SIZE - at.v % PAGE_SIZE, sizeof(*desc)), done = 0;
+	struct shadow_outcome out;
+
+	for (u64 bytes = first; done < sizeof(*desc); bytes = sizeof(*desc) - first) {
+		if (!read_at(v, gva(at.v + done), &out))
+			return false;
+		if (guest_read(&v->vm->mem, out.gpa, (u8 *)desc + done, bytes) != bytes) {
+			exit_yield(v);
+			return false;
+		}
+		done += bytes;
+	}
+	return true;
+}
+
+/*
+ * Whatever is to be forgotten, all is: shadow pages are the same for all PCIDs, and what was written of their tables is
+ * read again at once.
+ */
+static void invpcid(struct vcpu *v, const struct insn *insn)
+{
+	u64 type = v->arch.gpr[insn->dst.reg];
+	struct invpcid_desc desc;
+
+	if (insn->dst.bytes == 4)
+		type = (u32)type;
+	if (!read_desc(v, fetch_operand(v, insn), &desc))
+		return;
+	if (!invpcid_valid(type, &desc, vendor->get(&v->arch, VREG_CR4) & CR4_PCIDE)) {
+		vcpu_inject_gp(v);
+		return;
+	}
+	vendor->advance(&v->arch, insn->length);
+	shadow_flush_all(&v->shadow);
+	vendor->flush(&v->arch);
+}
+
+void exit_invpcid(struct vcpu *v)
+{
+	u8 bytes[DECODE_MAX_BYTES];
+	struct insn insn;
+	unsigned n;
+
+	switch (fetch_insn(v, bytes, &n, &insn)) {
+	case FETCH_OK:
+		break;
+	case FETCH_AGAIN:
+		exit_yield(v);
+		return;
+	default:
+		exit_stop_insn(v, "an INVPCID cannot be decoded", bytes, n);
+		return;
+	}
+	if (insn.op == INSN_INVPCID) /* else another vCPU changed the code: it is executed again */
+		invpcid(v, &insn);
 }

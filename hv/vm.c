@@ -82,6 +82,7 @@ static void make_cpuid(struct vm *vm)
 	        .tsc_khz = (u32)(tsc_hz() / 1000),
 	        .apic_khz = (u32)(VLAPIC_HZ / 1000),
 	        .phys_bits = cpu_features.phys_bits,
+	        .pcid = cpu_features.pcid && vendor_caps.invpcid,
 	};
 
 	cpuid_build(&vm->cpuid, &config, cpuid);

@@ -60,6 +60,7 @@ static void detect_basic(struct cpu_features *f)
 	f->tsc_adjust = has_bit(r.ebx, 1);
 	f->smep = has_bit(r.ebx, 7);
 	f->smap = has_bit(r.ebx, 20);
+	f->pcid = has_bit(r.ebx, 10) && has_bit(cpuid(1, 0).ecx, 17);
 	f->umip = has_bit(r.ecx, 2);
 }
 

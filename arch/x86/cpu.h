@@ -20,6 +20,7 @@ struct cpu_features {
 	bool nx, gib_pages, smep, smap, umip, pge, pat, mce, mca;
 	bool x2apic, tsc_deadline, arat, tsc_invariant, tsc_adjust, rdtscp;
 	bool fxsr, xsave, avx;
+	bool pcid;       /* and INVPCID */
 	bool hypervisor; /* we run on one ourselves */
 };
 extern struct cpu_features cpu_features;

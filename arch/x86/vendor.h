@@ -28,6 +28,7 @@ enum vexit_kind {
 	VEXIT_CR, /* an access to a control register (MOV, LMSW, SMSW, CLTS): check, carry out */
 	VEXIT_PAGE_FAULT, /* shadow: #PF, the guest's own or for our tables; CR2 is as it was */
 	VEXIT_INVLPG,     /* shadow */
+	VEXIT_INVPCID,    /* shadow; fetch and decode */
 	/* Real mode where the CPU cannot run it: */
 	VEXIT_REAL_GP,    /* #GP: an instruction to emulate, or the guest's own fault */
 	VEXIT_REAL_EVENT, /* deliver `vector` through the guest's vector table */
@@ -127,6 +128,7 @@ struct vendor_caps {
 	bool unrestricted; /* real mode and unpaged guests run natively */
 	bool preemption_timer;
 	bool decode_len;   /* instruction length comes with the exit */
+	bool invpcid;      /* INVPCID does in a guest what it should: guests may have PCIDs */
 	bool logs_writes;  /* the CPU writes down which pages a guest writes, where `ad` is used */
 	bool xsetbv_exits; /* XSETBV leaves the guest: a VM may be offered XSAVE. Final after the
 			      boot CPU's enable() */

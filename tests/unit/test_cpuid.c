@@ -181,12 +181,28 @@ static void test_cpuid_allowed(void **state)
 	assert_int_equal(ask(0x80000008u, 0, 0, 0).eax, 0x3028); /* 40 bits, as configured */
 }
 
+/* PCIDs come with INVPCID, and only where it can be had. */
+static void test_cpuid_pcid(void **state)
+{
+	struct cpuid_config config = {.vcpus = 1, .phys_bits = 40};
+
+	(void)state;
+	for (int pcid = 0; pcid < 2; pcid++) {
+		config.pcid = pcid;
+		cpuid_build(&table, &config, host);
+		assert_int_equal(!!(ask(1, 0, 0, 0).ecx & BIT(17)), pcid);
+		assert_int_equal(!!(ask(7, 0, 0, 0).ebx & BIT(10)), pcid);
+		assert_int_equal(!!(cpuid_cr4_allowed(&table) & CR4_PCIDE), pcid);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_cpuid_hidden),   cmocka_unit_test(test_cpuid_beyond),
 	        cmocka_unit_test(test_cpuid_topology), cmocka_unit_test(test_cpuid_hypervisor),
 	        cmocka_unit_test(test_cpuid_xsave),    cmocka_unit_test(test_cpuid_allowed),
+	        cmocka_unit_test(test_cpuid_pcid),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -53,7 +53,8 @@ static u32 allowed(struct vmx_allowed a, u32 want)
 
 static void control_fields(struct arch_vcpu *v, struct vmx_vcpu *c)
 {
-	u32 not = (vmx_caps.vpid ? 0 : PROC2_VPID) | (v->shadow ? PROC2_TDP : 0);
+	u32 not = (vmx_caps.vpid ? 0 : PROC2_VPID) | (v->shadow ? PROC2_TDP : 0) |
+	          (cpu_features.pcid ? 0 : PROC2_INVPCID);
 	u32 proc2 = allowed(vmx_caps.proc2, PROC2_WANTED & ~not );
 
 	c->proc = allowed(vmx_caps.proc, PROC_WANTED | (v->shadow ? PROC_SHADOW : 0));

@@ -148,6 +148,7 @@ static_assert(VMCS_HOST_RIP == 0x6c16, "SDM B.4.4");
 #define PROC2_WBINVD       (1u << 6)
 #define PROC2_UNRESTRICTED (1u << 7)
 #define PROC2_PLE          (1u << 10)
+#define PROC2_INVPCID      (1u << 12)
 #define PROC2_PML          (1u << 17)
 /* Exit, section 25.7.1; entry, section 25.8.1. */
 #define EXIT_HOST_64     (1u << 9)
@@ -170,9 +171,10 @@ static_assert(VMCS_HOST_RIP == 0x6c16, "SDM B.4.4");
 	(PROC_TSC_OFFSET | PROC_HLT | PROC_MWAIT | PROC_RDPMC | PROC_CR8_LOAD | PROC_CR8_STORE | \
 	 PROC_IO | PROC_MSR_BITMAP | PROC_MONITOR | PROC_PROC2)
 /* With shadow tables besides, and what then cannot be. */
-#define PROC_SHADOW  (PROC_CR3_LOAD | PROC_CR3_STORE | PROC_INVLPG)
-#define PROC2_TDP    (PROC2_EPT | PROC2_UNRESTRICTED)
-#define PROC2_WANTED (PROC2_EPT | PROC2_VPID | PROC2_WBINVD | PROC2_UNRESTRICTED | PROC2_PLE)
+#define PROC_SHADOW (PROC_CR3_LOAD | PROC_CR3_STORE | PROC_INVLPG)
+#define PROC2_TDP   (PROC2_EPT | PROC2_UNRESTRICTED)
+#define PROC2_WANTED \
+	(PROC2_EPT | PROC2_VPID | PROC2_WBINVD | PROC2_UNRESTRICTED | PROC2_PLE | PROC2_INVPCID)
 #define EXIT_WANTED                                                                         \
 	(EXIT_HOST_64 | EXIT_SAVE_DEBUG | EXIT_SAVE_EFER | EXIT_LOAD_EFER | EXIT_SAVE_PAT | \
 	 EXIT_LOAD_PAT)

@@ -8,6 +8,7 @@
  * A MOV to CR0 that leaves is not emulated: once the owned bits of the shadow are what the guest
  * wants to see, the instruction is executed again and does not leave any more.
  */
+#include "arch/x86/cpu.h"
 #include "arch/x86/regs.h"
 #include "arch/x86/vmx/control.h"
 #include "arch/x86/vmx/insn.h"
@@ -32,7 +33,8 @@ u64 vmx_cr0_owned(const struct arch_vcpu *v)
 
 u64 vmx_cr4_owned(const struct arch_vcpu *v)
 {
-	u64 offered = v->shadow ? CR4_SHADOW_OWN : CR4_OFFERED;
+	u64 pcid = vendor_caps.invpcid && cpu_features.pcid ? CR4_PCIDE : 0;
+	u64 offered = v->shadow ? CR4_SHADOW_OWN : CR4_OFFERED | pcid;
 
 	return ~(offered & vmx_caps.cr4_fixed1) | vmx_caps.cr4_fixed0;
 }

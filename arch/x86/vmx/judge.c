@@ -130,6 +130,7 @@ static void judge_report(const struct vmx_raw *raw, const struct vmx_caps *c,
 	caps->decode_len = true;
 	caps->xsetbv_exits = true;
 	caps->nr_tags = c->vpid ? 65536 : 0;
+	caps->invpcid = c->proc2_there && c->proc2.may & PROC2_INVPCID;
 	vendor_cap_add(caps, "ept", caps->second_level, "shadow paging");
 	vendor_cap_add(caps, "ad-bits", c->ad, "access rights are removed and restored");
 	vendor_cap_add(caps, "vpids", c->vpid, "every entry flushes");
@@ -150,6 +151,7 @@ static void judge_report(const struct vmx_raw *raw, const struct vmx_caps *c,
 	vendor_cap_add(caps, "wbinvd-exit", c->wbinvd, "guests flush the caches themselves");
 	vendor_cap_add(caps, "exec-only", caps->exec_only, "executable pages are readable");
 	vendor_cap_add(caps, "pml", c->pml, "Dirty bits are harvested from the tables");
+	vendor_cap_add(caps, "invpcid", caps->invpcid, "guests get no PCIDs");
 	vendor_cap_add(caps, "pause-loop-exit", c->ple, "time slices end spinning");
 }
 
