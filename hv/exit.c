@@ -86,8 +86,7 @@ void exit_dispatch(struct vcpu *v)
 {
 	switch (v->exit.kind) {
 	case VEXIT_HANDLED:
-	case VEXIT_NMI: /* a kick: the loop looks at what it was for */
-		break;
+	case VEXIT_NMI: /* a kick: the loop looks at what it was for; or the tick, with an interrupt behind it */
 	case VEXIT_IRQ:
 		sched_irq_window();
 		break;

@@ -4,6 +4,7 @@
 #include "arch/x86/panic.h"
 #include "arch/x86/hostmem.h"
 #include "arch/x86/insn.h"
+#include "arch/x86/tick.h"
 #include "arch/x86/vendor.h"
 #include "hv/ager.h"
 #include "hv/chaos.h"
@@ -236,6 +237,20 @@ static bool somebody_experiments(void)
 	return false;
 }
 
+/*
+ * Without a preemption timer and a second level a machine is old, or Bochs's model of one, which keeps interrupts from a
+ * guest with IF = 0. No CPU says of itself that it does that, so all of them get the tick.
+ */
+static void start_tick(void)
+{
+	if (vendor_caps.preemption_timer || vendor_caps.second_level)
+		return;
+	if (tick_start())
+		hal_log(HAL_INFO, "an NMI ends time slices");
+	else
+		hal_log(HAL_WARN, "no I/O APIC: guests with interrupts off may keep their CPU");
+}
+
 void hv_main(void)
 {
 	wait_for_cpus();
@@ -256,5 +271,6 @@ void hv_main(void)
 		if (!vm_start(&vms[i]))
 			verdict_fail("vm %s: the machine has no memory left for its threads",
 			             vms[i].name);
+	start_tick();
 	sched_start();
 }
