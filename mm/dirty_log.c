@@ -13,7 +13,7 @@ const char *const dirty_log_names[] = {"off", "protect", "bits", "hardware", NUL
 /* --- the bitmaps ------------------------------------------------------------------------------------ */
 
 /* The word of the page's bit; NULL if no slot has it. Inside an epoch section. */
-static a64 *word_of(struct space *s, gfn_t g, bool logged, u64 *bit)
+static a64 *word_of(struct space *s, gfn_t g, bool noted, u64 *bit)
 {
 	const struct slot *slot = gfnmap_slot(s, g);
 	u64 i;
@@ -22,30 +22,30 @@ static a64 *word_of(struct space *s, gfn_t g, bool logged, u64 *bit)
 		return NULL;
 	i = g.v - slot->base.v;
 	*bit = BIT(i % 64);
-	return (logged ? slot->logged : slot->dirty) + i / 64;
+	return (noted ? slot->noted : slot->dirty) + i / 64;
 }
 
-static void set_bit(struct space *s, gfn_t g, bool logged)
+static void set_bit(struct space *s, gfn_t g, bool noted)
 {
 	a64 *word;
 	u64 bit;
 
 	epoch_enter();
-	word = word_of(s, g, logged, &bit);
+	word = word_of(s, g, noted, &bit);
 	/* What is set already says it: who clears it looks at the page, or its entry, afterwards. */
 	if (word && !(a64_load(word) & bit))
 		a64_fetch_or(word, bit); /* ord DL1: what is noted, before the bit */
 	epoch_exit();
 }
 
-static bool take_bit(struct space *s, gfn_t g, bool logged)
+static bool take_bit(struct space *s, gfn_t g, bool noted)
 {
 	bool was = false;
 	a64 *word;
 	u64 bit;
 
 	epoch_enter();
-	word = word_of(s, g, logged, &bit);
+	word = word_of(s, g, noted, &bit);
 	if (word && a64_load(word) & bit)
 		was = a64_fetch_and(word, ~bit) &
 		      bit; /* ord DL1: the bit, before the page is looked at */
@@ -55,7 +55,7 @@ static bool take_bit(struct space *s, gfn_t g, bool logged)
 
 void dirty_log_mark(struct space *s, gfn_t g)
 {
-	set_bit(s, g, false);
+	set_bit(s, g, true);
 }
 
 u64 dirty_log_take(struct space *s, gfn_t first, unsigned npages, u64 *bitmap)
@@ -96,7 +96,7 @@ static void clean_page(struct space *s, gfn_t g)
 		return;
 	fault_make_dirty_busy(s, gfn_word_frame(word));
 	if (notifier_log_clean(s, g))
-		dirty_log_mark(s, g);
+		set_bit(s, g, false);
 	gfnmap_busy_give(s, g, word);
 }
 
@@ -114,19 +114,21 @@ static void collect_bits(struct space *s, gfn_t first, unsigned n)
 			clean_page(s, gfn_add(first, i));
 }
 
-static void collect_logged(struct space *s, gfn_t first, unsigned n)
+/* What was noted goes to the bitmap. Where hardware notes, Dirty is cleared first: it is the log of what comes. */
+static void collect_noted(struct space *s, enum dirty_log_mode mode, gfn_t first, u64 npages)
 {
-	for (unsigned i = 0; i < n; i++) {
+	for (u64 i = 0; i < npages; i++) {
 		gfn_t g = gfn_add(first, i);
 
 		if (!take_bit(s, g, true))
 			continue;
-		clean_page(s, g);
-		dirty_log_mark(s, g);
+		if (mode == DIRTY_LOG_HARDWARE)
+			clean_page(s, g);
+		set_bit(s, g, false);
 	}
 }
 
-/* Of one aligned block, as `mode` has it. */
+/* What the entries of one aligned block say, as `mode` has it. */
 static void collect(struct space *s, enum dirty_log_mode mode, gfn_t first, unsigned n)
 {
 	u64 bitmap[NOTIFIER_WORDS] = {0};
@@ -138,9 +140,6 @@ static void collect(struct space *s, enum dirty_log_mode mode, gfn_t first, unsi
 		break;
 	case DIRTY_LOG_BITS:
 		collect_bits(s, first, n);
-		break;
-	case DIRTY_LOG_HARDWARE:
-		collect_logged(s, first, n);
 		break;
 	default:
 		break;
@@ -159,10 +158,8 @@ static void read_sections_over(struct space *s)
 	write_unlock(&s->mmu_lock);
 }
 
-static void sync(struct space *s, enum dirty_log_mode mode, gfn_t first, u64 npages)
+static void collect_entries(struct space *s, enum dirty_log_mode mode, gfn_t first, u64 npages)
 {
-	if (mode == DIRTY_LOG_HARDWARE)
-		flush(s); /* vCPUs leave, and say what was written down for them (ord F4) */
 	while (npages) {
 		u64 n = min_of(npages, (u64)NOTIFIER_MAX_PAGES - first.v % NOTIFIER_MAX_PAGES);
 
@@ -170,7 +167,16 @@ static void sync(struct space *s, enum dirty_log_mode mode, gfn_t first, u64 npa
 		first = gfn_add(first, n);
 		npages -= n;
 	}
+}
+
+static void sync(struct space *s, enum dirty_log_mode mode, gfn_t first, u64 npages)
+{
+	if (mode == DIRTY_LOG_HARDWARE)
+		flush(s); /* vCPUs leave, and say what was written down for them (ord F4) */
+	else
+		collect_entries(s, mode, first, npages);
 	read_sections_over(s);
+	collect_noted(s, mode, first, npages);
 	flush(s);
 }
 
@@ -215,14 +221,14 @@ static bool slot_bounds(struct space *s, u32 i, gfn_t *base, u64 *npages)
 }
 
 /* Takes every bit of one of the bitmaps. */
-static void clear_all(struct space *s, bool logged)
+static void clear_all(struct space *s, bool noted)
 {
 	gfn_t base;
 	u64 npages;
 
 	for (u32 i = 0; slot_bounds(s, i, &base, &npages); i++)
 		for (u64 j = 0; j < npages; j++)
-			(void)take_bit(s, gfn_add(base, j), logged);
+			(void)take_bit(s, gfn_add(base, j), noted);
 }
 
 /* Every entry says "not written" afterwards, and so does the bitmap. */
@@ -234,7 +240,9 @@ static void forget_all(struct space *s, enum dirty_log_mode mode)
 	for (u32 i = 0; slot_bounds(s, i, &base, &npages); i++) {
 		for (u64 j = 0; j < npages; j += NOTIFIER_MAX_PAGES)
 			notifier_split(s, gfn_add(base, j));
-		sync(s, mode == DIRTY_LOG_HARDWARE ? DIRTY_LOG_BITS : mode, base, npages);
+		if (mode == DIRTY_LOG_HARDWARE)
+			collect_entries(s, DIRTY_LOG_BITS, base, npages);
+		sync(s, mode, base, npages);
 	}
 	clear_all(s, false);
 }

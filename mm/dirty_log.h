@@ -8,24 +8,27 @@
  *   HARDWARE  as BITS, and the CPU writes down for each vCPU in which entries it sets Dirty (PML): reading looks at
  *             those pages only. What it writes down is heat for the policy, too
  *
- * What is read is exact: dirty_log_sync() puts into the bitmap every page whose write was over when it was called, and
- * was not taken by an earlier reading; what is written later is in a later one, and perhaps in this one as well, if it
- * happened meanwhile. What an entry says is not lost with it: a zap notes it (hv/mmu/tdp_log.c). The hypervisor's own
- * writes, and giving a page back (it is zero then), are noted by who makes them.
+ * What is read is exact: a reading (sync, then take) has every page whose write was over when it began and is in no
+ * earlier reading; what is written later is in a later one, and perhaps in this one as well, if it happened meanwhile.
+ * What an entry says is not lost with it: a zap notes it (hv/mmu/tdp_log.c). The hypervisor's own writes, and giving a
+ * page back (it is zero then), are noted by who makes them. What is noted has bits of its own until it is collected:
  *
- *	sync						write
- *	----						-----
- *	a the entries: to "not written"; to the bitmap	1 the entry says written, or
+ *	sync, take					write
+ *	----------					-----
+ *	a the entries: to "not written", into the log	1 the entry says written, or
  *	b MMU lock, write side				2 a zap, read side: the entry is gone, then it is noted
- *	c flush
- *	d bits taken
+ *	c what was noted, into the log
+ *	d flush
+ *	e bits of the log taken
  *
- * A write before a is found there if its entry is; if it was zapped before, the zap's read section is over at b, and
- * the bit is there at d. A write between a and c went through what a TLB still had: its page was found by a, or the
- * entry is asked again and says written for the next reading. Who looks at the contents after d sees it either way.
+ * A write before a is found there if its entry is; if it was zapped before, the zap's read section is over at b, and it
+ * is noted at c. A write between a and d may go through what a TLB still had of an entry that a or a zap has changed;
+ * afterwards none can. So nothing comes into the log between d and e, and whoever looks at the contents of what he took
+ * sees all writes that no later reading will have. (Were what a zap notes taken at e at once, a write through a TLB that
+ * the zap's own flush has not reached yet would be in no reading: model_explore_log found that.)
  *
- * HARDWARE has c before a as well: vCPUs leave, and what was written down for them gets into a bitmap of its own; of
- * the pages found there, and of these only, Dirty is cleared in a.
+ * HARDWARE has no a, but d before b as well: vCPUs leave, and what was written down for them is noted; of the pages found
+ * at c, and of these only, Dirty is cleared.
  */
 #pragma once
 

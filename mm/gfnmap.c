@@ -138,7 +138,7 @@ bool gfnmap_add(struct space *s, gfn_t base, u64 npages)
 	piece.word = hal_pages_alloc(word_pages(npages));
 	if (next && piece.word) {
 		piece.dirty = piece.word + npages;
-		piece.logged = piece.dirty + bitmap_words(npages);
+		piece.noted = piece.dirty + bitmap_words(npages);
 		spin_lock(&s->slots_lock);
 		added = slots_with(gfnmap_slots(s), &piece, next);
 		if (added) {

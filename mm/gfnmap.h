@@ -70,8 +70,8 @@ struct slot {
 	gfn_t base;
 	u64 npages;
 	a64 *word; /* npages of them, from hal_pages */
-	/* Behind them, a bit for each page (mm/dirty_log.h): written, and by hardware's log written. */
-	a64 *dirty, *logged;
+	/* Behind them, bits for each page (mm/dirty_log.h): to be reported, and to be collected. */
+	a64 *dirty, *noted;
 	bool closed; /* nothing is brought in any more: gfnmap_close() */
 };
 

@@ -143,7 +143,7 @@ static enum fault_result tdp_install_locked(struct tdp *t, gfn_t g, pfn_t page, 
 			return FAULT_RETRY;
 		rights &= ~(u64)SPTE_W;
 	}
-	dirty &= log != DIRTY_LOG_HARDWARE;
+	dirty &= log != DIRTY_LOG_HARDWARE; /* the CPU logs what it sets itself */
 	if (fresh) {
 		DEBUG_ASSERT(e.level == 1);
 		want = spte_make_leaf(f, e.level, page, rights, dirty);
@@ -151,8 +151,9 @@ static enum fault_result tdp_install_locked(struct tdp *t, gfn_t g, pfn_t page, 
 		DEBUG_ASSERT(spte_pfn(f, e.seen).v + g.v % tdp_span(e.level) == page.v);
 		want = spte_make_young(f, e.level, e.seen, rights, dirty);
 	}
-	/* What was not written yet is not to look so. Hardware that logs does so when it sets Dirty itself. */
-	if (unlikely(log == DIRTY_LOG_PROTECT) && !write)
+	/* What was not written yet is not to look so; but what has W has it from a write, which nobody took. */
+	if (unlikely(log == DIRTY_LOG_PROTECT) && !write &&
+	    (fresh || !(spte_saved_rights(f, e.seen) & SPTE_W)))
 		want = spte_make_logged(f, want);
 	/* ord T2: the page was filled by fault_bring_in(); hardware that finds the entry finds
 	 * that. */
