@@ -46,12 +46,14 @@ void tdp_zap(struct notifier *n, gfn_t g, struct notifier_zap *result)
 	if (spte_is_leaf(f, e.level, e.seen)) {
 		u64 was = spte_zap(f, e.level, e.at);
 
-		DEBUG_ASSERT(!spte_is_empty(was));
-		a64_count(&t->leaves, ~0ull);
-		tdp_log_zapped(t, g, was);
-		result->mapped = true;
-		result->dirty |= spte_dirty(f, was);
-		result->young |= spte_young(f, was);
+		/* Of two zaps at once, one gets it. */
+		if (!spte_is_empty(was)) {
+			a64_count(&t->leaves, ~0ull);
+			tdp_log_zapped(t, g, was);
+			result->mapped = true;
+			result->dirty |= spte_dirty(f, was);
+			result->young |= spte_young(f, was);
+		}
 	}
 	read_unlock(&s->mmu_lock);
 }
