@@ -50,7 +50,7 @@ static bool report(void)
 
 /*
  * What random plans come to within some thousand steps. The rest takes a few actions in one order, with one vCPU in its
- * guest meanwhile.
+ * guest meanwhile: tests/model/model_shadow_scenes.c.
  */
 static const enum shadow_fault_planted for_plans[] = {
         SHADOW_FAULT_PROTECT,        SHADOW_FAULT_INVALIDATE, SHADOW_FAULT_CLEAN,

@@ -558,8 +558,8 @@ static bool noticed(enum shadow_fault_planted fault, unsigned *attempts)
 }
 
 /*
- * What threads notice, nearly always at once. The rest takes three that meet in one order, and is for a machine whose
- * CPUs change places where a seed says: tests/model/model_machine_shadow.c.
+ * What threads notice, nearly always at once. The rest takes several steps in one order:
+ * tests/model/model_shadow_scenes.c.
  */
 static const enum shadow_fault_planted for_threads[] = {
         SHADOW_FAULT_PROTECT,     SHADOW_FAULT_INVALIDATE,     SHADOW_FAULT_MOVED,
