@@ -110,6 +110,7 @@ POLICIES = (
     ("flush per-pass", "host.flush=per-pass"),
     ("flush sampled", "host.flush=sampled"),
     ("locked per table", "host.reclaim=locked"),
+    ("the fault is no touch", "host.fault_touch=no"),
     ("twolist", "host.policy=twolist"),
 )
 PAIR = (POLICIES[0], POLICIES[6], POLICIES[5], POLICIES[-1])
@@ -130,6 +131,7 @@ WORK_POLICIES = (
     ("twolist", "host.policy=twolist"),
     ("mglru, look-around off", "host.lookaround=off"),
     ("mglru, one touch promotes", "host.two_touch=no"),
+    ("mglru, the fault is no touch", "host.fault_touch=no"),
     ("mglru, no walks", "host.caps=0x9"),
     ("mglru, flush sampled", "host.flush=sampled"),
     ("mglru, flush per-pass", "host.flush=per-pass"),
@@ -168,7 +170,7 @@ COMPARISONS = (
                "Seed 002, 64 vCPUs: 50 s against 600 s with the lock and 250 s with two lists. One CPU has nobody to wait for: here the lock "
                "costs its instructions."),
     Comparison("own-ager", "all memory written again, by one vCPU, beside the hypervisor's own ager with 92 % of the other CPU", "max-memory",
-               "zap runs=7 duty=92 region=3000", "max", (("lockless", "host.reclaim=lockless"), ("locked per table", "host.reclaim=locked")),
+               "zap runs=7 duty=92 region=3000", "max", (("lockless", "host.reclaim=lockless"), ("locked per table", "host.reclaim=locked"), ("under the read side", "host.reclaim=read")),
                ("beside", "alone", "duty had", "a pass", "p50 beside", "p99 beside", "p99.9 beside", "longest", "lock wait"), 3,
                "Two threads of QEMU are the two CPUs, and share two CPUs with the rest of the machine: a CPU that is not run while it holds the lock makes the "
                "others wait, so that the longest and p99.9 are the emulator's, `had` is less than what was asked for, and the ratios are none of Varve's. "
