@@ -252,7 +252,6 @@ static void test_scenario_host_values_refused(void **state)
 	host_refused("fault_touch = on", "fault_touch = on|yes or no");
 	host_refused("chunk = 65", "chunk = 65|a number from 0 (by the size of the VM) to 64");
 	host_refused("swappiness = 201", "swappiness = 201|0 to 200");
-	host_refused("direct_rate = none", "direct_rate = none|0 (no bound) to 1000000");
 	host_refused("direct_rate = 1000001", "direct_rate = 1000001|to 1000000");
 	host_refused("min_ttl = 1000", "min_ttl = 1000|0ms to 86400s");
 	host_refused("chaos = 1000001", "chaos = 1000001|0 (off) to 1000000");
