@@ -61,8 +61,14 @@ static u32 root_role(const struct shadow_regs *r, u64 *cr3)
 
 static u32 cache_frame(struct shadow *sh)
 {
-	u32 frame = fault_frame(sh->notifier.space);
+	u32 frame = frame_alloc(FRAME_FOR_FAULT);
 
+	/*
+	 * Not for the VM's limit: to evict a chunk for each table would take from a small VM what its fault has just
+	 * brought in, for ever. The page that the tables are for makes room for them too (reclaim_before_fault()).
+	 */
+	if (frame == FRAME_NONE)
+		frame = fault_frame(sh->notifier.space);
 	/* Tables in use are worth more than pages, but nothing else is left. */
 	if (frame == FRAME_NONE && shadow_shrink_used(sh, SHRINK_PAGES))
 		frame = frame_alloc(FRAME_FOR_FAULT);
