@@ -23,6 +23,7 @@
 #include "mm/store.h"
 #include "tests/host/fake_mmu.h"
 #include "tests/host/hal.h"
+#include "tests/model/steps.h"
 #ifndef MODEL_REAL_STORE
 #include "tests/host/fake/store.c"
 #endif
@@ -47,8 +48,12 @@ static u64 rnd, this_seed, step;
 static unsigned depth; /* CPUs that have come in between */
 static unsigned fuel;  /* times that others may come in between in this step */
 static bool calm;      /* nobody comes in between */
-static u64 seams_used, stale_writes, accesses, abandoned, victims, verified;
-static u64 pages_evicted, pages_not_evicted;
+
+/* In memory that children share. */
+static struct {
+	u64 seams_used, stale_writes, accesses, abandoned, victims, verified;
+	u64 pages_evicted, pages_not_evicted;
+} * totals;
 
 static u64 random_below(u64 n)
 {
@@ -85,7 +90,7 @@ static void verify(const struct access *a, const u64 *words, u64 first, u64 step
 	for (u64 i = first; i < WORDS; i += step_words)
 		if (words[i] != expected[i])
 			fail("lost or wrong contents", a->g, a->page, i);
-	verified++;
+	totals->verified++;
 }
 
 /* Runs as the guest, with the page mapped: checks what is there, then changes page and oracle alike. */
@@ -149,10 +154,10 @@ static void access_page(struct guest *g, u64 page, unsigned patience)
 	enum fault_result result = fake_access(&g->fake, vcpu, page, deed_writes(a.deed), patience,
 	                                       act, &a);
 
-	accesses++;
+	totals->accesses++;
 	if (result == FAULT_BAD_PAGE || result == FAULT_NO_SLOT)
 		fail("fault result", g, page, result);
-	abandoned += result != FAULT_FIXED;
+	totals->abandoned += result != FAULT_FIXED;
 }
 
 /*
@@ -233,7 +238,7 @@ static void act_stale(struct guest *g, u64 page)
 	unsigned vcpu = (unsigned)random_below(g->fake.nr_vcpus);
 
 	if (fake_access_stale(&g->fake, vcpu, page, deed_writes(a.deed), act, &a))
-		stale_writes += deed_writes(a.deed);
+		totals->stale_writes += deed_writes(a.deed);
 }
 
 /* One page, whatever its age. Somebody's pin, or another evictor, keeps it. */
@@ -244,8 +249,8 @@ static void evict_at(struct guest *g, u64 page)
 
 	if (result == EVICT_PAGE_DONE && a64_load(&g->fake.space->stats.evictions_total) == before)
 		fail("evicted, but nothing left", g, page, 0);
-	pages_evicted += result == EVICT_PAGE_DONE;
-	pages_not_evicted += result != EVICT_PAGE_DONE;
+	totals->pages_evicted += result == EVICT_PAGE_DONE;
+	totals->pages_not_evicted += result != EVICT_PAGE_DONE;
 }
 
 static void meddle(struct guest *g, u64 page)
@@ -257,7 +262,7 @@ static void meddle(struct guest *g, u64 page)
 		return;
 	fuel--;
 	depth++;
-	seams_used++;
+	totals->seams_used++;
 	host_cpu_set(cpu + 1);
 	for (unsigned n = 1 + (unsigned)random_below(3); n; n--) {
 		u64 at = chance(70) ? page : random_page();
@@ -387,7 +392,7 @@ static void on_oom(struct space *victim, const char *why)
 {
 	(void)why;
 	ASSERT(a32_load(&victim->dying));
-	victims++;
+	totals->victims++;
 }
 
 static void drop_some(struct guest *g)
@@ -496,18 +501,20 @@ static void final_check(void)
 	calm = false;
 }
 
-static void run_seed(u64 seed, u64 steps)
+static void run_seed(const u32 *list, unsigned n)
 {
 	static const struct reclaim_ops ops = {.wake = no_wake, .out_of_memory = on_oom};
 
-	this_seed = seed;
-	rnd = seed * 0x9e3779b97f4a7c15ull + 1;
+	this_seed = steps_seed;
+	rnd = steps_seed * 0x9e3779b97f4a7c15ull + 1;
 	fake_frames_create(FRAMES);
 	reclaim_init(&ops);
 	store_hooks(true);
 	for (unsigned i = 0; i < GUESTS; i++)
 		guest_create(i);
-	for (step = 0; step < steps; step++) {
+	for (unsigned i = 0; i < n; i++) {
+		step = list[i];
+		rnd = steps_random(list[i]);
 		one_step();
 		if (step % AUDIT == AUDIT - 1)
 			check_all();
@@ -524,20 +531,26 @@ int main(void)
 	u64 steps = host_steps(SEEDS * 10000), nseeds = SEEDS;
 	const char *only = getenv("VARVE_SEED");
 
+	bool good = true;
+	unsigned needed;
+
+	totals = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT(totals != MAP_FAILED);
 	host_cpu_count_set(DEPTH_MAX + 1);
 	ASSERT(store_init());
 	for (u64 i = 1; i <= nseeds; i++)
 		if (!only || strtoull(only, NULL, 0) == i)
-			run_seed(i, only ? steps : steps / nseeds);
+			good &= steps_pass(run_seed, i, (unsigned)(only ? steps : steps / nseeds),
+			                   false, &needed);
 	printf("%llu steps, %llu accesses (%llu abandoned), %llu seams used, %llu stale writes, "
 	       "%llu victims, %llu checks\n",
-	       (unsigned long long)steps, (unsigned long long)accesses,
-	       (unsigned long long)abandoned, (unsigned long long)seams_used,
-	       (unsigned long long)stale_writes, (unsigned long long)victims,
-	       (unsigned long long)verified);
+	       (unsigned long long)steps, (unsigned long long)totals->accesses,
+	       (unsigned long long)totals->abandoned, (unsigned long long)totals->seams_used,
+	       (unsigned long long)totals->stale_writes, (unsigned long long)totals->victims,
+	       (unsigned long long)totals->verified);
 	/* A model whose interesting cases do not happen shows nothing. */
-	return seams_used && stale_writes && pages_evicted && pages_not_evicted &&
-	                       abandoned < accesses / 2
+	return good && totals->seams_used && totals->stale_writes && totals->pages_evicted &&
+	                       totals->pages_not_evicted && totals->abandoned < totals->accesses / 2
 	               ? 0
 	               : 1;
 }
