@@ -16,7 +16,7 @@
  * page at the same time happens in some order.
  *
  * No vCPU is interrupted for any of this: a guest that wants to follow the host looks at PV_BALLOON a few times a
- * second. One that has not looked for three seconds is not asked any more.
+ * second. One that has not looked for ten seconds is not asked any more.
  */
 #pragma once
 
@@ -28,7 +28,7 @@
 #define PV_HELLO 0
 /*
  * The balloon. Result 0: pages that the host would like to have in it; 1: pages that are in it; 2: 1 if some VM will be
- * stopped for want of memory unless guests lend some within a second, else 0.
+ * stopped for want of memory unless guests lend some in the next few looks, else 0.
  */
 #define PV_BALLOON 1
 /*

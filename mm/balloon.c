@@ -21,8 +21,9 @@
 /* Of what a guest has resident, so much is asked of it at a time when nothing else is left. */
 #define NEED_PART 8u
 
-/* The need that there is: since when balloons have not grown, how much they had, when it was last felt. */
-static a64 need_since_ns, need_inside, need_last_ns;
+static a64
+        need_last_ns; /* when a VM was last about to be stopped, and guests were waited for instead */
+static a32 giving;    /* calls that drop pages just now */
 
 bool balloon_enable(struct space *s)
 {
@@ -43,6 +44,14 @@ static bool covers(const struct space *s, gfn_t first, u64 npages)
 
 /* --- pages ------------------------------------------------------------------------------------------ */
 
+/* Takes its time where evictors have the same pages in hand; whoever waits for frames waits for this. */
+static void drop(struct space *s, gfn_t first, u64 npages)
+{
+	a32_fetch_add(&giving, 1); /* a hint */
+	space_drop_range(s, first, npages);
+	a32_fetch_add(&giving, -1u);
+}
+
 bool balloon_give(struct space *s, gfn_t first, u64 npages, u64 *count)
 {
 	*count = 0;
@@ -52,7 +61,8 @@ bool balloon_give(struct space *s, gfn_t first, u64 npages, u64 *count)
 		*count += page_set_add(s->balloon.pages, gfn_add(first, i));
 	a64_count(&s->balloon.inside, *count);
 	a64_count(&s->stats.balloon_given_total, *count);
-	space_drop_range(s, first, npages);
+	a64_store(&s->balloon.asked_looks, a64_load(&s->balloon.looks));
+	drop(s, first, npages);
 	return true;
 }
 
@@ -104,7 +114,7 @@ bool balloon_report_free(struct space *s, gfn_t first, u64 npages, u64 *count)
 		return false;
 	*count = pages_with_something(s, first, npages);
 	if (*count)
-		space_drop_range(s, first, npages);
+		drop(s, first, npages);
 	a64_count(&s->stats.reported_free_total, *count);
 	return true;
 }
@@ -123,7 +133,7 @@ static bool need_is_felt(u64 now_ns)
 {
 	u64 last = a64_load(&need_last_ns);
 
-	return last && now_ns - last < BALLOON_PATIENCE_NS;
+	return last && now_ns - min_of(last, now_ns) < BALLOON_NEED_NS;
 }
 
 u64 balloon_target(const struct space *s, bool *urgent)
@@ -137,6 +147,7 @@ u64 balloon_target(const struct space *s, bool *urgent)
 void balloon_look(struct space *s)
 {
 	a64_store(&s->balloon.looked_ns, hal_time_ns());
+	a64_count(&s->balloon.looks, 1);
 }
 
 void balloon_told(struct space *s, u64 free_pages, u64 stall_permille)
@@ -157,28 +168,45 @@ static bool listens(const struct space *s, u64 now_ns)
 	return looked && now_ns - min_of(looked, now_ns) < BALLOON_LISTENS_NS;
 }
 
-/* Asks for `more` than is inside, unless more than that is asked for already. */
-static void ask(struct space *s, u64 more, u64 now_ns)
+static bool stalled(const struct space *s)
+{
+	return a64_load(&s->balloon.guest_stall) >= BALLOON_STALLED;
+}
+
+/* Was it asked for more than it has lent, and has not looked often enough since? Looks are its own time: how long a
+ * guest takes for one depends on what else the machine does. */
+static bool follows(const struct space *s)
+{
+	const struct balloon *b = &s->balloon;
+
+	return a64_load(&b->asked) > a64_load(&b->inside) &&
+	       a64_load(&b->looks) - a64_load(&b->asked_looks) < BALLOON_LOOKS;
+}
+
+/* Asks for `more` than is inside, unless as much is asked for already: false. */
+static bool ask(struct space *s, u64 more)
 {
 	struct balloon *b = &s->balloon;
-	u64 inside = a64_load(&b->inside), want = bounded(s, inside + more);
+	u64 want = bounded(s, a64_load(&b->inside) + more);
 
-	if (a64_load(&b->asked) <= inside)
-		a64_store(&b->asked_ns, now_ns);
-	if (want > a64_load(&b->asked))
-		a64_store(&b->asked, want);
+	if (want <= a64_load(&b->asked))
+		return false;
+	if (a64_load(&b->asked) <= a64_load(&b->inside))
+		a64_store(&b->asked_looks, a64_load(&b->looks));
+	a64_store(&b->asked, want);
+	return true;
 }
 
 u64 balloon_ask(struct space *s, u64 want, u64 now_ns)
 {
 	struct balloon *b = &s->balloon;
-	u64 asked = a64_load(&b->asked), more = min_of(want, a64_load(&b->guest_free));
+	u64 more = min_of(want, a64_load(&b->guest_free));
 
-	if (!more || !listens(s, now_ns))
+	if (!more || !listens(s, now_ns) || stalled(s))
 		return 0;
-	if (asked > a64_load(&b->inside) && now_ns - a64_load(&b->asked_ns) > BALLOON_PATIENCE_NS)
+	if (a64_load(&b->asked) > a64_load(&b->inside) && !follows(s))
 		return 0;
-	ask(s, more, now_ns);
+	(void)ask(s, more);
 	return more;
 }
 
@@ -190,69 +218,62 @@ static u64 relax_one(struct space *s, u64 frames)
 	return less;
 }
 
+/* One round over those that are stalled, or those that are not; returns what is left. */
+static u64 relax_round(u64 frames, bool of_stalled)
+{
+	for (u16 id = 1; id <= SPACE_MAX && frames; id++) {
+		struct space *s = space_get_id(id);
+
+		if (!s)
+			continue;
+		if (stalled(s) == of_stalled)
+			frames -= relax_one(s, frames);
+		space_put(s);
+	}
+	return frames;
+}
+
 void balloon_relax(u64 frames, u64 now_ns)
 {
 	u64 last = a64_load(&need_last_ns);
 
 	if (last && now_ns - min_of(last, now_ns) < BALLOON_CALM_NS)
 		return;
-	for (u16 id = 1; id <= SPACE_MAX && frames; id++) {
-		struct space *s = space_get_id(id);
-
-		if (!s)
-			continue;
-		frames -= relax_one(s, frames);
-		space_put(s);
-	}
+	relax_round(relax_round(frames, true), false);
 }
 
 /* --- before a VM has to go -------------------------------------------------------------------------- */
 
 /*
  * A part of what it has, whatever it says is free: some of that may be worth less than a VM. When it has lent that, and
- * there still is need, the next.
+ * there still is need, the next. Whether there is something to wait for.
  */
-static void ask_in_need(struct space *s, u64 now_ns)
+static bool ask_in_need(struct space *s)
 {
 	struct balloon *b = &s->balloon;
 
 	if (a64_load(&b->asked) <= a64_load(&b->inside))
-		ask(s, a64_load(&s->resident) / NEED_PART, now_ns);
+		(void)ask(s, a64_load(&s->resident) / NEED_PART);
+	return follows(s);
 }
 
-/* Asks all that listen; whether any does. *inside: what they have lent. */
-static bool ask_all_in_need(u64 now_ns, u64 *inside)
+bool balloon_before_kill(void)
 {
-	bool any = false;
+	u64 now = hal_time_ns();
+	bool wait = a32_load(&giving) != 0;
 
-	*inside = 0;
 	for (u16 id = 1; id <= SPACE_MAX; id++) {
 		struct space *s = space_get_id(id);
 
 		if (!s)
 			continue;
-		if (listens(s, now_ns)) {
-			any = true;
-			ask_in_need(s, now_ns);
-			*inside += a64_load(&s->balloon.inside);
-		}
+		if (listens(s, now))
+			wait |= ask_in_need(s);
 		space_put(s);
 	}
-	return any;
-}
-
-bool balloon_before_kill(void)
-{
-	u64 now = hal_time_ns(), inside;
-	bool again = need_is_felt(now);
-
-	if (!ask_all_in_need(now, &inside))
-		return false;
-	a64_store(&need_last_ns, now);
-	if (!again || inside > a64_load(&need_inside))
-		a64_store(&need_since_ns, now);
-	a64_store(&need_inside, inside);
-	return now - min_of(a64_load(&need_since_ns), now) < BALLOON_PATIENCE_NS;
+	if (wait)
+		a64_store(&need_last_ns, now);
+	return wait;
 }
 
 enum balloon_turn balloon_turn(const struct space *s)
@@ -262,8 +283,7 @@ enum balloon_turn balloon_turn(const struct space *s)
 	if (likely(!a64_load(&need_last_ns)))
 		return BALLOON_ANY;
 	now = hal_time_ns();
-	if (!need_is_felt(now) ||
-	    now - min_of(a64_load(&need_since_ns), now) >= BALLOON_PATIENCE_NS)
+	if (!need_is_felt(now))
 		return BALLOON_ANY;
 	if (!listens(s, now))
 		return BALLOON_LAST;

@@ -19,8 +19,15 @@ struct space;
 
 /* A guest that has not looked for so long does not count as one that follows. */
 #define BALLOON_LISTENS_NS 10000000000ull
-/* So long it may take to follow before its pages are evicted, or a VM is stopped, instead. */
-#define BALLOON_PATIENCE_NS 3000000000ull
+/*
+ * Asked for more than it has lent, a guest may look so often before its pages are evicted, or a VM is stopped, instead.
+ * Each loan begins the count anew.
+ */
+#define BALLOON_LOOKS 10u
+/* So long after a VM was about to be stopped that is still so. */
+#define BALLOON_NEED_NS 1000000000ull
+/* A guest that says so much of a thousand is waiting for memory itself: it is not asked ahead of need, and is first to get back. */
+#define BALLOON_STALLED 100u
 /* So long after the last need nothing is given back. */
 #define BALLOON_CALM_NS 10000000000ull
 
@@ -29,10 +36,12 @@ struct balloon {
 	struct page_set *pages; /* constant after balloon_enable(); NULL: the guest has none */
 	a64 inside;             /* members of it */
 	a64 target;             /* set by a person */
-	a64 asked, asked_ns; /* by the host's need, and since when it has been waiting for that */
+	a64 asked;              /* by the host's need */
+	a64 looks,
+	        asked_looks; /* of the guest; when more than it had lent was asked for, or it lent some */
 	a64 looked_ns;       /* when the guest last looked; 0: never */
-	a64 guest_free;      /* what it said it has free */
-	a64 guest_stall;     /* what it said of its own pressure: permille of its time */
+	a64 guest_free;  /* what it said it has free */
+	a64 guest_stall; /* what it said of its own pressure: permille of its time */
 };
 
 /* Before the first fault, the slots are there. False: no memory. */
@@ -75,7 +84,7 @@ u64 balloon_ask(struct space *s, u64 want, u64 now_ns);
 void balloon_relax(u64 frames, u64 now_ns);
 /*
  * While that is waited for, the last frames are for those that were asked, who need some to come as far as lending:
- * FIRST takes them without reclaiming before, LAST leaves them alone, for less than BALLOON_PATIENCE_NS at a time. Any
+ * FIRST takes them without reclaiming before, LAST leaves them alone. Any
  * context.
  */
 enum balloon_turn { BALLOON_ANY, BALLOON_FIRST, BALLOON_LAST };

@@ -35,8 +35,7 @@
 /*
  * Below `min` the vCPU first makes room itself, but takes a frame of the reserve's upper part all the same if that
  * brought nothing (I10). If it may not, it has to wait for others to make room, and that it got nothing is no sign
- * that there is nothing. That others are about to lend theirs is another reason to wait, for three seconds at most
- * (mm/balloon.h).
+ * that there is nothing. That others are about to lend theirs is another reason to wait (mm/balloon.h).
  */
 u32 fault_frame(struct space *s)
 {

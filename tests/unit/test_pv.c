@@ -348,14 +348,43 @@ static void test_balloon_asks_who_listens_and_follows(void **state)
 	assert_int_equal(balloon_ask(vm.space, 100, 10 * SECOND), 100);
 	assert_int_equal(balloon_ask(vm.space, 400, 10 * SECOND), 250);
 	assert_int_equal(balloon_target(vm.space, &urgent), 250);
-	host_time_add(BALLOON_PATIENCE_NS + 1);
-	(void)call(PV_BALLOON, 0, 0);
+	for (unsigned i = 0; i < BALLOON_LOOKS; i++) {
+		assert_true(balloon_ask(vm.space, 100, hal_time_ns()) > 0);
+		(void)call(PV_BALLOON, 0, 0);
+	}
 	assert_int_equal(balloon_ask(vm.space, 100, hal_time_ns()), 0);
 	assert_int_equal(call(PV_GIVE, 0, 250), 250);
 	assert_int_equal(balloon_ask(vm.space, 100, hal_time_ns()), 100);
 	assert_int_equal(balloon_target(vm.space, &urgent), 350);
 	host_time_add(BALLOON_LISTENS_NS);
 	assert_int_equal(balloon_ask(vm.space, 100, hal_time_ns()), 0);
+	stop();
+	host_time_set(HOST_TIME_REAL);
+}
+
+/* Who waits for memory itself is not asked ahead of need, and is the first to get back. */
+static void test_balloon_heeds_the_guests_pressure(void **state)
+{
+	static struct host_vm other;
+	bool urgent;
+
+	(void)state;
+	host_time_set(1000 * SECOND);
+	start(&host_machines[0]);
+	host_vm_create(&other, &host_machines[0], PAGES, 1);
+	assert_true(balloon_enable(other.space));
+	balloon_look(vm.space);
+	balloon_look(other.space);
+	balloon_told(vm.space, 100, BALLOON_STALLED - 1);
+	balloon_told(other.space, 100, 0);
+	assert_int_equal(balloon_ask(vm.space, 50, hal_time_ns()), 50);
+	assert_int_equal(balloon_ask(other.space, 50, hal_time_ns()), 50);
+	balloon_told(other.space, 100, BALLOON_STALLED);
+	assert_int_equal(balloon_ask(other.space, 90, hal_time_ns()), 0);
+	balloon_relax(60, hal_time_ns());
+	assert_int_equal(balloon_target(other.space, &urgent), 0);
+	assert_int_equal(balloon_target(vm.space, &urgent), 40);
+	host_vm_destroy(&other);
 	stop();
 	host_time_set(HOST_TIME_REAL);
 }
@@ -413,20 +442,28 @@ static void test_balloon_comes_before_a_kill_and_has_an_end(void **state)
 	assert_int_equal(call(PV_BALLOON, 0, 0), 100);
 	assert_int_equal(last.result[2], 1);
 	assert_int_equal(balloon_turn(vm.space), BALLOON_FIRST);
-	/* It follows: it has its time anew. */
-	host_time_add(BALLOON_PATIENCE_NS / 2);
-	assert_int_equal(call(PV_GIVE, 0, 100), 100);
-	assert_int_equal(balloon_turn(vm.space), BALLOON_ANY);
-	assert_true(balloon_before_kill());
-	assert_true(balloon_target(vm.space, &urgent) > 100);
-	host_time_add(BALLOON_PATIENCE_NS * 3 / 4);
-	assert_true(balloon_before_kill());
-	/* It does not. */
-	host_time_add(BALLOON_PATIENCE_NS / 2);
-	(void)call(PV_BALLOON, 0, 0);
+	/* It follows: the count begins anew, and the next is asked for. */
+	for (unsigned i = 0; i < 3; i++) {
+		for (unsigned look = 0; look < BALLOON_LOOKS - 2; look++)
+			(void)call(PV_BALLOON, 0, 0);
+		assert_true(balloon_before_kill());
+		assert_int_equal(call(PV_GIVE, i * 200, 200), 200);
+		assert_int_equal(balloon_turn(vm.space), BALLOON_ANY);
+		assert_true(balloon_before_kill());
+		assert_true(balloon_target(vm.space, &urgent) > (i + 1) * 200);
+		assert_true(urgent);
+	}
+	/* It looks, and does not. */
+	for (unsigned look = 0; look < BALLOON_LOOKS; look++) {
+		assert_true(balloon_before_kill());
+		(void)call(PV_BALLOON, 0, 0);
+	}
 	assert_false(balloon_before_kill());
+	host_time_add(BALLOON_NEED_NS);
 	assert_int_equal(balloon_turn(vm.space), BALLOON_ANY);
 	/* Nor does it listen. */
+	assert_int_equal(call(PV_GIVE, 600, 1), 1);
+	assert_true(balloon_before_kill());
 	host_time_add(2 * BALLOON_LISTENS_NS);
 	assert_false(balloon_before_kill());
 	stop();
@@ -455,7 +492,7 @@ static void test_balloon_last_frames_are_for_lenders(void **state)
 	limits_set_min(vm.space, PAGES);
 	assert_int_equal(host_vm_read(&other, 0, word_of(FRAMES - 1), &value), FAULT_NO_MEMORY);
 	assert_int_equal(host_vm_read(&vm, 0, word_of(900), &value), FAULT_FIXED);
-	host_time_add(BALLOON_PATIENCE_NS);
+	host_time_add(BALLOON_NEED_NS);
 	assert_int_equal(host_vm_read(&other, 0, word_of(FRAMES - 1), &value), FAULT_FIXED);
 	host_vm_destroy(&other);
 	stop();
@@ -487,6 +524,7 @@ int main(void)
 	        cmocka_unit_test(test_pv_working_set_tells_touched_from_idle),
 	        cmocka_unit_test(test_balloon_target_is_the_larger_and_leaves_min),
 	        cmocka_unit_test(test_balloon_asks_who_listens_and_follows),
+	        cmocka_unit_test(test_balloon_heeds_the_guests_pressure),
 	        cmocka_unit_test(test_controller_free_prefers_what_guests_lend),
 	        cmocka_unit_test(test_balloon_comes_before_a_kill_and_has_an_end),
 	        cmocka_unit_test(test_balloon_last_frames_are_for_lenders),

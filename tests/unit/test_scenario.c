@@ -326,7 +326,6 @@ static void test_scenario_promises_refused(void **state)
 	vm_refused("walk = slow", "line 4|walk = slow|off, fast, all or accurate");
 	vm_refused("pages = 1g", "line 4|pages = 1g|4k or 2m");
 	vm_refused("null = maybe", "line 4|null = maybe|yes or no");
-	vm_refused("pv = on", "line 4|pv = on|yes or no");
 	vm_refused("sampler = yes", "line 4|sampler = yes|on or off");
 	vm_refused("swappiness = 5", "line 4|swappiness|no such key in [vm]");
 	assert_refused(SMALL "min = 17M\n", NULL, "line 3|[vm a]|min|its memory");
