@@ -7,7 +7,7 @@ import unittest
 import xml.etree.ElementTree
 
 from tests.tools.load import load_tool
-from tools.lib import comparisons, profile, svg
+from tools.lib import comparisons, duties, profile, svg
 
 bench = load_tool("bench")
 
@@ -140,13 +140,13 @@ class ComparisonsTest(unittest.TestCase):
             xml.etree.ElementTree.fromstring(text)
 
     def test_duties(self):
-        rows = bench.read_duties("duty ager=alone asked=50 duty=0.0 wall_ms=10.0 p50=1 p99=2 p999=3 max_us=4.0 pass_us=0.0 wait_ms=0.00 hot=0\n"
+        rows = duties.read("duty ager=alone asked=50 duty=0.0 wall_ms=10.0 p50=1 p99=2 p999=3 max_us=4.0 pass_us=0.0 wait_ms=0.00 hot=0\n"
                                  "duty ager=per-walk asked=50 duty=49.0 wall_ms=20.0 p50=1 p99=2 p999=3 max_us=4.0 pass_us=5.0 wait_ms=6.00 hot=0\n")
         self.assertEqual(rows[1]["wall_ms"] / rows[0]["wall_ms"], 2)
-        self.assertIn("| per-walk | 0 | 50 | 49 | 20 |", "\n".join(bench.table_of_duties(rows)))
-        xml.etree.ElementTree.fromstring(bench.draw_duties(rows))
-        with self.assertRaises(bench.Failed):
-            bench.read_duties("bench x value=1\n")
+        self.assertIn("| per-walk | 0 | 50 | 49 | 20 |", "\n".join(duties.markdown(rows)))
+        xml.etree.ElementTree.fromstring(duties.draw(rows))
+        with self.assertRaises(duties.Unreadable):
+            duties.read("bench x value=1\n")
 
 
 class GateTest(unittest.TestCase):
