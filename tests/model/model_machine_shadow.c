@@ -50,13 +50,13 @@ static bool report(void)
 
 /*
  * What random plans come to within some thousand steps. The rest takes a few actions in one order, with one vCPU in its
- * guest meanwhile: tests/model/model_shadow_scenes.c.
+ * guest meanwhile: tests/model/model_shadow_scenes.c. The wait for who is in the guest is missed by torture_shadow at once,
+ * and here with the TDP (model_machine); few plans of this kind come to it.
  */
 static const enum shadow_fault_planted for_plans[] = {
         SHADOW_FAULT_PROTECT,        SHADOW_FAULT_INVALIDATE, SHADOW_FAULT_CLEAN,
         SHADOW_FAULT_SYNC,           SHADOW_FAULT_ROOTS,      SHADOW_FAULT_GUEST_DIRTY,
-        SHADOW_FAULT_GUEST_ACCESSED, SHADOW_FAULT_ENTRY,      SHADOW_FAULT_SHOOTDOWN,
-        SHADOW_FAULT_ENTRY_FLUSH,
+        SHADOW_FAULT_GUEST_ACCESSED, SHADOW_FAULT_ENTRY,      SHADOW_FAULT_ENTRY_FLUSH,
 };
 
 /* By a plan among many; how many steps that took. */
