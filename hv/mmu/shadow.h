@@ -48,7 +48,7 @@
  * holds one. It is taken for used as long as a shadow page mirrors it (shadow_slot.mirrored), by who asks accurately:
  * an evictor. Shadow pages that were not used lately go first, when memory is short, and at most one for
  * SHADOW_PAGES_PART of the guest's pages is there; so a page with a table that nobody walks through any more grows old
- * like others soon. What the walk of a fault reads counts as an access of the hypervisor, besides.
+ * like others soon. That we read a table to mirror it counts as an access of the hypervisor, besides.
  *
  * Dirty: a leaf gets W only over a frame that counts as written already (its copy dropped). So no Dirty bit tells mm
  * anything it does not know, and leaves may be dropped at any time. `knows_dirty` is false.

@@ -84,9 +84,6 @@ static bool read_entry(void *ctx, gpa_t at, unsigned bytes, u64 *entry)
 
 	if (frame == FRAME_NONE)
 		return false;
-	/* Once is enough: hardware would walk here far more often than we do. */
-	if (unlikely(!(a64_load(&frame_at(frame)->state) & FRAME_REFERENCED)))
-		frame_mark_accessed(frame);
 	p = (const u8 *)frame_ptr(frame) + at.v % PAGE_SIZE;
 	f->entry[f->walk.steps] = p;
 	*entry = load_entry(p, bytes);

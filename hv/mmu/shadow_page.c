@@ -156,7 +156,11 @@ static void tell_mirrored(struct shadow *sh, gfn_t g, bool mirrored)
 static void track(struct shadow *sh, struct shadow_page *sp)
 {
 	struct shadow_page *other = NULL;
+	u32 frame = shadow_resident(sh, sp->gfn);
 
+	/* We read it, as hardware would far more often. */
+	if (frame != FRAME_NONE)
+		frame_mark_accessed(frame);
 	shadow_for_each_of(sh, p, sp->gfn) if (shadow_mirrors(p)) other = p;
 	a64_count(&sh->tracked, 1);
 	tell_mirrored(sh, sp->gfn, true);

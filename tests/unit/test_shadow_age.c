@@ -330,7 +330,7 @@ static void test_shadow_age_cold_data_goes_before_tables(void **state)
 	guest_stop();
 }
 
-/* What the walk of a fault reads is an access of the hypervisor's. */
+/* That a table is read to be mirrored is an access of the hypervisor's. */
 static void test_shadow_age_the_walk_marks_tables(void **state)
 {
 	u64 before, after;
