@@ -146,10 +146,11 @@ static bool page_mirrored(u64 page)
 static void compare_ages(void)
 {
 	for (u64 page = 0; page < pages_all(); page++) {
-		bool young, expected = page_walked(page) || page_mirrored(page);
+		bool young, expected;
 
 		if (page >= pages_first() && machine.plug != PLUG_HERE)
 			break;
+		expected = page_walked(page) || page_mirrored(page);
 		young = notifier_age_one(machine.vm.space, page_gfn(page), NOTIFIER_TEST) &
 		        NOTIFIER_YOUNG;
 		if (young != expected)
