@@ -408,6 +408,9 @@ static bool execute_setting(const struct command *c)
 	case COMMAND_FAULT_TOUCH:
 		setting_word(c, "fault_touch", &policy.fault_touch, no_yes);
 		return true;
+	case COMMAND_DEMOTE:
+		setting_word(c, "demote", &policy.demote, no_yes);
+		return true;
 	case COMMAND_CHUNK:
 		setting_number(c, "chunk", &policy.chunk);
 		return true;

@@ -426,6 +426,7 @@ static void set_defaults(struct scenario *s)
 	s->batch = TABLE_PAGES;
 	s->two_touch = true;
 	s->fault_touch = POLICY_FAULT_TOUCH;
+	s->demote = true;
 	s->chunk = POLICY_CHUNK_AUTO;
 	s->swappiness = POLICY_SWAPPINESS;
 	s->direct_rate = 0;

@@ -31,6 +31,7 @@ const struct stats_counter stats_counters[] = {
         COUNTER(scanned_total, "Frames that evictors looked at."),
         COUNTER(sorted_total, "Frames that had been promoted since they were listed."),
         COUNTER(protected_total, "Frames of a tier that comes back too often."),
+        COUNTER(demoted_total, "Frames that had been promoted, and had another turn."),
         COUNTER(rotated_total, "Frames that were pinned, or that a store had declined."),
         COUNTER(passes_total, "Aging passes."),
         COUNTER(visited_total, "Second-level entries read by aging."),

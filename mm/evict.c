@@ -297,11 +297,12 @@ static void count_isolated(struct batch *b)
 
 	b->result->scanned += chunk->scanned;
 	b->result->sorted += chunk->sorted;
-	b->result->protected_ += chunk->protected_;
+	b->result->protected_ += chunk->protected_ + chunk->demoted;
 	b->result->rotated += chunk->rotated;
 	a64_count(&stats->scanned_total, chunk->scanned);
 	a64_count(&stats->sorted_total, chunk->sorted);
 	a64_count(&stats->protected_total, chunk->protected_);
+	a64_count(&stats->demoted_total, chunk->demoted);
 	a64_count(&stats->rotated_total, chunk->rotated);
 }
 

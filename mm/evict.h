@@ -13,7 +13,7 @@ struct evict_request {
 	u64 last_seq;   /* only from generations up to this one; EVICT_ANY_SEQ: no matter */
 };
 #define EVICT_SWAPPINESS_POLICY (-1)
-#define EVICT_ANY_SEQ           (~0ull)
+#define EVICT_ANY_SEQ           (~0ull) /* GEN_ANY_SEQ */
 
 static inline struct evict_request evict_any(u64 target)
 {

@@ -361,13 +361,42 @@ static bool stays_locked(struct lruvec *l, u64 state, unsigned tier_limit, bool 
 	return *protect;
 }
 
+/*
+ * A page that was promoted once, and has grown old since, has one more turn before it goes, as one that was used
+ * once: among the youngest, and if it is seen then, it is promoted again. So what is used now and then outlives
+ * what is used once (a second chance, as CLOCK gives it, but for those only that were used twice). False if the
+ * frame was promoted meanwhile, or is to go.
+ */
+static bool demote_locked(struct lruvec *l, u32 frame, struct gen_chunk *out)
+{
+	struct frame *f = frame_at(frame);
+	u64 state = a64_load(&f->state), to = max_locked(l);
+
+	if (!out->demote || l->demoted_in_row >= GEN_DEMOTE_MAX || !(state & FRAME_WORKINGSET) ||
+	    state & FRAME_PINS || gen_seq_locked(l, state) != out->seq)
+		return false;
+	/* One try: who changes the word now promotes it, or pins it. */
+	if (!a64_cas(&f->state, &state, state_listed(state_demoted(state), to)))
+		return false;
+	frame_list_remove(&l->list[gen_index(out->seq)][out->type], frame);
+	frame_list_push_head(&l->list[gen_index(to)][out->type], frame);
+	size_add(l, out->seq, out->type, -1);
+	size_add(l, to, out->type, 1);
+	l->demoted_in_row++;
+	out->demoted++;
+	return true;
+}
+
 static void isolate_one_locked(struct lruvec *l, u32 frame, unsigned tier_limit,
                                struct gen_chunk *out)
 {
 	struct frame *f = frame_at(frame);
-	u64 state = a64_load(&f->state);
 	bool protect = false;
+	u64 state;
 
+	if (demote_locked(l, frame, out))
+		return;
+	state = a64_load(&f->state);
 	do {
 		if (gen_seq_locked(l, state) != out->seq ||
 		    stays_locked(l, state, tier_limit, &protect)) {
@@ -383,6 +412,7 @@ static void isolate_one_locked(struct lruvec *l, u32 frame, unsigned tier_limit,
 	frame_list_remove(&l->list[gen_index(out->seq)][out->type], frame);
 	size_add(l, out->seq, out->type, -1);
 	out->frame[out->n++] = frame;
+	l->demoted_in_row = 0;
 }
 
 unsigned gen_chunk_frames(const struct lruvec *l)
@@ -432,7 +462,9 @@ static void isolate_locked(struct lruvec *l, unsigned swappiness, u64 last_seq,
 void gen_isolate(struct lruvec *l, unsigned swappiness, u64 last_seq, struct gen_chunk *out)
 {
 	out->n = 0;
-	out->scanned = out->sorted = out->protected_ = out->rotated = 0;
+	out->scanned = out->sorted = out->protected_ = out->rotated = out->demoted = 0;
+	/* Who asks for generations wants what is in them. */
+	out->demote = a32_load(&policy.demote) && last_seq == GEN_ANY_SEQ;
 	spin_lock(&l->lock);
 	if (twolist_in(l))
 		twolist_isolate_locked(l, swappiness, out);

@@ -15,9 +15,12 @@
 #include "mm/frame.h"
 #include "mm/frame_list.h"
 
-#define GEN_MIN       2u /* never fewer: the two youngest cannot be evicted */
-#define GEN_MAX       4u
-#define GEN_TIERS     4u
+#define GEN_MIN     2u /* never fewer: the two youngest cannot be evicted */
+#define GEN_MAX     4u
+#define GEN_TIERS   4u
+#define GEN_ANY_SEQ (~0ull)
+#define GEN_DEMOTE_MAX \
+	64u /* ... for each that is taken, at most: where all are hot, one goes all the same */
 #define GEN_BATCH     64u   /* frames per eviction chunk */
 #define GEN_MAX_BATCH 4096u /* promotions batched before the counters are flushed */
 /* Labels may be so many generations older than the window before they are written anew. */
@@ -35,6 +38,7 @@ struct lruvec {
 	a64 size[GEN_MAX][GEN_TYPES]; /* signed frames */
 	a32 chunk;   /* frames at a time where policy.chunk leaves it open; 0: GEN_BATCH */
 	a32 twolist; /* two lists instead of generations: mm/twolist.h; changes under the lock */
+	u32 demoted_in_row; /* promoted pages spared since one was taken; lruvec lock */
 	u32 unpackable_met; /* meetings of evictors with such pages; lruvec lock */
 	/* mm/twolist.c: pages evicted or activated, and each type's claim to be evicted from; lruvec lock */
 	a64 turnover;
@@ -143,9 +147,11 @@ struct gen_chunk {
 	u64 scanned;    /* looked at, whatever became of it */
 	u64 sorted;     /* promoted since they were listed: moved to the list they belong on */
 	u64 protected_; /* of a tier above the limit: moved to the next generation */
+	u64 demoted;    /* had been promoted: they have another turn */
 	u64 rotated;    /* pinned, or resting because a store declined it: the same */
 	u64 seq;        /* generation they come from (twolist: twolist_stamp()), and its type */
 	enum gen_type type;
+	bool demote; /* promoted pages have another turn: the policy, and any generation will do */
 	bool need_aging; /* no type that may be evicted has more than the two youngest generations */
 };
 /* Frames of a chunk now: policy.chunk, or what the lruvec says; 1 .. GEN_BATCH. */

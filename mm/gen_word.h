@@ -34,6 +34,22 @@ static inline u64 state_touched(u64 state)
 	return state | FRAME_REFERENCED;
 }
 
+/* What is left of a promotion when its page has grown old: one touch. */
+static inline u64 state_demoted(u64 state)
+{
+	return (state & ~FRAME_WORKINGSET) | FRAME_REFERENCED;
+}
+
+/*
+ * Does this sighting, which makes `next` of the word, move the page to the youngest generation? Not the first
+ * one: it takes two. But where the fault is no touch of its own, the first sighting is the access that was retried
+ * after it, and says when the page was used; it does not say that it was used again, so that is all.
+ */
+static inline bool state_moves(u64 next)
+{
+	return next & FRAME_WORKINGSET || !a32_load(&policy.fault_touch);
+}
+
 /* Counts `n` frames to a generation of the window; the lruvec lock held, or nothing else can be at work. */
 static inline void size_add(struct lruvec *l, u64 seq, enum gen_type type, s64 n)
 {

@@ -58,7 +58,7 @@ static inline bool policy_batch_valid(u32 batch)
 #define POLICY_CHUNK_MAX      64u /* GEN_BATCH */
 #define POLICY_CHUNK_AUTO     0u /* full ones; but of a space with a limit, this part of the limit: */
 #define POLICY_CHUNK_PART     128u
-#define POLICY_FAULT_TOUCH    1u
+#define POLICY_FAULT_TOUCH    0u
 
 struct policy {
 	a32 caps;       /* POLICY_CORE | ... */
@@ -67,8 +67,9 @@ struct policy {
 	a32 batch;      /* pages a walk asks for at a time: 1, 64 or 512 */
 	a32 two_touch;  /* 1: the second sighting promotes; 0: the first */
 	a32 fault_touch; /* 1: the fault that brings a page in is a touch, and the access retried after it the next;
-	                    0: the two are one, so that a page used once is never promoted */
+	                    0: the two are one: it makes the page as young as it is, and is no promotion */
 	a32 chunk; /* frames that an evictor takes at a time: 1 .. POLICY_CHUNK_MAX, or POLICY_CHUNK_AUTO */
+	a32 demote; /* 1: pages that were promoted and have grown old have one more turn; 0: they go */
 	a32 swappiness; /* 0 .. POLICY_SWAPPINESS_MAX */
 	a32 twolist; /* 1: active and inactive lists, mm/twolist.h. Once a space is there, by mm/policy_switch.h only */
 	a32 locked; /* enum policy_locked */

@@ -65,7 +65,7 @@ static u64 state_promoted(u64 state, u64 to)
 	if (!(state & FRAME_LISTED))
 		return state;
 	next = state_touched(state);
-	if (next & FRAME_WORKINGSET && gen_label_seq(state, to) < to)
+	if (state_moves(next) && gen_label_seq(state, to) < to)
 		next = state_listed(next, to);
 	return next;
 }
@@ -85,7 +85,8 @@ bool gen_promote(struct lruvec *l, u32 frame, u16 space_id, struct gen_batch *b)
 	if (!(state & FRAME_LISTED))
 		return false;
 	label = gen_label_seq(state, b->to);
-	if (next & FRAME_WORKINGSET && label < b->to)
+	/* By what was written: settings may change meanwhile. */
+	if (gen_label_seq(next, b->to) != label)
 		batch_count(b, label, state_type(state));
 	return true;
 }

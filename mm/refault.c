@@ -90,6 +90,17 @@ static bool not_worse(const struct side *pv, const struct side *sp)
 	                                        (sp->refaulted + 1) * pv->total * pv->gain;
 }
 
+/* How old the next to go from a type is: labels tell more than generations that were joined. */
+static u64 oldest_locked(const struct lruvec *l, enum gen_type type)
+{
+	u64 min = l->min_seq[type];
+	u32 frame = l->list[gen_index(min)][type].tail;
+
+	if (frame == FRAME_NONE)
+		return min;
+	return gen_label_seq(a64_load(&frame_at(frame)->state), a64_load(&l->max_seq));
+}
+
 enum gen_type refault_choose_type_locked(const struct lruvec *l, unsigned swappiness)
 {
 	struct side dirty = {.gain = swappiness};
@@ -103,6 +114,10 @@ enum gen_type refault_choose_type_locked(const struct lruvec *l, unsigned swappi
 		side_add(&dirty, l, GEN_DIRTY, tier);
 		side_add(&clean, l, GEN_CLEAN, tier);
 	}
+	/* Without evidence, cheap is no reason to evict what was used a moment ago. */
+	if (clean.refaulted < TRUST)
+		return oldest_locked(l, GEN_CLEAN) <= oldest_locked(l, GEN_DIRTY) ? GEN_CLEAN
+		                                                                  : GEN_DIRTY;
 	return not_worse(&clean, &dirty) ? GEN_CLEAN : GEN_DIRTY;
 }
 

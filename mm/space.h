@@ -64,6 +64,7 @@ struct space_stats {
 	a64 scanned_total;     /* frames that evictors looked at; of these ... */
 	a64 sorted_total;      /* ... had been promoted since they were listed */
 	a64 protected_total;   /* ... were of a tier that comes back too often */
+	a64 demoted_total;     /* ... had been promoted, and have another turn */
 	a64 deactivated_total; /* ... went from the active to the inactive list (twolist) */
 	a64 rotated_total;     /* ... were pinned, or a store had declined them */
 	a64 passes_total;      /* aging passes */

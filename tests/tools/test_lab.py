@@ -436,7 +436,7 @@ class Recorded(unittest.TestCase):
 
     def test_ours_tuned_does_no_harm_to_programs(self):
         self.assertLess(self.mean("ours-tuned", "bits"), 1.1 * self.mean("lru", "order"))
-        self.assertLess(self.mean("ours-tuned", "bits"), self.mean("ours", "bits"))
+        self.assertLess(self.mean("ours", "bits"), 1.1 * self.mean("lru", "order"))
 
 
 class Ours(unittest.TestCase):
@@ -446,9 +446,11 @@ class Ours(unittest.TestCase):
             found = ratios("zipf-0.99", "zipf-scan", "--capacities", "25,50", "--policies", "opt,ours", *given)
             return math.exp(sum(math.log(v) for k, v in found.items() if k[2] == "ours") / 4)
 
-        self.assertEqual(mean("two_touch=0"), mean("two_touch=1"))
-        self.assertLess(mean("fault_touch=0", "age=0"), 0.85 * mean("fault_touch=1", "age=0"))
-        self.assertLess(mean("fault_touch=0", "age=0"), 0.85 * mean("fault_touch=0", "two_touch=0", "age=0"))
+        # The fault and the retried access are the two touches, so that two are one.
+        self.assertEqual(mean("fault_touch=1", "two_touch=0"), mean("fault_touch=1", "two_touch=1"))
+        self.assertLess(mean(), mean("fault_touch=1"))
+        self.assertLess(mean(), mean("two_touch=0"))
+        self.assertLess(mean(), mean("demote=0"))
 
     def test_settings_of_a_variant_do_not_stay(self):
         both = ratios("zipf-0.99", "--capacities", "25", "--policies", "opt,ours-tuned,two-list,ours")

@@ -13,6 +13,7 @@
 #include "mm/frame.h"
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
+#include "mm/policy.h"
 #include "tests/host/fake/store.c"
 #include "tests/host/fake_mmu.h"
 #include "tests/host/hal.h"
@@ -36,6 +37,7 @@ static void start(bool no_dirty, unsigned nr_mmus)
 static int setup(void **state)
 {
 	(void)state;
+	policy_init();
 	fake_frames_create(FRAMES);
 	return !store_init();
 }
@@ -109,6 +111,7 @@ static void test_evict_asks_before_it_takes(void **state)
 
 	(void)state;
 	start(false, 1);
+	a32_store(&policy.fault_touch, 1);
 	write_pages(64);
 	fake_make_cold(&guest);
 	flush_wait(guest.space, flush_request(guest.space));
@@ -154,7 +157,8 @@ static void test_evict_looks_around_for_others(void **state)
 	(void)fake_read(&guest, 0, 10, 0);
 	(void)evict_space(guest.space, evict_any(1));
 	for (u64 page = 1; page < 64; page += 2)
-		assert_true(fake_state(&guest, page) & FRAME_WORKINGSET);
+		assert_int_equal(gen_seq_locked(&guest.space->lru, fake_state(&guest, page)),
+		                 a64_load(&guest.space->lru.max_seq));
 	assert_int_equal(a64_load(&guest.space->stats.promoted_total), 32);
 }
 

@@ -13,6 +13,7 @@
 #include "mm/frame.h"
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
+#include "mm/policy.h"
 #include "mm/reclaim.h"
 #include "tests/host/fake/store.c"
 #include "tests/host/fake_mmu.h"
@@ -28,6 +29,7 @@ static int setup(void **state)
 	const struct fake_config c = {.name = "faulting", .npages = PAGES};
 
 	(void)state;
+	policy_init();
 	fake_frames_create(FRAMES);
 	assert_true(store_init());
 	reclaim_init(NULL);
@@ -286,6 +288,7 @@ static void test_fault_recent_refault_restores_the_workingset(void **state)
 	u64 max;
 
 	(void)state;
+	a32_store(&policy.demote, 0);
 	fake_write(&guest, 0, 0, 5, 1);
 	frame_state_change(gfn_word_frame(fake_word(&guest, 0)), 0,
 	                   FRAME_WORKINGSET | 2u << FRAME_REFS_SHIFT);
@@ -308,6 +311,7 @@ static void test_fault_recent_refault_restores_the_tier(void **state)
 	u64 max;
 
 	(void)state;
+	a32_store(&policy.fault_touch, 1);
 	fake_write(&guest, 0, 0, 5, 1);
 	frame_state_change(gfn_word_frame(fake_word(&guest, 0)), 0, 2u << FRAME_REFS_SHIFT);
 	put_away(1, 2);
@@ -368,6 +372,7 @@ static void test_fault_old_refault_restores_nothing(void **state)
 	struct fault_page page;
 
 	(void)state;
+	a32_store(&policy.demote, 0);
 	fake_write(&guest, 0, 0, 5, 1);
 	frame_state_change(gfn_word_frame(fake_word(&guest, 0)), 0, FRAME_WORKINGSET);
 	put_away(1, 2);

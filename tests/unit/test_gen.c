@@ -134,11 +134,13 @@ static void test_gen_entries(void **state)
 
 static void test_gen_fault_is_the_first_touch(void **state)
 {
-	u32 fresh = frame_listed(true, GEN_ENTER_FRESH);
-	u32 back = frame_listed(true, GEN_ENTER_REFAULT);
-	u32 hot = frame_listed(true, GEN_ENTER_REFAULT_HOT);
+	u32 fresh, back, hot;
 
 	(void)state;
+	a32_store(&policy.fault_touch, 1);
+	fresh = frame_listed(true, GEN_ENTER_FRESH);
+	back = frame_listed(true, GEN_ENTER_REFAULT);
+	hot = frame_listed(true, GEN_ENTER_REFAULT_HOT);
 	assert_true(state_of(fresh) & FRAME_REFERENCED);
 	assert_true(state_of(back) & FRAME_REFERENCED);
 	assert_true(state_of(hot) & FRAME_WORKINGSET);
@@ -172,6 +174,7 @@ static void test_gen_two_touches_promote(void **state)
 	u32 frame = frame_listed(true, GEN_ENTER_UNPACKABLE);
 
 	(void)state;
+	a32_store(&policy.fault_touch, 1);
 	assert_true(promote(frame));
 	assert_int_equal(seq_of(frame), 2);
 	assert_true(state_of(frame) & FRAME_REFERENCED);

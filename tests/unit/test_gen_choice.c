@@ -35,6 +35,7 @@ static void test_gen_one_touch_promotes_if_policy_says_so(void **state)
 	u32 frame = frame_listed(FRAME_DIRTY, GEN_ENTER_UNPACKABLE);
 
 	(void)state;
+	a32_store(&policy.fault_touch, 1);
 	assert_true(promote(frame));
 	assert_int_equal(seq_of(frame), max_seq() - 1);
 	a32_store(&policy.two_touch, 0);
@@ -61,15 +62,110 @@ static void test_gen_fault_is_no_touch_if_policy_says_so(void **state)
 	assert_false(state_of(fresh) & (FRAME_REFERENCED | FRAME_WORKINGSET));
 	assert_false(state_of(back) & (FRAME_REFERENCED | FRAME_WORKINGSET));
 	assert_true(state_of(hot) & FRAME_WORKINGSET);
-	assert_true(promote(fresh));
-	assert_int_equal(seq_of(fresh), max_seq() - 1);
-	assert_true(state_of(fresh) & FRAME_REFERENCED);
+	/* The retried access says how old the page is, and no more. */
 	assert_true(promote(fresh));
 	assert_int_equal(seq_of(fresh), max_seq());
+	assert_int_equal(a64_load(&l.size[gen_index(max_seq())][GEN_DIRTY]), 2);
+	assert_true(state_of(fresh) & FRAME_REFERENCED);
+	assert_false(state_of(fresh) & FRAME_WORKINGSET);
+	assert_true(promote(fresh));
+	assert_int_equal(seq_of(fresh), max_seq());
+	assert_true(state_of(fresh) & FRAME_WORKINGSET);
 	a32_store(&policy.fault_touch, 1);
 	fresh = frame_listed(FRAME_DIRTY, GEN_ENTER_FRESH);
 	assert_true(promote(fresh));
 	assert_int_equal(seq_of(fresh), max_seq());
+	assert_true(state_of(fresh) & FRAME_WORKINGSET);
+}
+
+/* --- another turn ---------------------------------------------------------------------------------- */
+
+/* Used twice, and old: it goes like a page that was used once, one turn later. */
+static void test_gen_promoted_page_has_another_turn(void **state)
+{
+	u32 once = frame_listed(FRAME_DIRTY, GEN_ENTER_REFAULT);
+	u32 hot = frame_listed(FRAME_DIRTY | FRAME_WORKINGSET, GEN_ENTER_REFAULT);
+	struct gen_chunk chunk = isolate(NEUTRAL);
+
+	(void)state;
+	assert_int_equal(chunk.n, 1);
+	assert_int_equal(chunk.frame[0], once);
+	assert_int_equal(chunk.demoted, 1);
+	assert_int_equal(chunk.scanned, 2);
+	assert_int_equal(seq_of(hot), max_seq());
+	assert_true(state_of(hot) & FRAME_REFERENCED);
+	assert_false(state_of(hot) & FRAME_WORKINGSET);
+	advance();
+	advance();
+	chunk = isolate(NEUTRAL);
+	assert_int_equal(chunk.n, 1);
+	assert_int_equal(chunk.frame[0], hot);
+	assert_int_equal(chunk.demoted, 0);
+	assert_int_equal(gen_total(&l), 0);
+}
+
+/* Seen once in that turn, it is promoted again, and has the next. */
+static void test_gen_demoted_page_is_promoted_by_one_touch(void **state)
+{
+	u32 hot = frame_listed(FRAME_DIRTY | FRAME_WORKINGSET, GEN_ENTER_REFAULT);
+
+	(void)state;
+	for (unsigned turn = 0; turn < 5; turn++) {
+		assert_int_equal(isolate(NEUTRAL).demoted, 1);
+		assert_true(promote(hot));
+		assert_true(state_of(hot) & FRAME_WORKINGSET);
+		assert_int_equal(seq_of(hot), max_seq());
+		advance();
+		advance();
+	}
+	assert_int_equal(gen_total(&l), 1);
+}
+
+/* Where all pages are hot, one goes all the same, after as many were spared as are allowed. */
+static void test_gen_all_hot_still_gives(void **state)
+{
+	struct gen_chunk chunk;
+	u32 due = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 2 * GEN_DEMOTE_MAX; i++) {
+		u32 frame = frame_listed(FRAME_DIRTY | FRAME_WORKINGSET, GEN_ENTER_REFAULT);
+
+		if (i == GEN_DEMOTE_MAX)
+			due = frame;
+	}
+	a32_store(&policy.chunk, 1);
+	chunk = isolate(NEUTRAL);
+	assert_int_equal(chunk.n, 1);
+	assert_int_equal(chunk.demoted, GEN_DEMOTE_MAX);
+	assert_int_equal(chunk.frame[0], due);
+	chunk = isolate(NEUTRAL);
+	assert_int_equal(chunk.n, 0);
+	assert_int_equal(chunk.demoted, GEN_DEMOTE_MAX - 1);
+}
+
+/* Not where a generation is asked for, not what is pinned, and not if the policy says no. */
+static void test_gen_promoted_page_goes_where_it_is_asked_for(void **state)
+{
+	u32 hot = frame_listed(FRAME_DIRTY | FRAME_WORKINGSET, GEN_ENTER_REFAULT);
+	struct gen_chunk chunk;
+
+	(void)state;
+	assert_true(frame_pin_try(hot));
+	chunk = isolate(NEUTRAL);
+	assert_int_equal(chunk.n + chunk.demoted, 0);
+	assert_int_equal(chunk.rotated, 1);
+	assert_true(state_of(hot) & FRAME_WORKINGSET);
+	frame_unpin(hot);
+	advance();
+	gen_isolate(&l, NEUTRAL, max_seq() - GEN_MIN, &chunk);
+	assert_int_equal(chunk.n, 1);
+	a32_store(&policy.demote, 0);
+	(void)frame_listed(FRAME_DIRTY | FRAME_WORKINGSET, GEN_ENTER_REFAULT);
+	advance();
+	chunk = isolate(NEUTRAL);
+	assert_int_equal(chunk.n, 1);
+	assert_int_equal(chunk.demoted, 0);
 }
 
 /* --- chunks ---------------------------------------------------------------------------------------- */
@@ -181,9 +277,11 @@ static void test_gen_last_tier_is_always_protected(void **state)
 {
 	u32 hot = frame_listed(FRAME_DIRTY | REFS(3) | FRAME_WORKINGSET, GEN_ENTER_REFAULT);
 	u32 used = frame_listed(FRAME_DIRTY | REFS(3), GEN_ENTER_REFAULT);
-	struct gen_chunk chunk = isolate(NEUTRAL);
+	struct gen_chunk chunk;
 
 	(void)state;
+	a32_store(&policy.demote, 0);
+	chunk = isolate(NEUTRAL);
 	assert_int_equal(chunk.n, 1);
 	assert_int_equal(chunk.frame[0], used);
 	assert_int_equal(chunk.protected_, 1);
@@ -307,6 +405,27 @@ static void test_gen_swappiness_sums_the_tiers(void **state)
 	assert_int_equal(choice(NEUTRAL), GEN_CLEAN);
 }
 
+/* As long as refaults prove nothing: what is cheap to evict is not evicted before what is older. */
+static void test_gen_older_type_goes_without_evidence(void **state)
+{
+	(void)state;
+	(void)frame_listed(FRAME_DIRTY, GEN_ENTER_REFAULT);
+	advance();
+	(void)frame_listed(0, GEN_ENTER_REFAULT);
+	spin_lock(&l.lock);
+	gen_trim_locked(&l, GEN_CLEAN);
+	gen_trim_locked(&l, GEN_DIRTY);
+	spin_unlock(&l.lock);
+	assert_int_equal(choice(NEUTRAL), GEN_DIRTY);
+	figures(GEN_CLEAN, 0, 1000, 63);
+	assert_int_equal(choice(NEUTRAL), GEN_DIRTY);
+	figures(GEN_CLEAN, 0, 100000, 64);
+	assert_int_equal(choice(NEUTRAL), GEN_CLEAN);
+	figures(GEN_CLEAN, 0, 1000, 0);
+	(void)frame_listed(FRAME_DIRTY, GEN_ENTER_DEACTIVATED);
+	assert_int_equal(choice(NEUTRAL), GEN_DIRTY);
+}
+
 /* The other type only when nothing at all was looked at: else the choice would be undone. */
 static void test_gen_other_type_only_when_there_was_nothing(void **state)
 {
@@ -315,6 +434,7 @@ static void test_gen_other_type_only_when_there_was_nothing(void **state)
 
 	(void)state;
 	(void)frame_listed(FRAME_DIRTY, GEN_ENTER_REFAULT);
+	figures(GEN_CLEAN, 0, 1000000, 1000);
 	assert_true(promote(clean));
 	chunk = isolate(NEUTRAL);
 	assert_int_equal(chunk.n, 0);
@@ -352,6 +472,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        T(test_gen_one_touch_promotes_if_policy_says_so),
 	        T(test_gen_fault_is_no_touch_if_policy_says_so),
+	        T(test_gen_promoted_page_has_another_turn),
+	        T(test_gen_demoted_page_is_promoted_by_one_touch),
+	        T(test_gen_promoted_page_goes_where_it_is_asked_for),
+	        T(test_gen_all_hot_still_gives),
+	        T(test_gen_older_type_goes_without_evidence),
 	        T(test_gen_isolate_takes_what_policy_calls_a_chunk),
 	        T(test_gen_tier_limit_follows_refaults),
 	        T(test_gen_tier_limit_counts_the_protected),

@@ -144,8 +144,9 @@ static void do_isolate(void)
 	gen_isolate(&l, (unsigned)below(POLICY_SWAPPINESS_MAX + 1),
 	            below(2) ? EVICT_ANY_SEQ : max_seq() - below(5), &chunk);
 	sorted += chunk.sorted;
-	moved += chunk.protected_ + chunk.rotated;
-	assert_int_equal(chunk.scanned, chunk.n + chunk.sorted + chunk.protected_ + chunk.rotated);
+	moved += chunk.protected_ + chunk.rotated + chunk.demoted;
+	assert_int_equal(chunk.scanned,
+	                 chunk.n + chunk.sorted + chunk.protected_ + chunk.rotated + chunk.demoted);
 	assert_true(!chunk.n || chunk.seq + GEN_MIN <= max_seq());
 	for (unsigned i = 0; i < chunk.n; i++) {
 		unsigned page = page_of(chunk.frame[i]);
@@ -227,6 +228,10 @@ static void test_gen_window_holds_in_any_order(void **state)
 			assert_sizes();
 		if (!below(1000))
 			a32_store(&policy.two_touch, below(2) != 0);
+		if (!below(1000))
+			a32_store(&policy.fault_touch, below(2) != 0);
+		if (!below(1000))
+			a32_store(&policy.demote, below(2) != 0);
 		/* Refaults of all kinds, so that the controller has something to say. */
 		a64_count(&l.refaulted[below(GEN_TYPES)][below(GEN_TIERS)], below(40));
 		a64_count(&l.evicted[below(GEN_TYPES)][below(GEN_TIERS)], below(40));
@@ -439,6 +444,7 @@ static void test_gen_labels_are_written_anew(void **state)
 	struct gen_chunk chunk;
 
 	(void)state;
+	a32_store(&policy.demote, 0);
 	batch = (struct gen_batch){.promoted = 0};
 	for (u32 i = 0; i < n; i++)
 		old[i] = frame_listed(FRAME_DIRTY | FRAME_WORKINGSET, GEN_ENTER_REFAULT);

@@ -174,7 +174,9 @@ static u64 promoted(void)
 
 static bool is_promoted(u64 g)
 {
-	return fake_state(&guest, g - BASE) & FRAME_WORKINGSET;
+	const struct lruvec *l = &guest.space->lru;
+
+	return gen_seq_locked(l, fake_state(&guest, g - BASE)) == a64_load(&l->max_seq);
 }
 
 /* The group is swept, and nothing of the window; a page without a group has its window as before. */

@@ -81,6 +81,7 @@ static void test_scenario_defaults_of_the_policy(void **state)
 	assert_int_equal(s.batch, a32_load(&policy.batch));
 	assert_int_equal(s.two_touch, a32_load(&policy.two_touch));
 	assert_int_equal(s.fault_touch, a32_load(&policy.fault_touch));
+	assert_int_equal(s.demote, a32_load(&policy.demote));
 	assert_int_equal(s.chunk, a32_load(&policy.chunk));
 	assert_int_equal(s.swappiness, a32_load(&policy.swappiness));
 	assert_int_equal(s.locked, a32_load(&policy.locked));
@@ -109,7 +110,7 @@ static void test_scenario_keys_of_the_policy(void **state)
 	assert_loads("[host]\nmemory = 64M\nreclaim = locked\nlookaround = all\n"
 	             "flush = per-pass\nbatch = 64\ntwo_touch = no\nswappiness = 200\n"
 	             "direct_rate = 50\n"
-	             "fault_touch = yes\nchunk = 63\n"
+	             "fault_touch = yes\ndemote = no\nchunk = 63\n"
 	             "min_ttl = 1500ms\ntarget = free 8M\nchaos = 7\ntrace = on\n"
 	             "[vm a]\nimage = a\nmemory = 16M\nmin = 4M\nlow = 6M\nlimit = 8M\n"
 	             "min_ttl = 0s\nweight = 1000\ntarget = refaults 0.2%/min\npages = 2m\n"
@@ -125,6 +126,7 @@ static void test_scenario_keys_of_the_policy(void **state)
 	assert_int_equal(s.batch, 64);
 	assert_false(s.two_touch);
 	assert_true(s.fault_touch);
+	assert_false(s.demote);
 	assert_int_equal(s.chunk, 63);
 	assert_int_equal(s.swappiness, 200);
 	assert_int_equal(s.min_ttl_ns, 1500000000ull);
@@ -248,6 +250,7 @@ static void test_scenario_host_values_refused(void **state)
 	host_refused("batch = 4294967297", "batch = 4294967297|1, 64 or 512");
 	host_refused("two_touch = on", "two_touch = on|yes or no");
 	host_refused("fault_touch = on", "fault_touch = on|yes or no");
+	host_refused("demote = 2", "demote = 2|yes or no");
 	host_refused("chunk = 65", "chunk = 65|a number from 0 (by the size of the VM) to 64");
 	host_refused("swappiness = 201", "swappiness = 201|0 to 200");
 	host_refused("direct_rate = 1000001", "direct_rate = 1000001|to 1000000");

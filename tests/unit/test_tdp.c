@@ -10,6 +10,7 @@
 #include "mm/epoch.h"
 #include "mm/evict.h"
 #include "mm/frame.h"
+#include "mm/policy.h"
 #include "mm/store.h"
 #include "tests/host/hal.h"
 #include "tests/unit/host_vm.h"
@@ -26,6 +27,7 @@ static gpa_t page(u64 g)
 
 static void start(const struct host_machine *m)
 {
+	policy_init();
 	host_vm_create(&vm, m, PAGES, 2);
 }
 
@@ -108,6 +110,7 @@ static void test_tdp_fault_ref(void **state)
 			u64 value;
 
 			start(m);
+			a32_store(&policy.fault_touch, 1);
 			for (unsigned how = 0; how < 4; how++) {
 				if (how == 1)
 					assert_int_equal(evict_page(vm.space, gfn(5)),
