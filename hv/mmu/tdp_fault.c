@@ -2,11 +2,11 @@
  * Second-level faults.
  *
  * Fast path, no lock: the entry is there and only has to be given back what aging took, or the
- *access is allowed already (another CPU was first, or a TLB was stale). One compare-exchange on the
- *entry that was judged; whatever else happened to it meanwhile makes it fail and is judged again.
+ * access is allowed already (another CPU was first, or a TLB was stale). One compare-exchange on the
+ * entry that was judged; whatever else happened to it meanwhile makes it fail and is judged again.
  *
  * Slow path: the page has to be brought in (mm/fault.h), then installed under the read side of the
- *MMU lock. Why a page that is being evicted cannot be installed:
+ * MMU lock. Why a page that is being evicted cannot be installed:
  *
  *	fault				evictor
  *	-----				-------
@@ -18,7 +18,7 @@
  *	read_unlock			flush, store, free
  *
  * If the read section comes before begin's write section, the zap finds the entry and removes it.
- *If it comes after, invalidate_retry() sees in_progress, or a new seq, and the fault starts over.
+ * If it comes after, invalidate_retry() sees in_progress, or a new seq, and the fault starts over.
  *
  * A page that was mapped clean in a format without Dirty bits faults when it is first written; its copy is dropped and
  * then W is granted. No MMU lock is needed for that, nor the number of the invalidations, for the page's gfn word is
