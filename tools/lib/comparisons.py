@@ -110,7 +110,7 @@ POLICIES = (
     ("flush per-pass", "host.flush=per-pass"),
     ("flush sampled", "host.flush=sampled"),
     ("locked per table", "host.reclaim=locked"),
-    ("the fault is no touch", "host.fault_touch=no"),
+    ("the fault is a touch", "host.fault_touch=yes"),
     ("twolist", "host.policy=twolist"),
 )
 PAIR = (POLICIES[0], POLICIES[6], POLICIES[5], POLICIES[-1])
@@ -131,7 +131,7 @@ WORK_POLICIES = (
     ("twolist", "host.policy=twolist"),
     ("mglru, look-around off", "host.lookaround=off"),
     ("mglru, one touch promotes", "host.two_touch=no"),
-    ("mglru, the fault is no touch", "host.fault_touch=no"),
+    ("mglru, the fault is a touch", "host.fault_touch=yes"),
     ("mglru, no walks", "host.caps=0x9"),
     ("mglru, flush sampled", "host.flush=sampled"),
     ("mglru, flush per-pass", "host.flush=per-pass"),
