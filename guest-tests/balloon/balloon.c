@@ -57,7 +57,7 @@ static void expect_inside(const char *after, u64 n)
 
 static void refused(u32 command, u64 arg0, u64 arg1, u32 want)
 {
-	struct pv_regs out;
+	struct port_regs out;
 	u32 status = pv_call(command, arg0, arg1, &out);
 
 	VERDICT_CHECK(status == want, "call %u (0x%lx, 0x%lx) says %u, not %u", command, arg0, arg1,
@@ -124,7 +124,7 @@ static void test_random(void)
 {
 	u64 half = pages / 2, calls = cmdline_u64("calls", 3000);
 	struct rng rng = {rng_mix(77)};
-	struct pv_regs out;
+	struct port_regs out;
 
 	for (u64 i = 0; i < calls; i++) {
 		u64 first = half + rng_below(&rng, pages - half);

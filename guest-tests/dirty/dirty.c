@@ -84,7 +84,7 @@ static u64 check_log(void)
 
 static u64 run_round(void)
 {
-	struct experiment_regs out;
+	struct port_regs out;
 	u64 ns;
 
 	choose();

@@ -4,26 +4,14 @@
 #include "guest-tests/lib/mem.h"
 #include "guest-tests/lib/verdict.h"
 
-u32 experiment_call(u32 command, u64 arg0, u64 arg1, struct experiment_regs *out)
+u32 experiment_call(u32 command, u64 arg0, u64 arg1, struct port_regs *out)
 {
-	register u64 r8 __asm__("r8");
-	register u64 r9 __asm__("r9");
-	register u64 r10 __asm__("r10");
-	register u64 r11 __asm__("r11");
-	u64 rax = command, rbx = arg0, rcx = arg1, rsi, rdi;
-
-	__asm__ volatile("inl %%dx, %%eax"
-	                 : "+a"(rax), "+b"(rbx), "+c"(rcx), "=S"(rsi), "=D"(rdi), "=r"(r8),
-	                   "=r"(r9), "=r"(r10), "=r"(r11)
-	                 : "d"(EXPERIMENT_PORT)
-	                 : "memory");
-	*out = (struct experiment_regs){rbx, rcx, rsi, rdi, r8, r9, r10, r11};
-	return (u32)rax;
+	return port_call(EXPERIMENT_PORT, command, arg0, arg1, out);
 }
 
-static struct experiment_regs must(u32 command, u64 arg0, u64 arg1)
+static struct port_regs must(u32 command, u64 arg0, u64 arg1)
 {
-	struct experiment_regs out;
+	struct port_regs out;
 	u32 status = experiment_call(command, arg0, arg1, &out);
 
 	VERDICT_CHECK(status == EXPERIMENT_OK, "experiment %u (0x%lx, 0x%lx) is refused: %u",
@@ -34,7 +22,7 @@ static struct experiment_regs must(u32 command, u64 arg0, u64 arg1)
 /* The window is mapped whether slots are there or not. */
 void experiment_init(void)
 {
-	struct experiment_regs out;
+	struct port_regs out;
 	u32 status = experiment_call(EXPERIMENT_HELLO, 0, 0, &out);
 
 	VERDICT_CHECK(status == EXPERIMENT_OK && out.rbx == EXPERIMENT_VERSION,
@@ -50,7 +38,7 @@ u64 *experiment_window(u64 page)
 
 struct experiment_pass experiment_age(bool force)
 {
-	struct experiment_regs r = must(EXPERIMENT_AGE, force, 0);
+	struct port_regs r = must(EXPERIMENT_AGE, force, 0);
 
 	return (struct experiment_pass){r.rbx, r.rcx, r.rsi, r.rdi, r.r8, r.r9, r.r10};
 }
@@ -72,7 +60,7 @@ void experiment_ages_add(const void *first, u64 pages, struct experiment_ages *s
 	u64 gfn = (u64)first / PAGE_SIZE;
 
 	for (u64 n; pages; gfn += n, pages -= n) {
-		struct experiment_regs r;
+		struct port_regs r;
 
 		n = pages < EXPERIMENT_PAGES_MAX ? pages : EXPERIMENT_PAGES_MAX;
 		r = must(EXPERIMENT_AGES, gfn, n);
@@ -97,7 +85,7 @@ struct experiment_ages experiment_ages_of(const void *first, u64 pages)
 
 bool experiment_heat_of(const void *page, struct experiment_heat *heat)
 {
-	struct experiment_regs r;
+	struct port_regs r;
 
 	if (experiment_call(EXPERIMENT_HEAT, (u64)page / PAGE_SIZE, 0, &r) != EXPERIMENT_OK)
 		return false;
@@ -113,7 +101,7 @@ void experiment_zap_all(void)
 
 bool experiment_protect(const void *first, u64 pages)
 {
-	struct experiment_regs out;
+	struct port_regs out;
 	u32 status = experiment_call(EXPERIMENT_PROTECT, (u64)first / PAGE_SIZE, pages, &out);
 
 	VERDICT_CHECK(status == EXPERIMENT_OK || status == EXPERIMENT_REFUSED,
@@ -133,7 +121,7 @@ void experiment_unmap(const void *first, u64 pages)
 
 bool experiment_slot_add(u64 page, u64 pages)
 {
-	struct experiment_regs out;
+	struct port_regs out;
 
 	return experiment_call(EXPERIMENT_SLOT_ADD, EXPERIMENT_WINDOW_FIRST + page, pages, &out) ==
 	       EXPERIMENT_OK;
@@ -141,7 +129,7 @@ bool experiment_slot_add(u64 page, u64 pages)
 
 bool experiment_slot_remove(u64 page)
 {
-	struct experiment_regs out;
+	struct port_regs out;
 
 	return experiment_call(EXPERIMENT_SLOT_REMOVE, EXPERIMENT_WINDOW_FIRST + page, 1, &out) ==
 	       EXPERIMENT_OK;
@@ -154,14 +142,14 @@ void experiment_duty(unsigned percent, bool burn)
 
 struct experiment_duty experiment_duty_end(void)
 {
-	struct experiment_regs r = must(EXPERIMENT_DUTY, 0, 0);
+	struct port_regs r = must(EXPERIMENT_DUTY, 0, 0);
 
 	return (struct experiment_duty){r.rbx, r.rcx, r.rsi};
 }
 
 struct experiment_faults experiment_fault_times(bool anew)
 {
-	struct experiment_regs r = must(EXPERIMENT_FAULT_TIMES, anew, 0);
+	struct port_regs r = must(EXPERIMENT_FAULT_TIMES, anew, 0);
 
 	return (struct experiment_faults){r.rbx, r.rcx, r.rsi, r.rdi, r.r8, r.r9, r.r10, r.r11};
 }
@@ -212,7 +200,7 @@ u64 experiment_counter(u32 which)
 
 bool experiment_dirty(u32 mode)
 {
-	struct experiment_regs out;
+	struct port_regs out;
 	u32 status = experiment_call(EXPERIMENT_DIRTY, mode, 0, &out);
 
 	VERDICT_CHECK(status == EXPERIMENT_OK || status == EXPERIMENT_REFUSED,
@@ -222,7 +210,7 @@ bool experiment_dirty(u32 mode)
 
 void experiment_dirty_read(const void *first, u64 pages, u64 bitmap[EXPERIMENT_BITMAP_WORDS])
 {
-	struct experiment_regs r = must(EXPERIMENT_DIRTY_READ, (u64)first / PAGE_SIZE, pages);
+	struct port_regs r = must(EXPERIMENT_DIRTY_READ, (u64)first / PAGE_SIZE, pages);
 
 	bitmap[0] = r.rbx;
 	bitmap[1] = r.rcx;

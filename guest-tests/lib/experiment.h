@@ -4,15 +4,12 @@
  */
 #pragma once
 
+#include "guest-tests/lib/port_call.h"
 #include "guest-tests/lib/types.h"
 #include "hv/experiment_call.h"
 
-struct experiment_regs {
-	u64 rbx, rcx, rsi, rdi, r8, r9, r10, r11;
-};
-
 /* One call; EXPERIMENT_OK or why not. */
-u32 experiment_call(u32 command, u64 arg0, u64 arg1, struct experiment_regs *out);
+u32 experiment_call(u32 command, u64 arg0, u64 arg1, struct port_regs *out);
 
 void experiment_init(void);
 

@@ -3,26 +3,14 @@
 #include "guest-tests/lib/mem.h"
 #include "guest-tests/lib/verdict.h"
 
-u32 pv_call(u32 command, u64 arg0, u64 arg1, struct pv_regs *out)
+u32 pv_call(u32 command, u64 arg0, u64 arg1, struct port_regs *out)
 {
-	register u64 r8 __asm__("r8");
-	register u64 r9 __asm__("r9");
-	register u64 r10 __asm__("r10");
-	register u64 r11 __asm__("r11");
-	u64 rax = command, rbx = arg0, rcx = arg1, rsi, rdi;
-
-	__asm__ volatile("inl %%dx, %%eax"
-	                 : "+a"(rax), "+b"(rbx), "+c"(rcx), "=S"(rsi), "=D"(rdi), "=r"(r8),
-	                   "=r"(r9), "=r"(r10), "=r"(r11)
-	                 : "d"(PV_PORT)
-	                 : "memory");
-	*out = (struct pv_regs){rbx, rcx, rsi, rdi, r8, r9, r10, r11};
-	return (u32)rax;
+	return port_call(PV_PORT, command, arg0, arg1, out);
 }
 
-static struct pv_regs must(u32 command, u64 arg0, u64 arg1)
+static struct port_regs must(u32 command, u64 arg0, u64 arg1)
 {
-	struct pv_regs out;
+	struct port_regs out;
 	u32 status = pv_call(command, arg0, arg1, &out);
 
 	VERDICT_CHECK(status == PV_OK, "call %u (0x%lx, 0x%lx) is refused: %u", command, arg0, arg1,
@@ -32,7 +20,7 @@ static struct pv_regs must(u32 command, u64 arg0, u64 arg1)
 
 u64 pv_init(void)
 {
-	struct pv_regs out;
+	struct port_regs out;
 	u32 status = pv_call(PV_HELLO, 0, 0, &out);
 
 	VERDICT_CHECK(status == PV_OK && out.rbx == PV_VERSION,
@@ -42,7 +30,7 @@ u64 pv_init(void)
 
 struct pv_balloon pv_balloon(void)
 {
-	struct pv_regs r = must(PV_BALLOON, 0, 0);
+	struct port_regs r = must(PV_BALLOON, 0, 0);
 
 	return (struct pv_balloon){r.rbx, r.rcx, r.rsi};
 }
@@ -81,7 +69,7 @@ void pv_state(u64 free_pages, u64 stall_permille)
 
 struct pv_working_set pv_working_set(void)
 {
-	struct pv_regs r = must(PV_WORKING_SET, 0, 0);
+	struct port_regs r = must(PV_WORKING_SET, 0, 0);
 
 	return (struct pv_working_set){{r.rbx, r.rcx, r.rsi, r.rdi}, r.r8, r.r9, r.r10, r.r11};
 }
@@ -89,7 +77,7 @@ struct pv_working_set pv_working_set(void)
 bool pv_together(const void *page, const void *next)
 {
 	u64 g = (u64)page / PAGE_SIZE, behind = (u64)next / PAGE_SIZE;
-	struct pv_regs out;
+	struct port_regs out;
 	u32 status = pv_call(PV_TOGETHER, g, behind, &out);
 
 	VERDICT_CHECK(status == PV_OK || status == PV_FULL,

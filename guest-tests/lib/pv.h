@@ -4,15 +4,12 @@
  */
 #pragma once
 
+#include "guest-tests/lib/port_call.h"
 #include "guest-tests/lib/types.h"
 #include "hv/pv_call.h"
 
-struct pv_regs {
-	u64 rbx, rcx, rsi, rdi, r8, r9, r10, r11;
-};
-
 /* One call; PV_OK or why not. */
-u32 pv_call(u32 command, u64 arg0, u64 arg1, struct pv_regs *out);
+u32 pv_call(u32 command, u64 arg0, u64 arg1, struct port_regs *out);
 
 /* Pages that the hypervisor says this guest has. */
 u64 pv_init(void);

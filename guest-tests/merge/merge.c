@@ -43,7 +43,7 @@ static void touch(u64 number)
 /* A page without its translation: what maps the others is small from now on. */
 static u64 split(u64 first)
 {
-	struct experiment_regs r;
+	struct port_regs r;
 	u32 result = experiment_call(EXPERIMENT_ZAP, first + RANGE_PAGES / 2, 1, &r);
 
 	VERDICT_CHECK(result == EXPERIMENT_OK, "a page cannot be zapped: %u", result);

@@ -115,7 +115,7 @@ static void run_phase(void *arg)
 {
 	u64 id = cpu_self()->id, n = ops / phases, start, phase = *(const u64 *)arg;
 	struct rng rng = {rng_mix(seed * CPU_MAX + id + phase * 1000)};
-	struct experiment_regs out;
+	struct port_regs out;
 
 	smp_barrier();
 	start = time_ns();
