@@ -1,6 +1,7 @@
 /* What a guest's exits lead to. */
 #pragma once
 
+#include "hv/decode.h"
 #include "lib/types.h"
 #include "lib/util.h"
 
@@ -49,3 +50,9 @@ void exit_yield(struct vcpu *v);
 void exit_wait_memory(struct vcpu *v);
 /* Stops the VM over an instruction, whose bytes are named. */
 void exit_stop_insn(struct vcpu *v, const char *what, const u8 *bytes, unsigned n);
+/*
+ * The instruction at rip, with its bytes for messages. False: there is none yet, others were let run and the guest
+ * executes it once more; or it cannot be decoded, and the VM is stopped with `what`. On the vCPU's thread.
+ */
+bool exit_fetch(struct vcpu *v, u8 bytes[DECODE_MAX_BYTES], unsigned *n, struct insn *insn,
+                const char *what) must_check;

@@ -227,16 +227,8 @@ static void decode_and_carry_out(struct vcpu *v)
 	struct insn insn;
 	unsigned n;
 
-	switch (fetch_insn(v, bytes, &n, &insn)) {
-	case FETCH_OK:
-		break;
-	case FETCH_AGAIN:
-		exit_yield(v);
+	if (!exit_fetch(v, bytes, &n, &insn, "an access to a control register cannot be decoded"))
 		return;
-	default:
-		exit_stop_insn(v, "an access to a control register cannot be decoded", bytes, n);
-		return;
-	}
 	if (!carry_out(v, &insn, bytes, &valid))
 		exit_stop_insn(v, "an access to a control register is not supported", bytes, n);
 	else if (valid)

@@ -25,6 +25,21 @@ void exit_stop_insn(struct vcpu *v, const char *what, const u8 *bytes, unsigned 
 	        (ull)v->arch.rip, text);
 }
 
+bool exit_fetch(struct vcpu *v, u8 bytes[DECODE_MAX_BYTES], unsigned *n, struct insn *insn,
+                const char *what)
+{
+	switch (fetch_insn(v, bytes, n, insn)) {
+	case FETCH_OK:
+		return true;
+	case FETCH_AGAIN:
+		exit_yield(v);
+		return false;
+	default:
+		exit_stop_insn(v, what, bytes, *n);
+		return false;
+	}
+}
+
 static bool is_apic(gpa_t at)
 {
 	return (at.v & PAGE_MASK) == VLAPIC_BASE;

@@ -87,16 +87,8 @@ static bool invlpg_address(struct vcpu *v, gva_t *at)
 	*at = v->exit.invlpg.gva;
 	if (v->exit.invlpg.known)
 		return true;
-	switch (fetch_insn(v, bytes, &n, &insn)) {
-	case FETCH_OK:
-		break;
-	case FETCH_AGAIN:
-		exit_yield(v);
+	if (!exit_fetch(v, bytes, &n, &insn, "an INVLPG cannot be decoded"))
 		return false;
-	default:
-		exit_stop_insn(v, "an INVLPG cannot be decoded", bytes, n);
-		return false;
-	}
 	if (insn.op != INSN_INVLPG) /* another vCPU changed the code: it is executed again */
 		return false;
 	*at = fetch_operand(v, &insn);
@@ -190,16 +182,8 @@ void exit_invpcid(struct vcpu *v)
 	struct insn insn;
 	unsigned n;
 
-	switch (fetch_insn(v, bytes, &n, &insn)) {
-	case FETCH_OK:
-		break;
-	case FETCH_AGAIN:
-		exit_yield(v);
+	if (!exit_fetch(v, bytes, &n, &insn, "an INVPCID cannot be decoded"))
 		return;
-	default:
-		exit_stop_insn(v, "an INVPCID cannot be decoded", bytes, n);
-		return;
-	}
 	if (insn.op == INSN_INVPCID) /* else another vCPU changed the code: it is executed again */
 		invpcid(v, &insn);
 }

@@ -177,15 +177,6 @@ void exit_real_gp(struct vcpu *v)
 	struct insn insn;
 	unsigned n;
 
-	switch (fetch_insn(v, bytes, &n, &insn)) {
-	case FETCH_OK:
+	if (exit_fetch(v, bytes, &n, &insn, "an instruction in real mode cannot be decoded"))
 		privileged(v, &insn, bytes, n);
-		break;
-	case FETCH_AGAIN:
-		exit_yield(v);
-		break;
-	default:
-		exit_stop_insn(v, "an instruction in real mode cannot be decoded", bytes, n);
-		break;
-	}
 }
