@@ -147,6 +147,23 @@ CR_ACCESSORS(2)
 CR_ACCESSORS(3)
 CR_ACCESSORS(4)
 
+#define DR_ACCESSORS(n)                                            \
+	static inline u64 dr##n##_read(void)                       \
+	{                                                          \
+		u64 v;                                             \
+		__asm__ volatile("movq %%db" #n ", %0" : "=r"(v)); \
+		return v;                                          \
+	}                                                          \
+	static inline void dr##n##_write(u64 v)                    \
+	{                                                          \
+		__asm__ volatile("movq %0, %%db" #n ::"r"(v));     \
+	}
+DR_ACCESSORS(0)
+DR_ACCESSORS(1)
+DR_ACCESSORS(2)
+DR_ACCESSORS(3)
+DR_ACCESSORS(6)
+
 static inline u64 xcr0_read(void)
 {
 	u32 lo, hi;
@@ -158,6 +175,33 @@ static inline u64 xcr0_read(void)
 static inline void xcr0_write(u64 v)
 {
 	__asm__ volatile("xsetbv" ::"c"(0), "a"((u32)v), "d"((u32)(v >> 32)) : "memory");
+}
+
+/* The handlers of NMI and machine check, for one that made a guest leave and that the CPU has not delivered. */
+static inline void int_nmi(void)
+{
+	__asm__ volatile("int $2" ::: "memory");
+}
+static inline void int_machine_check(void)
+{
+	__asm__ volatile("int $18" ::: "memory");
+}
+/* The word at FS base; a thread stays on its CPU, so not volatile. */
+static inline void *fs_self(void)
+{
+	void *p;
+
+	__asm__("movq %%fs:0, %0" : "=r"(p));
+	return p;
+}
+/* The global interrupt flag: while it is clear, NMIs wait as well (APM vol. 2, section 15.17). */
+static inline void gif_clear(void)
+{
+	__asm__ volatile("clgi" ::: "memory");
+}
+static inline void gif_set(void)
+{
+	__asm__ volatile("stgi" ::: "memory");
 }
 
 static inline u64 tsc_read(void)

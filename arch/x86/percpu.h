@@ -2,6 +2,7 @@
 #pragma once
 
 #include "arch/x86/desc.h"
+#include "arch/x86/insn.h"
 #include "lib/types.h"
 #include "lib/util.h"
 
@@ -32,13 +33,9 @@ static_assert(sizeof(struct percpu) <= PAGE_SIZE, "one page for each CPU");
 /* The boot CPU's, in use from the first line of C on. */
 extern struct percpu percpu_boot;
 
-/* Not volatile: a thread stays on its CPU. */
 static inline struct percpu *this_cpu(void)
 {
-	struct percpu *p;
-
-	__asm__("movq %%fs:0, %0" : "=r"(p));
-	return p;
+	return fs_self();
 }
 /* The block of CPU `cpu`, NULL if there is no such CPU (yet). Any context. */
 struct percpu *percpu_of(unsigned cpu);

@@ -1,5 +1,6 @@
 #include "arch/x86/vcpu_state.h"
 
+#include "arch/x86/insn.h"
 #include "arch/x86/vcpu.h"
 #include "arch/x86/regs.h"
 #include "lib/string.h"
@@ -91,18 +92,18 @@ void vcpu_state_reset(const struct vendor_ops *ops, struct arch_vcpu *v, const s
 
 void vcpu_debug_load(const struct arch_vcpu *v)
 {
-	__asm__ volatile("movq %0, %%db0" ::"r"(v->dr[0]));
-	__asm__ volatile("movq %0, %%db1" ::"r"(v->dr[1]));
-	__asm__ volatile("movq %0, %%db2" ::"r"(v->dr[2]));
-	__asm__ volatile("movq %0, %%db3" ::"r"(v->dr[3]));
-	__asm__ volatile("movq %0, %%db6" ::"r"(v->dr6));
+	dr0_write(v->dr[0]);
+	dr1_write(v->dr[1]);
+	dr2_write(v->dr[2]);
+	dr3_write(v->dr[3]);
+	dr6_write(v->dr6);
 }
 
 void vcpu_debug_save(struct arch_vcpu *v)
 {
-	__asm__ volatile("movq %%db0, %0" : "=r"(v->dr[0]));
-	__asm__ volatile("movq %%db1, %0" : "=r"(v->dr[1]));
-	__asm__ volatile("movq %%db2, %0" : "=r"(v->dr[2]));
-	__asm__ volatile("movq %%db3, %0" : "=r"(v->dr[3]));
-	__asm__ volatile("movq %%db6, %0" : "=r"(v->dr6));
+	v->dr[0] = dr0_read();
+	v->dr[1] = dr1_read();
+	v->dr[2] = dr2_read();
+	v->dr[3] = dr3_read();
+	v->dr6 = dr6_read();
 }

@@ -195,16 +195,6 @@ static inline void svm_touch(struct svm_vcpu *c, u64 groups)
 	c->dirty |= (u32)groups;
 }
 
-/* The global interrupt flag: while it is clear, NMIs wait as well (APM vol. 2, section 15.17). */
-static inline void svm_clgi(void)
-{
-	__asm__ volatile("clgi" ::: "memory");
-}
-static inline void svm_stgi(void)
-{
-	__asm__ volatile("stgi" ::: "memory");
-}
-
 /* caps.c */
 enum vendor_state svm_probe(struct vendor_caps *caps);
 bool svm_enable(void);

@@ -1,3 +1,4 @@
+#include "arch/x86/insn.h"
 #include "arch/x86/percpu.h"
 #include "arch/x86/svm/control.h"
 #include "arch/x86/vcpu_event.h"
@@ -107,7 +108,7 @@ static void decode_exception(struct arch_vcpu *v, struct vexit *exit)
 		vcpu_event_exception(v, 17, true, 0);
 		break;
 	case EXIT_MC: /* the machine's, not the guest's */
-		__asm__ volatile("int $18" ::: "memory");
+		int_machine_check();
 		break;
 	default:
 		exit->kind = VEXIT_UNKNOWN;

@@ -89,10 +89,10 @@ void svm_run(struct arch_vcpu *v, struct vexit *exit)
 	struct vmcb *vmcb = &c->vmcb;
 
 	DEBUG_ASSERT(v->loaded_cpu == (s32)hal_cpu_id());
-	svm_clgi();
+	gif_clear();
 	if (unlikely(a32_load(&cpu->nmi_seen))) {
 		a32_store(&cpu->nmi_seen, 0);
-		svm_stgi();
+		gif_set();
 		*exit = (struct vexit){.kind = VEXIT_NMI};
 		return;
 	}

@@ -55,7 +55,7 @@ bool svm_xsetbv_exits(void)
 	c->vmcb.save.rax = (u32)xcr0;
 	v.gpr[GPR_RDX] = xcr0 >> 32;
 	do {
-		svm_clgi();
+		gif_clear();
 		svm_enter(&v, hpa((u64)&c->vmcb), hpa((u64)&cpu->host));
 		code = c->vmcb.control.exit_code;
 		irq_window();

@@ -103,14 +103,10 @@ static void decode_misconfig(struct vexit *exit)
  */
 static void debug_exception(struct arch_vcpu *v, struct vexit *exit, u32 info)
 {
-	u64 dr6;
-
 	if ((info & EVENT_TYPE) == 5u << 8) {
 		v->rip = v->rip + vmread32(VMCS_INSN_LENGTH);
 	} else {
-		__asm__ volatile("movq %%db6, %0" : "=r"(dr6));
-		dr6 = (dr6 & ~0xfull) | (exit->info & (0xf | BIT(13) | DR6_BS));
-		__asm__ volatile("movq %0, %%db6" ::"r"(dr6));
+		dr6_write((dr6_read() & ~0xfull) | (exit->info & (0xf | BIT(13) | DR6_BS)));
 		vmwrite(VMCS_GUEST_DR7, vmread(VMCS_GUEST_DR7) & ~BIT(13));
 	}
 	if ((v->rflags & RFLAGS_TF) && vmread(VMCS_GUEST_SHADOW) & (SHADOW_STI | SHADOW_MOV_SS))
@@ -141,7 +137,7 @@ static void decode_exception(struct arch_vcpu *v, struct vexit *exit)
 	u32 info = vmread32(VMCS_EXIT_INTERRUPT);
 
 	if ((info & EVENT_TYPE) == EVENT_TYPE_NMI) {
-		__asm__ volatile("int $2" ::: "memory");
+		int_nmi();
 		a32_store(&cpu->nmi_seen, 0);
 		exit->kind = VEXIT_NMI;
 		return;
@@ -159,7 +155,7 @@ static void decode_exception(struct arch_vcpu *v, struct vexit *exit)
 		vcpu_event_exception(v, 17, true, 0);
 		break;
 	case 18: /* the machine's, not the guest's */
-		__asm__ volatile("int $18" ::: "memory");
+		int_machine_check();
 		break;
 	default:
 		exit->kind = VEXIT_UNKNOWN;

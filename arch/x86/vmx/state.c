@@ -215,7 +215,7 @@ static bool long_code(void)
 
 void vmx_advance(struct arch_vcpu *v, unsigned length)
 {
-	u64 shadow = vmread(VMCS_GUEST_SHADOW), dr6;
+	u64 shadow = vmread(VMCS_GUEST_SHADOW);
 
 	if (unlikely((v->rip ^ (v->rip + length)) >> 32))
 		v->rip = vcpu_next_rip(v->rip, length, long_code());
@@ -226,8 +226,7 @@ void vmx_advance(struct arch_vcpu *v, unsigned length)
 		vmwrite(VMCS_GUEST_SHADOW, shadow & ~(u64)(SHADOW_STI | SHADOW_MOV_SS));
 	/* The trap that a single step over the instruction would have ended with. */
 	if (unlikely(v->rflags & RFLAGS_TF) && !v->event) {
-		__asm__ volatile("movq %%db6, %0" : "=r"(dr6));
-		__asm__ volatile("movq %0, %%db6" ::"r"(dr6 | DR6_BS));
+		dr6_write(dr6_read() | DR6_BS);
 		vcpu_event_exception(v, 1, false, 0);
 	}
 }
