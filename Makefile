@@ -119,15 +119,19 @@ GUEST_CFLAGS := $(BARE) -mgeneral-regs-only -fno-stack-protector
 
 HOST_SRC := $(filter-out lib/string.c $(NO_AGING_SRC),$(sort $(wildcard mm/*.c hv/mmu/*.c lib/*.c \
 	$(addprefix hv/,scenario*.c experiment.c pv.c command.c line_edit.c timeline.c value.c decode*.c emulate*.c gwalk*.c insn*.c real_mode.c elf.c vlapic.c vuart.c cpuid.c msr.c) \
+	$(addprefix hv/,exit*.c fetch.c vcpu.c vm.c run.c loader.c world.c timer.c percpu.c chaos.c) \
 	$(addprefix boot/,acpi.c memmap.c multiboot*.c raw.c) \
-	$(addprefix arch/x86/,vendor.c vcpu_event.c vcpu_shadow.c vmx/judge.c svm/judge.c)))) $(wildcard tests/host/*.c)
+	$(addprefix arch/x86/,vendor.c vcpu_event.c vcpu_shadow.c vcpu_state.c) \
+	$(addprefix arch/x86/svm/,control.c event.c exit.c judge.c ops.c run.c state.c) \
+	$(addprefix arch/x86/vmx/,control.c cr.c event.c exit.c judge.c ops.c pml.c run.c state.c vm86.c)))) $(wildcard tests/host/*.c)
 UNIT_SRC := $(sort $(wildcard tests/unit/test_*.c))
 TORTURE_SRC := $(sort $(wildcard tests/torture/*.c))
 MODEL_SRC := $(sort $(wildcard tests/model/*.c))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 BENCH_SRC := $(sort $(wildcard tests/bench/bench_*.c))
 LAB_SRC := $(sort $(wildcard tools/lab/*.c))
-HOST_BASE := -std=gnu17 -g $(WARN) $(REPRO) $(PREFETCHW) -I. -DVARVE_HOST -DVARVE_DEBUG -fno-strict-aliasing -fno-omit-frame-pointer
+# Instructions that only the kernel of a machine may execute are functions there: tests/host/machine comes first.
+HOST_BASE := -std=gnu17 -g $(WARN) $(REPRO) $(PREFETCHW) -Itests/host/machine -I. -DVARVE_HOST -DVARVE_DEBUG -fno-strict-aliasing -fno-omit-frame-pointer
 HOST_CFLAGS_plain := $(HOST_BASE) -O2
 HOST_CFLAGS_asan  := $(HOST_BASE) -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 HOST_CFLAGS_tsan  := $(HOST_BASE) -O1 -fsanitize=thread
