@@ -28,7 +28,8 @@
  * the zap's own flush has not reached yet would be in no reading: model_explore_log found that.)
  *
  * HARDWARE has no a, but d before b as well: vCPUs leave, and what was written down for them is noted; of the pages found
- * at c, and of these only, Dirty is cleared.
+ * at c, and of these only, Dirty is cleared. A zap between the two finds Dirty, and notes the page again: it is in the
+ * next reading as well, written or not.
  */
 #pragma once
 

@@ -2,6 +2,7 @@
 
 #include "arch/hal.h"
 #include "mm/age.h"
+#include "mm/dirty_log.h"
 #include "mm/epoch.h"
 #include "mm/evict.h"
 #include "mm/frame.h"
@@ -116,11 +117,25 @@ void host_vm_enter(struct host_vm *vm, unsigned vcpu)
 			walker_flush(&v->walker);
 		a64_store_release(&v->flushed, wanted);
 	}
+	v->walker.log = dirty_log_mode(vm->space) == DIRTY_LOG_HARDWARE ? v->log : NULL;
+	v->walker.log_room = HOST_VM_LOG;
+}
+
+static void take_logged(struct host_vm *vm, struct host_vcpu *v)
+{
+	if (v->walker.logged)
+		dirty_log_hardware(vm->space, v->log, v->walker.logged);
+	v->walker.logged = 0;
 }
 
 void host_vm_leave(struct host_vm *vm, unsigned vcpu)
 {
-	a32_store_release(&vm->vcpu[vcpu].in_guest, 0);
+	struct host_vcpu *v = &vm->vcpu[vcpu];
+
+	if (vm->fault != HOST_VM_LOG_LATE)
+		take_logged(vm, v);
+	a32_store_release(&v->in_guest, 0);
+	take_logged(vm, v);
 }
 
 /* The guest's instruction, if the walker lets it: plain memory, so that a race detector can judge. */
@@ -152,6 +167,8 @@ static enum fault_result guest_access(struct host_vm *vm, unsigned vcpu, const s
 
 		if (r == WALKER_OK)
 			return FAULT_FIXED;
+		if (r == WALKER_LOG_FULL)
+			continue;
 		ASSERT(r == WALKER_FAULT);
 		v->faults++;
 		fault = tdp_fault(&vm->tdp, a);

@@ -23,8 +23,11 @@ struct host_machine {
 #define HOST_MACHINES 4u
 extern const struct host_machine host_machines[HOST_MACHINES];
 
+#define HOST_VM_LOG 3u /* entries: so few that the log is full now and then */
+
 struct host_vcpu {
 	struct walker walker;
+	u64 log[HOST_VM_LOG]; /* what hardware writes down, if the space's dirty log wants it */
 	a32 in_guest;
 	a64 flushed; /* flush generation that this or the next stay has honoured */
 	a32 kicked;  /* to leave: cleared at the next entry */
@@ -37,6 +40,7 @@ enum host_vm_fault {
 	HOST_VM_NO_SHOOTDOWN, /* nobody waits for who is in the guest */
 	HOST_VM_NO_FLUSH,     /* nobody flushes at an entry */
 	HOST_VM_NO_LOOK, /* nobody asks at an entry whether the root of shadow tables still is one */
+	HOST_VM_LOG_LATE, /* a vCPU has left, as it says, before what hardware wrote down is taken */
 };
 
 struct host_vm {

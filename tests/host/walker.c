@@ -82,6 +82,18 @@ static bool set_bits(a64 *at, u64 *entry, u64 bits)
 	return true;
 }
 
+/* SDM 3C 28.3.6: with a full log no bit is set, and the access does not happen. */
+static bool log_full(const struct walker *w, u64 entry, u64 bits)
+{
+	return w->log && w->logged == w->log_room && bits & ~entry;
+}
+
+static void log_write(struct walker *w, gpa_t a)
+{
+	if (w->log)
+		w->log[w->logged++] = align_down(a.v, (u64)PAGE_SIZE);
+}
+
 struct access {
 	gpa_t a;
 	bool write, fetch;
@@ -157,7 +169,7 @@ static bool walk_once(struct walker *w, const struct access *x, enum walker_resu
 	for (;; level--) {
 		a64 *at = &table[(x->a.v >> (PAGE_SHIFT + (level - 1) * 9)) % TABLE_PAGES];
 		u64 entry = a64_load_acquire(at);
-		bool leaf = is_leaf(level, entry);
+		bool leaf = is_leaf(level, entry), becomes_dirty;
 
 		*result = WALKER_FAULT;
 		if (!is_present(w, entry))
@@ -170,8 +182,14 @@ static bool walk_once(struct walker *w, const struct access *x, enum walker_resu
 			return true;
 		if (leaf && x->write && set)
 			set |= dirty_bit(w);
+		*result = WALKER_LOG_FULL;
+		if (log_full(w, entry, set))
+			return true;
+		becomes_dirty = set & ~entry & dirty_bit(w);
 		if (!set_bits(at, &entry, set))
 			return false;
+		if (becomes_dirty)
+			log_write(w, x->a);
 		if (leaf) {
 			tlb_fill(w, x, level, entry);
 			*result = WALKER_OK;

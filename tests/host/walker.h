@@ -42,12 +42,19 @@ struct walker {
 	struct walker_tlb large[WALKER_LARGE];
 	struct walker_upper upper[WALKER_UPPER];
 	u64 hits, walks;
+	/*
+	 * Page-modification log: of each leaf whose Dirty bit this CPU sets, the address that was written, rounded
+	 * down to 4 KiB. NULL: it does not log. Whoever has the walker takes the entries, and sets `logged` to 0.
+	 */
+	u64 *log;
+	unsigned log_room, logged;
 };
 
 enum walker_result {
 	WALKER_OK,
 	WALKER_FAULT,     /* EPT violation, nested page fault */
 	WALKER_MISCONFIG, /* reserved bits or an impossible combination */
+	WALKER_LOG_FULL,  /* a bit is to be set, and the log has no room */
 };
 
 void walker_init(struct walker *w, enum walker_kind kind, hpa_t root);

@@ -1,7 +1,10 @@
 /*
- * Every interleaving, within a bound on preemptions, of vCPUs that write a page, somebody who reads the dirty log, and
- * an evictor: over the real log, entries, faults, zaps and the hardware walker. A reading must have every write that
- * was over when it began and is in no reading before; and nothing else, once all is quiet.
+ * Every interleaving, within a bound on preemptions, of vCPUs that write a page, somebody who switches the dirty log on
+ * and reads it, and an evictor: over the real log, entries, faults, zaps and the hardware walker. A reading must have
+ * every write that was over when it began and is in no reading before; and nothing else, once all is quiet.
+ *
+ * Where hardware writes down what it makes dirty (PML), the walker does, and a vCPU hands that on when it leaves, as
+ * hv/run.c does.
  *
  * Then the test is tested: one at a time, the code is spoilt, and the explorer has to find it.
  */
@@ -27,6 +30,11 @@ enum mutant {
 	ZAP_AT_ONCE,   /* what a zap noted is in a reading that did not flush since */
 	CLEAN_UNTOLD,  /* Dirty is cleared, and the frame's state is not told */
 	CLEAN_FREE,    /* Dirty is cleared while the page may go */
+	NOTED_LATE,    /* what was written down is taken after Dirty is cleared */
+	DIRTY_STAYS,   /* ... and Dirty is not cleared */
+	DRAIN_LATE,    /* a vCPU says that it has left before it hands on what was written down */
+	NO_DRAIN,      /* a reading does not make vCPUs leave before it looks */
+	MODE_EARLY,    /* a vCPU decides whether to log before it counts as inside */
 	MUTANTS,
 };
 static const char *const mutant_name[] = {"as it is",
@@ -36,7 +44,12 @@ static const char *const mutant_name[] = {"as it is",
                                           "zaps tell nothing",
                                           "what a zap noted read at once",
                                           "Dirty cleared, and nobody told",
-                                          "Dirty cleared without BUSY"};
+                                          "Dirty cleared without BUSY",
+                                          "what was written down taken after Dirty is cleared",
+                                          "Dirty not cleared of what was written down",
+                                          "left before what was written down is handed on",
+                                          "vCPUs stay before a reading",
+                                          "whether to log decided before the entry"};
 static enum mutant mutant;
 
 static bool mutable_cas(a64 *a, u64 *expected, u64 desired)
@@ -67,10 +80,13 @@ static void mutable_write_unlock(struct rwlock *lock)
 	if (mutant != NO_SECTIONS)
 		write_unlock(lock);
 }
-#define write_lock   mutable_write_lock
-#define write_unlock mutable_write_unlock
-#define set_bits     log_set_bits
+static u64 mutable_fetch_and(a64 *word, u64 keep);
+#define write_lock    mutable_write_lock
+#define write_unlock  mutable_write_unlock
+#define set_bits      log_set_bits
+#define a64_fetch_and mutable_fetch_and
 #include "mm/dirty_log.c"
+#undef a64_fetch_and
 #undef set_bits
 #undef write_lock
 #undef write_unlock
@@ -85,239 +101,32 @@ static void mutable_mark(struct space *s, gfn_t g)
 
 /* --- the world of one guest page --- */
 
-#define GFN    gfn(5)
-#define POISON 0xdeadu
-#include "tests/model/tdp_guest.h"
+#define LOG_SPOILT(what) (mutant == (what))
+#include "tests/model/log_page.h"
 
-static struct {
-	struct space space;
-	struct tdp tdp;
-	a64 word;
-	unsigned frame;
-	u64 copy[VCPUS];
-	bool copy_valid;
-	u64 seq;
-	unsigned in_progress;
-	unsigned epochs[EXPLORER_ACTORS];
-	a64 bits[2]; /* of the slot: written, written down */
-	/* of the log */
-	unsigned written,
-	        reported; /* writes: all, and those that a reading has: its reader looks at the page then */
-	unsigned vcpus_done, vcpus;
-} world;
-static u64 frames[3][PAGE_SIZE / 8] aligned_to(PAGE_SIZE);
-static a64 tables[4][TABLE_PAGES] aligned_to(PAGE_SIZE);
-
-static enum gfn_tag tag(void)
+static u64 mutable_fetch_and(a64 *word, u64 keep)
 {
-	return gfn_word_tag(world.word.raw);
-}
-static bool busy(void)
-{
-	return world.word.raw & GFN_BUSY;
-}
-static void set_tag(enum gfn_tag to)
-{
-	world.word.raw = gfn_word(to, world.frame);
-}
-
-bool tdp_fault_huge(struct tdp *t, const struct tdp_access *a)
-{
-	(void)t, (void)a;
-	return false;
-}
-void tdp_split_locked(struct tdp *t, gfn_t g)
-{
-	(void)t, (void)g;
-	explorer_panic("split of what is not large");
-}
-void epoch_enter(void)
-{
-	world.epochs[explorer_self()]++;
-}
-void epoch_exit(void)
-{
-	world.epochs[explorer_self()]--;
-}
-bool epoch_active(void)
-{
-	return world.epochs[explorer_self()] != 0;
-}
-void hist_add(struct hist *h, u64 value)
-{
-	(void)h, (void)value;
-}
-pfn_t frame_pfn(u32 frame)
-{
-	return hal_ptr_pfn(frames[frame]);
-}
-
-/* --- gfn map, faults, notifiers --- */
-
-const struct slot *gfnmap_slot(struct space *s, gfn_t g)
-{
-	static const struct slot slot = {
-	        .npages = 64, .dirty = &world.bits[0], .noted = &world.bits[1]};
-
-	(void)s, (void)g;
-	return &slot;
-}
-const struct slots *gfnmap_slots(struct space *s)
-{
-	(void)s;
-	explorer_panic("only one page is read");
-}
-a64 *gfnmap_word(struct space *s, gfn_t g)
-{
-	(void)s, (void)g;
-	return &world.word;
-}
-static bool not_busy(void *arg)
-{
-	(void)arg;
-	return !busy();
-}
-bool gfnmap_busy_resident(struct space *s, gfn_t g, u64 *word)
-{
-	(void)s, (void)g;
-	explorer_yield();
-	explorer_wait(not_busy, NULL);
-	if (tag() != GFN_RESIDENT)
-		return false;
-	*word = world.word.raw;
-	if (mutant != CLEAN_FREE)
-		world.word.raw |= GFN_BUSY;
-	return true;
-}
-void gfnmap_busy_give(struct space *s, gfn_t g, u64 word)
-{
-	(void)s, (void)g, (void)word;
-	explorer_yield();
-	world.word.raw &= ~GFN_BUSY;
-}
-void fault_make_dirty_busy(struct space *s, u32 frame)
-{
-	(void)s, (void)frame;
-	explorer_yield();
-	if (mutant != CLEAN_UNTOLD)
-		world.copy_valid = false;
-}
-enum fault_result fault_make_dirty(struct space *s, gfn_t g)
-{
-	(void)s, (void)g;
-	explorer_panic("nobody beside the TDP");
-}
-enum fault_result fault_write_begin(struct space *s, gfn_t g, u64 *word)
-{
-	(void)s, (void)g;
-	explorer_yield();
-	if (tag() != GFN_RESIDENT || busy())
-		return FAULT_RETRY;
-	*word = world.word.raw;
-	world.copy_valid = false;
-	world.word.raw |= GFN_BUSY;
-	return FAULT_FIXED;
-}
-void fault_write_end(struct space *s, gfn_t g, u64 word)
-{
-	gfnmap_busy_give(s, g, word);
-}
-enum fault_result fault_bring_in(struct space *s, gfn_t g, bool write, bool keep_copy,
-                                 struct fault_page *out)
-{
-	(void)s, (void)g;
-	explorer_yield();
-	if (busy())
-		return FAULT_RETRY;
-	if (tag() == GFN_POOLED) {
-		memcpy(frames[world.frame], world.copy, sizeof(world.copy));
-		world.copy_valid = true;
-	}
-	set_tag(GFN_RESIDENT);
-	if (write && !keep_copy)
-		world.copy_valid = false;
-	*out = (struct fault_page){.frame = world.frame, .clean = world.copy_valid};
-	return FAULT_FIXED;
-}
-bool gen_promote(struct lruvec *l, u32 frame, u16 space_id, struct gen_batch *b)
-{
-	(void)l, (void)frame, (void)space_id, (void)b;
-	return false;
-}
-void gen_batch_flush(struct lruvec *l, struct gen_batch *b)
-{
-	(void)l, (void)b;
-}
-bool notifier_all_log(const struct space *s)
-{
-	(void)s;
-	return true;
-}
-bool notifiers_know_dirty(const struct space *s)
-{
-	(void)s;
-	return true;
-}
-void notifier_split(struct space *s, gfn_t g)
-{
-	(void)s, (void)g;
-}
-
-void notifier_dirty(struct space *s, gfn_t first, unsigned npages, u64 *bitmap)
-{
-	(void)s;
-	epoch_enter();
-	tdp_dirty(&world.tdp.notifier, first, npages, bitmap);
-	epoch_exit();
-}
-void notifier_log_protect(struct space *s, gfn_t first, unsigned npages, u64 *bitmap)
-{
-	(void)s;
-	memset(bitmap, 0, NOTIFIER_WORDS * sizeof(u64));
-	epoch_enter();
-	tdp_log_protect(&world.tdp.notifier, first, npages, bitmap);
-	epoch_exit();
-}
-bool notifier_log_clean(struct space *s, gfn_t g)
-{
-	(void)s;
-	return tdp_log_clean(&world.tdp.notifier, g);
-}
-
-/* --- invalidations and flushes --- */
-
-static void write_section(unsigned seq, int in_progress)
-{
-	explorer_yield();
-	explorer_wait(nobody, NULL);
-	world.seq += seq;
-	world.in_progress += (unsigned)in_progress;
-}
-u64 invalidate_seq(const struct space *s)
-{
-	(void)s;
-	explorer_yield();
-	return world.seq;
-}
-bool invalidate_retry(const struct space *s, u64 seq, gfn_t g)
-{
-	(void)s, (void)g;
-	explorer_yield();
-	return world.in_progress || world.seq != seq;
-}
-u64 flush_request(struct space *s)
-{
-	(void)s;
-	return 0;
-}
-void flush_wait(struct space *s, u64 gen)
-{
-	(void)s, (void)gen;
-	if (mutant != NO_LOG_FLUSH)
-		shootdown();
+	if (mutant == NOTED_LATE && scene_mode == DIRTY_LOG_HARDWARE && word == &world.bits[1])
+		return a64_load(word);
+	return a64_fetch_and(word, keep);
 }
 
 /* --- the actors --- */
+
+/* As run_once() in hv/run.c. */
+static void gate(struct vcpu *v, enum gate at)
+{
+	u64 *down = &world.down[v - guest.vcpu];
+
+	if (at == (mutant == MODE_EARLY ? GATE_ENTERING : GATE_INSIDE)) {
+		v->walker.log = dirty_log_mode(&world.space) == DIRTY_LOG_HARDWARE ? down : NULL;
+		v->walker.log_room = 1;
+	} else if (at == (mutant == DRAIN_LATE ? GATE_LEFT : GATE_LEAVING)) {
+		if (v->walker.logged)
+			dirty_log_hardware(&world.space, down, v->walker.logged);
+		v->walker.logged = 0;
+	}
+}
 
 static void guest_touch(struct vcpu *v, u64 *word, bool write, u64 value)
 {
@@ -362,13 +171,32 @@ static bool all_written(void *arg)
 	return world.vcpus_done == world.vcpus;
 }
 
+/* Nobody writes any more. */
+static void read_last(void)
+{
+	(void)read_log();
+	/* What is in a reading may be noted by a zap meanwhile, and is in the next once more (mm/dirty_log.h). */
+	if (scene_mode == DIRTY_LOG_HARDWARE && scene_nr == EVICTED)
+		(void)read_log();
+	if (read_log() && world.reported == world.written)
+		explorer_panic("in the log, and not written");
+}
+
 static void run_reader(void)
 {
 	(void)read_log();
 	explorer_wait(all_written, NULL);
-	(void)read_log();
-	if (read_log() && world.reported == world.written)
-		explorer_panic("in the log, and not written");
+	read_last();
+}
+
+static void run_starter(void)
+{
+	if (!dirty_log_start(&world.space, scene_mode))
+		explorer_panic("not switched on");
+	/* Whoever looks at the page now sees what is not in the log. */
+	world.reported = world.written;
+	explorer_wait(all_written, NULL);
+	read_last();
 }
 
 static void run_evictor(void)
@@ -396,12 +224,6 @@ static void run_evictor(void)
 	frames[world.frame][0] = frames[world.frame][1] = POISON;
 }
 
-static const struct spte_format *scene_format;
-static enum walker_kind scene_kind;
-static enum dirty_log_mode scene_mode;
-static bool scene_clean; /* the page has a copy */
-static unsigned scene_vcpus;
-
 static void setup(void)
 {
 	memset(&world, 0, sizeof(world));
@@ -409,10 +231,12 @@ static void setup(void)
 	memset(tables, 0, sizeof(tables));
 	memset(frames, 0, sizeof(frames));
 	guest.touch = guest_touch;
+	guest.gate = gate;
 	set_tag(GFN_RESIDENT);
 	world.copy_valid = scene_clean;
-	world.vcpus = scene_vcpus;
-	world.space.dirty_log.mode.raw = scene_mode;
+	world.vcpus = scene_nr == TWO_WRITERS ? 2 : 1;
+	world.space.dirty_log.mode.raw = scene_nr == STARTED ? DIRTY_LOG_OFF : scene_mode;
+	world.space.logs_writes = true;
 	for (unsigned i = 0; i < VCPUS; i++) {
 		guest.vcpu[i].at = gpa(gfn_gpa(GFN).v + 8 * i);
 		world.copy[i] = guest.vcpu[i].expect = frames[0][i] = FIRST;
@@ -438,40 +262,57 @@ static void check(void)
 	}
 }
 
-static const struct explorer_scene scenes[] = {
-        {
-                .name = "writer, reader of the log, evictor",
-                .setup = setup,
-                .check = check,
-                .actor = {{"writer", run_writer}, {"log", run_reader}, {"evictor", run_evictor}},
-                .nr_actors = 3,
-        },
-        {
-                .name = "two writers, reader of the log",
-                .setup = setup,
-                .check = check,
-                .actor = {{"writer", run_writer}, {"writer2", run_writer2}, {"log", run_reader}},
-                .nr_actors = 3,
-        },
+static const struct explorer_scene scenes[SCENES] = {
+        [EVICTED] =
+                {
+                        .name = "writer, reader of the log, evictor",
+                        .setup = setup,
+                        .check = check,
+                        .actor = {{"writer", run_writer},
+                                  {"log", run_reader},
+                                  {"evictor", run_evictor}},
+                        .nr_actors = 3,
+                },
+        [TWO_WRITERS] =
+                {
+                        .name = "two writers, reader of the log",
+                        .setup = setup,
+                        .check = check,
+                        .actor = {{"writer", run_writer},
+                                  {"writer2", run_writer2},
+                                  {"log", run_reader}},
+                        .nr_actors = 3,
+                },
+        [STARTED] =
+                {
+                        .name = "writer, log switched on and read",
+                        .setup = setup,
+                        .check = check,
+                        .actor = {{"writer", run_writer}, {"log", run_starter}},
+                        .nr_actors = 2,
+                },
 };
 
 /* Scene, format, way of logging, and whether the page has a copy. False: there is no such thing. */
 static bool choose(unsigned i)
 {
-	unsigned machine = i / 2 % ARRAY_SIZE(machines);
+	unsigned machine = i / SCENES % ARRAY_SIZE(machines);
 
-	scene_vcpus = 1 + i % 2;
+	scene_nr = i % SCENES;
+	i /= SCENES * ARRAY_SIZE(machines);
 	scene_format = machines[machine].format;
 	scene_kind = machines[machine].kind;
-	scene_mode = i / 8 % 2 ? DIRTY_LOG_BITS : DIRTY_LOG_PROTECT;
-	scene_clean = i / 16 % 2;
+	scene_mode = DIRTY_LOG_PROTECT + i / 2;
+	scene_clean = i % 2;
+	if (scene_mode == DIRTY_LOG_HARDWARE)
+		return scene_kind == WALKER_EPT_AD;
 	return scene_mode == DIRTY_LOG_PROTECT || spte_has_dirty(scene_format);
 }
-#define CHOICES 32u
+#define CHOICES (SCENES * (unsigned)ARRAY_SIZE(machines) * (DIRTY_LOG_MODES - 1) * 2)
 
 static bool explore(unsigned i, unsigned preemptions, struct explorer_result *r)
 {
-	struct explorer_scene scene = scenes[i % 2];
+	struct explorer_scene scene = scenes[i % SCENES];
 
 	scene.max_preemptions = preemptions;
 	explorer_run(&scene, r);
@@ -491,7 +332,7 @@ static bool explore_all(unsigned preemptions)
 		one = explore(i, preemptions, &r);
 		printf("%s, %s, %s%s: %llu schedules of up to %u steps, all with up to %u "
 		       "preemptions: %s %s\n",
-		       scenes[i % 2].name, scene_format->name, dirty_log_names[scene_mode],
+		       scenes[i % SCENES].name, scene_format->name, dirty_log_names[scene_mode],
 		       scene_clean ? ", clean" : "", (unsigned long long)r.schedules, r.longest,
 		       preemptions, one ? "none bad" : r.why, one ? "" : r.trace);
 		good &= one;

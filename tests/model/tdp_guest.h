@@ -6,7 +6,8 @@
  *   WAIT_SPOILT   nobody waits for the TLBs
  *   ENTRY_SPOILT  a vCPU does not flush on its way in
  *
- * and says what a guest's access to a word means: guest.touch.
+ * and says what a guest's access to a word means: guest.touch. guest.gate, if there is one, is called on a vCPU's way
+ * through the gate to its guest and back.
  */
 #pragma once
 
@@ -36,9 +37,13 @@ struct vcpu {
 	u64 expect;        /* what it must read there */
 };
 
+/* Where a vCPU is: out already or still, as all others see it, or inside. */
+enum gate { GATE_ENTERING, GATE_INSIDE, GATE_LEAVING, GATE_LEFT };
+
 static struct {
 	struct vcpu vcpu[VCPUS];
 	struct tdp *tdp;
+	void (*gate)(struct vcpu *v, enum gate at);
 	void (*touch)(struct vcpu *v, u64 *word, bool write, u64 value);
 	unsigned wanted; /* flush generation */
 	unsigned readers;
@@ -127,8 +132,15 @@ static void shootdown(void)
 		explorer_wait(all_out_or_honoured, NULL);
 }
 
+static void pass_gate(struct vcpu *v, enum gate at)
+{
+	if (guest.gate)
+		guest.gate(v, at);
+}
+
 static void enter_guest(struct vcpu *v)
 {
+	pass_gate(v, GATE_ENTERING);
 	explorer_yield();
 	v->in_guest = true;
 	explorer_yield();
@@ -136,6 +148,15 @@ static void enter_guest(struct vcpu *v)
 		walker_flush(&v->walker);
 		v->honoured = guest.wanted;
 	}
+	pass_gate(v, GATE_INSIDE);
+}
+
+static void leave_guest(struct vcpu *v)
+{
+	pass_gate(v, GATE_LEAVING);
+	explorer_yield();
+	v->in_guest = false;
+	pass_gate(v, GATE_LEFT);
 }
 
 /* Of its word, until it succeeds. */
@@ -153,9 +174,8 @@ static void guest_access(unsigned cpu, bool write, u64 value)
 			explorer_panic("misconfigured entry");
 		if (r == WALKER_OK)
 			guest.touch(v, (u64 *)(uintptr_t)where.v, write, value);
-		explorer_yield();
-		v->in_guest = false;
-		if (r != WALKER_OK && tdp_fault(guest.tdp, &a) > FAULT_RETRY)
+		leave_guest(v);
+		if (r == WALKER_FAULT && tdp_fault(guest.tdp, &a) > FAULT_RETRY)
 			explorer_panic("fault fails");
 	} while (r != WALKER_OK);
 }

@@ -51,16 +51,12 @@ static bool is_dirty(u64 g)
 	return spte_has_dirty(vm.tdp.format) && spte & vm.tdp.format->dirty;
 }
 
-/* With what a CPU does that logs: it writes down the page when it sets Dirty. */
 static void put(unsigned vcpu, u64 g, u64 value)
 {
 	u64 at = g << PAGE_SHIFT | (g % 512) * 8;
-	bool was = is_dirty(g);
 
 	oracle[g] = value;
 	assert_int_equal(host_vm_write(&vm, vcpu, gpa(at), value), FAULT_FIXED);
-	if (dirty_log_mode(vm.space) == DIRTY_LOG_HARDWARE && !was && is_dirty(g))
-		dirty_log_hardware(vm.space, &at, 1);
 }
 
 static void check(unsigned vcpu, u64 g)
@@ -442,6 +438,41 @@ static void test_dirty_log_of_hardware_is_heat(void **state)
 	}
 }
 
+/* A full log makes the guest leave before its access: nothing is written, and nothing is lost. */
+static void test_dirty_log_of_hardware_fills_up(void **state)
+{
+	bool written[PAGES] = {false};
+
+	(void)state;
+	mode = DIRTY_LOG_HARDWARE;
+	start(&host_machines[0]);
+	for (u64 g = 0; g < 3 * HOST_VM_LOG; g++)
+		put(0, g, 1);
+	assert_true(dirty_log_start(vm.space, mode));
+	host_vm_enter(&vm, 0);
+	for (u64 g = 0; g < 3 * HOST_VM_LOG; g++) {
+		enum walker_result r;
+		hpa_t where;
+
+		r = walker_translate(&vm.vcpu[0].walker, gfn_gpa(gfn(g)), true, false, &where);
+		if (g && g % HOST_VM_LOG == 0) {
+			assert_int_equal(r, WALKER_LOG_FULL);
+			assert_false(is_dirty(g));
+			host_vm_leave(&vm, 0);
+			host_vm_enter(&vm, 0);
+			r = walker_translate(&vm.vcpu[0].walker, gfn_gpa(gfn(g)), true, false,
+			                     &where);
+		}
+		assert_int_equal(r, WALKER_OK);
+		assert_true(is_dirty(g));
+		written[g] = true;
+	}
+	host_vm_leave(&vm, 0);
+	expect(written);
+	assert_int_equal(a64_load(&vm.space->dirty_log.hardware_total), 3 * HOST_VM_LOG);
+	stop();
+}
+
 /* As the monitor reads it: runs of pages, over the slots; each of them once. */
 static void test_dirty_log_by_runs(void **state)
 {
@@ -514,6 +545,7 @@ int main(void)
 	        cmocka_unit_test(test_dirty_log_knows_the_hypervisors_writes),
 	        cmocka_unit_test(test_dirty_log_says_no),
 	        cmocka_unit_test(test_dirty_log_of_hardware_is_heat),
+	        cmocka_unit_test(test_dirty_log_of_hardware_fills_up),
 	        cmocka_unit_test(test_dirty_log_by_runs),
 	        cmocka_unit_test(test_dirty_log_starts_anew),
 	};
