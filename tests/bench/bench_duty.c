@@ -1,19 +1,13 @@
 /*
  * The seeds' argument, natively: a vCPU writes all of a guest's memory, page by page, for the second time (run 2
  * of max_guest_memory: everything was taken away after the first), while a second CPU ages the guest for a
- * declared share of its time, the duty. Agers of which only the lock differs:
- *
- *   lockless   a pass harvests table after table without a lock
- *   per-table  ... each harvest under the write side of the MMU lock (reclaim = locked)
- *   per-block  ... and what is then done with the pages that were young, too: all work on a table in one hold
- *   per-walk   ... all tables in one hold
- *   per-page   asks page by page, each under the write side: what two lists do, which have no walk
+ * declared share of its time, the duty. The agers are those of tests/bench/agers.h.
  *
  * `hot` lets the vCPU read so many of the pages that it has, one after the other, after each fault. Their tables are full of
  * young pages then when the ager comes: how long a table is held depends on that, and with it what a fault waits for.
  *
  * A pass that took t is followed by a pause of t * (100 - duty) / duty; t is the time from its begin to its end,
- * waiting included. Rounds of the three, and one without ager, take turns.
+ * waiting included. Rounds of all of them, and one without ager, take turns.
  *
  * What the machine does besides is not measured: a fault that seems to take longer than SUSPECT_NS is charged
  * the time that this thread ran. Who waits for a lock runs, so waiting counts; a wait for a thread that holds
@@ -21,16 +15,12 @@
  *
  *   bench_duty [hot=N] [DUTY...]     in percent, 10 25 50 75 92 95 unless said
  */
-#include "tests/bench/bench.h"
+#include "tests/bench/agers.h"
 
 #include <pthread.h>
 #include <string.h>
 
-#include "mm/age.h"
 #include "mm/frame.h"
-#include "mm/gen.h"
-#include "mm/notifier.h"
-#include "mm/policy.h"
 #include "mm/store.h"
 
 #define TABLES     128u
@@ -41,11 +31,7 @@
 
 #define SUSPECT_NS 10000u
 
-enum lock { NO_AGER, LOCKLESS, PER_TABLE, PER_BLOCK, PER_WALK, PER_PAGE, LOCKS };
 enum job { JOB_IDLE, JOB_AGE, JOB_END };
-
-static const char *const lock_name[LOCKS] = {"alone",     "lockless", "per-table",
-                                             "per-block", "per-walk", "per-page"};
 
 static struct host_vm vm;
 static struct {
@@ -70,36 +56,6 @@ static u64 ran_ns(void)
 	return (u64)ts.tv_sec * 1000000000u + (u64)ts.tv_nsec;
 }
 
-/* As the evictor asks, of which two lists have nothing else. */
-static void ask_pages(u64 first)
-{
-	for (u64 g = first; g < first + TABLE_PAGES; g++)
-		(void)notifier_age_one(vm.space, gfn(g), NOTIFIER_CLEAR);
-}
-
-static void one_pass(enum lock lock)
-{
-	struct gen_batch batch = {.promoted = 0};
-	u64 visited = 0;
-
-	if (lock == PER_WALK)
-		write_lock(&vm.space->mmu_lock);
-	for (unsigned t = 0; t < TABLES; t++) {
-		if (lock == PER_PAGE) {
-			ask_pages(t * TABLE_PAGES);
-			continue;
-		}
-		if (lock == PER_BLOCK)
-			write_lock(&vm.space->mmu_lock);
-		age_block(vm.space, gfn(t * TABLE_PAGES), TABLE_PAGES, &batch, &visited);
-		if (lock == PER_BLOCK)
-			write_unlock(&vm.space->mmu_lock);
-	}
-	gen_batch_flush(&vm.space->lru, &batch);
-	if (lock == PER_WALK)
-		write_unlock(&vm.space->mmu_lock);
-}
-
 static void pause_until(u64 end)
 {
 	while (bench_now_ns() < end)
@@ -110,7 +66,7 @@ static void age_for_a_while(void)
 {
 	u64 start = bench_now_ns(), duty = a32_load(&shared.duty), end;
 
-	one_pass((enum lock)a32_load(&shared.lock));
+	(void)ager_pass(&vm, TABLES, (enum ager)a32_load(&shared.lock));
 	end = bench_now_ns();
 	a64_count(&shared.busy_ns, end - start);
 	pause_until(end + (end - start) * (100 - duty) / duty);
@@ -136,9 +92,9 @@ static void *ager(void *arg)
 	}
 }
 
-static void ager_start(enum lock lock, unsigned duty)
+static void ager_start(enum ager lock, unsigned duty)
 {
-	a32_store(&policy.locked, lock == PER_TABLE || lock == PER_PAGE);
+	ager_select(lock);
 	a32_store(&shared.lock, lock);
 	a32_store(&shared.duty, duty);
 	a64_store(&shared.passes, 0);
@@ -183,7 +139,7 @@ static double lap(struct clock *c)
 }
 
 /* Run 2: everything is away, and written page by page. */
-static struct round run(enum lock lock, unsigned duty)
+static struct round run(enum ager lock, unsigned duty)
 {
 	static double took[PAGES];
 	struct round r = {.wall_ms = 0};
@@ -249,18 +205,18 @@ static void ratio(const char *what, unsigned duty, const struct round *a, const 
 
 static void compare(unsigned duty)
 {
-	static struct round r[LOCKS][ROUNDS];
+	static struct round r[AGERS][ROUNDS];
 
 	for (unsigned i = 0; i < rounds(); i++)
-		for (unsigned turn = 0; turn < LOCKS; turn++) {
-			unsigned lock = (i + turn) % LOCKS;
+		for (unsigned turn = 0; turn < AGERS; turn++) {
+			unsigned lock = (i + turn) % AGERS;
 
-			r[lock][i] = run((enum lock)lock, duty);
+			r[lock][i] = run((enum ager)lock, duty);
 		}
-	for (unsigned lock = 0; lock < LOCKS; lock++)
+	for (unsigned lock = 0; lock < AGERS; lock++)
 		printf("duty ager=%s asked=%u duty=%.1f wall_ms=%.3f p50=%.0f p99=%.0f p999=%.0f "
 		       "max_us=%.1f pass_us=%.1f wait_ms=%.2f hot=%u\n",
-		       lock_name[lock], duty, MEDIAN(r[lock], duty), MEDIAN(r[lock], wall_ms),
+		       ager_name[lock], duty, MEDIAN(r[lock], duty), MEDIAN(r[lock], wall_ms),
 		       MEDIAN(r[lock], p50), MEDIAN(r[lock], p99), MEDIAN(r[lock], p999),
 		       MEDIAN(r[lock], max_us), MEDIAN(r[lock], pass_us), MEDIAN(r[lock], wait_ms),
 		       hot);
