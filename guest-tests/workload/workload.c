@@ -8,6 +8,7 @@
  *   work=scan      the same, and between them all pages once, one after the other: of `every` touches one is such
  *   work=phase     as zipf, and other pages are the hot ones after each of the `phases`
  *   ops=N          touches of each CPU, all phases together (default 200000)
+ *   warm=N         before that so many that are not measured (default 0); work=phase: another phase
  *   zipf=T         exponent of the distribution (default 1.2);   seed=N   (default 1)
  *   hot=P          instead of zipf: uniform among so many percent of the pages, and the others never
  *   every=N        work=scan: default 4;        phases=N  work=phase: default 4
@@ -63,7 +64,7 @@ enum {
 
 static enum work work;
 static u64 *base;
-static u64 pages, hot, ops, seed, step, every, phases, pass_every, write_every;
+static u64 pages, hot, ops, warm, seed, step, every, phases, pass_every, write_every;
 static struct zipf zipf;
 static u64 report_percent, reported;
 static bool hint;
@@ -111,16 +112,22 @@ static u64 page_of(u64 op, struct rng *rng)
 	return perm_at(&order, hot ? rng_below(rng, hot) : zipf_next(&zipf, rng));
 }
 
+struct phase {
+	u64 number;    /* what is drawn follows from it */
+	u64 from, ops; /* touches of each CPU */
+};
+
 static void run_phase(void *arg)
 {
-	u64 id = cpu_self()->id, n = ops / phases, start, phase = *(const u64 *)arg;
-	struct rng rng = {rng_mix(seed * CPU_MAX + id + phase * 1000)};
+	const struct phase *p = arg;
+	u64 id = cpu_self()->id, start;
+	struct rng rng = {rng_mix(seed * CPU_MAX + id + p->number * 1000)};
 	struct port_regs out;
 
 	smp_barrier();
 	start = time_ns();
-	for (u64 op = 0; op < n; op++) {
-		touch(page_of(phase * n + op, &rng), op);
+	for (u64 op = p->from; op < p->from + p->ops; op++) {
+		touch(page_of(op, &rng), op);
 		if (!id && pass_every && (op + 1) % pass_every == 0)
 			(void)experiment_call(EXPERIMENT_AGE, 0, 0, &out);
 	}
@@ -186,6 +193,30 @@ static void tell_order(void)
 	console_printf("bench workload told=%lu\n", told);
 }
 
+/* Loops go on where this ends. */
+static void warm_up(void)
+{
+	struct phase p = {.number = phases, .ops = warm};
+
+	perm_init(&order, ORDER_RANDOM, pages, 1, work == WORK_PHASE ? seed + phases : seed);
+	smp_run(run_phase, &p);
+	memset(took_ns, 0, sizeof(took_ns));
+}
+
+static void run_phases(void)
+{
+	struct phase p = {.from = warm, .ops = ops / phases};
+
+	for (; p.number < phases; p.number++, p.from += p.ops) {
+		perm_init(&order, ORDER_RANDOM, pages, 1, seed + p.number);
+		if (hint)
+			tell_order();
+		if (report_percent && p.number)
+			report_free();
+		smp_run(run_phase, &p);
+	}
+}
+
 static void read_arguments(void)
 {
 	const char *name = cmdline_text("work");
@@ -194,6 +225,7 @@ static void read_arguments(void)
 		work++;
 	VERDICT_CHECK(work < WORKS, "argument work= is dense, stride, zipf, scan or phase");
 	ops = cmdline_u64("ops", 200000);
+	warm = cmdline_u64("warm", 0);
 	seed = cmdline_u64("seed", 1);
 	step = cmdline_u64("step", 64);
 	every = cmdline_u64("every", 4);
@@ -223,15 +255,10 @@ void guest_main(void)
 	if (report_percent || hint)
 		(void)pv_init();
 	smp_run(fill, NULL);
+	if (warm)
+		warm_up();
 	read_counters(before);
-	for (u64 phase = 0; phase < phases; phase++) {
-		perm_init(&order, ORDER_RANDOM, pages, 1, seed + phase);
-		if (hint)
-			tell_order();
-		if (report_percent && phase)
-			report_free();
-		smp_run(run_phase, &phase);
-	}
+	run_phases();
 	if (report_percent)
 		console_printf("bench workload reported=%lu\n", reported);
 	read_counters(now);

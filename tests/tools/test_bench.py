@@ -103,6 +103,31 @@ class BenchTest(unittest.TestCase):
         with self.assertRaises(bench.Failed):
             bench.read_beside(self.folder, "other")
 
+    def test_false_old_is_judged_by_the_oracle(self):
+        def touched(start, end, bits):
+            return [{"type": "bench", "t_ns": end, "line": f"bench oracle touched=1 first=0 bits={bits:x}"},
+                    {"type": "bench", "t_ns": end, "line": f"bench oracle end=1 from={start} to={end} now={end}"}]
+
+        records = [{"type": "bench", "t_ns": 0, "line": "bench oracle pages=4 first=0 bits=f"}]
+        for dump in range(5):
+            records += touched(dump * 10 + 1, dump * 10 + 9, 3) + [{"type": "ages", "vm": "o", "t_ns": dump * 10 + 10, "gfn": 0, "ages": "1233"}]
+        self.write(records + touched(51, 59, 3))
+        self.assertEqual(bench.read_false_old(self.folder, ""), 0.5)
+        self.write(records[:3])
+        with self.assertRaises(bench.Failed):
+            bench.read_false_old(self.folder, "")
+
+    def test_figures_of_comparisons_stand_behind_the_others_once(self):
+        rows = [{"label": label, "values": {"refaults, measured part": [value]}} for label, value in (("mglru", 10), ("twolist", 13))]
+        results = {"figures": [{"name": "f"}], "comparisons": [{"name": "policy-scan-50", "rows": rows}]}
+        bench.add_policies(results)
+        bench.add_policies(results)
+        self.assertEqual([(f["name"][:8], f.get("median")) for f in results["figures"]], [("f", None), ("twolist ", 1.3), ("twolist ", 1.3)])
+
+    def test_figures_have_names_of_their_own(self):
+        names = [f.name for f in bench.FIGURES]
+        self.assertEqual(len(names), len(set(names)))
+
 
 if __name__ == "__main__":
     unittest.main()

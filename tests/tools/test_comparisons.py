@@ -7,7 +7,7 @@ import unittest
 import xml.etree.ElementTree
 
 from tests.tools.load import load_tool
-from tools.lib import comparisons, duties, profile, svg
+from tools.lib import comparisons, duties, policies, profile, svg
 
 bench = load_tool("bench")
 
@@ -97,6 +97,46 @@ class ComparisonsTest(unittest.TestCase):
             self.assertTrue(all(any(len(s - o) == 1 and len(o - s) <= 1 for o in said if o != s) for s in said[1:]), c.name)
             self.assertTrue(set(c.values) <= set(comparisons.VALUES))
             self.assertTrue(os.path.exists(os.path.join(bench.ROOT, "tools", "scenarios", c.scenario + ".cfg")))
+
+    def compared(self, name, mglru, twolist):
+        rows = [{"label": label, "values": {policies.REFAULTS: values}} for label, values in (("mglru", mglru), ("twolist", twolist))]
+        return {"name": name, "title": "t", "said": "", "how": "icount", "rows": rows}
+
+    def test_policies_are_figures_by_memory_and_the_least_of_all(self):
+        results = [self.compared("policy-scan-50", [100, 200], [130, 240]), self.compared("policy-dense-25", [10], [9]), self.compared("other", [1], [1])]
+        scan, least = policies.figures(results)
+        self.assertEqual((scan["values"], scan["median"], scan["reach"], scan["reached"]), ([1.3, 1.2], 1.25, 1.2, True))
+        self.assertEqual((least["values"], least["scenario"], least["reach"], least["reached"]), ([0.9], "policy-dense-25", 0.95, False))
+        text = "\n".join(policies.markdown(results))
+        self.assertIn("| – | 1.25 (1.20 to 1.30) [150] | – | 1.2 |", text)
+        self.assertIn("| 0.90 [10] | – | – | 0.95 |", text)
+        xml.etree.ElementTree.fromstring(policies.draw(results))
+        self.assertEqual((policies.figures([]), policies.markdown([]), policies.draw([])), ([], [], None))
+
+    def test_policies_differ_in_the_policy_only(self):
+        for c in policies.COMPARISONS.values():
+            self.assertEqual(c.variants, (("mglru", ""), ("twolist", "host.policy=twolist")))
+            self.assertTrue(set(c.values) <= set(comparisons.VALUES))
+        self.assertEqual(len(policies.COMPARISONS), len(policies.WORKS) * len(policies.MEMORY))
+
+    def test_stalls_are_a_table(self):
+        output = "stall ager=alone longest_us=9.0 worst_us=40.5 p50=500 p99=900 pass_us=0.0 young=0 during=3840\nduty ager=x asked=1\n"
+        rows = duties.read(output, "stall")
+        self.assertEqual(rows, [{"ager": "alone", "longest_us": 9, "worst_us": 40.5, "p50": 500, "p99": 900, "pass_us": 0, "young": 0, "during": 3840}])
+        self.assertIn("| alone | 9 | 40.5 | 500 | 900 | 0 | 0 | 3840 |", duties.markdown_of_stalls(rows))
+        with self.assertRaises(duties.Unreadable):
+            duties.read("duty ager=x asked=1", "stall")
+
+    def test_lines_of_the_seeds_guests_are_read(self):
+        path = self.folder("seeds", 1, 1)
+        with open(os.path.join(path, "console.log"), "w", encoding="utf-8") as f:
+            f.write("[kv] bench kv type=gets ops=9 hits_per_s=1 misses_per_s=1 avg_ns=1 kb_per_s=1 cpus=2\n"
+                    "[kv] bench kv type=totals ops=9 ops_per_s=5 hits_per_s=40 misses_per_s=2 avg_ns=43000 p50_ns=9 kb_per_s=80 cpus=2\n"
+                    "[t] bench access_tracking_p_beside run=1 work=passes asked=92 pass_ns=7000 faults=9 mean_ns=2002 p50_ns=1 p99_ns=1 p999_ns=2030 max_ns=1\n"
+                    "[t] bench access_tracking_p_beside run=1 work=none asked=0 pass_ns=0 faults=9 mean_ns=1 p50_ns=1 p99_ns=1 p999_ns=1 max_ns=1\n"
+                    "[t] bench access_tracking_p total rounds=2 wall_ratio_permille=1500 fault_ratio_permille=999 cpus=2\n")
+        names = ("hits/s", "misses/s", "average", "KB/s", "fault beside / alone", "a fault", "faults' p99.9", "a pass")
+        self.assertEqual([comparisons.VALUES[n][2](path) for n in names], [40, 2, 43, 80, 0.999, 2002, 2030, 7])
 
     def test_profile_is_a_tree_of_own_costs(self):
         result = profile.judge(GRIND, "said")

@@ -1,4 +1,4 @@
-"""What tests/bench/bench_duty.c prints: who writes memory again beside an ager, by the ager's lock and its duty."""
+"""What tests/bench/bench_duty.c and bench_stall.c print: faults beside an ager, by its lock, and by its duty or for one walk."""
 
 import re
 
@@ -10,14 +10,14 @@ class Unreadable(Exception):
     """No line of a duty."""
 
 
-def read(output):
-    """[{ager, asked, duty, wall_ms, p50, ...}] of the lines that bench_duty prints."""
+def read(output, kind="duty"):
+    """[{ager, asked, duty, wall_ms, p50, ...}] of the lines `duty ...` of bench_duty, or `stall ...` of bench_stall."""
     rows = []
-    for line in re.findall(r"^duty (ager=.*)$", output, re.M):
+    for line in re.findall(rf"^{kind} (ager=.*)$", output, re.M):
         row = dict(re.findall(r"(\w+)=([\w.-]+)", line))
         rows.append({k: v if k == "ager" else float(v) for k, v in row.items()})
     if not rows:
-        raise Unreadable("bench_duty prints no line of a duty")
+        raise Unreadable(f"bench_{kind} prints no line `{kind}`")
     return rows
 
 
@@ -33,6 +33,18 @@ def markdown(rows):
               "none, 250 s with the old two lists: per-walk, lockless and per-page here. Two CPUs can show the shape (who waits for the ager waits for the share of time "
               "that it holds the lock), and for one who waits. They cannot carry the trend from 1 to 112 vCPUs: there each that waits for the lock makes the next wait "
               "longer, here nobody queues behind the one; nor the swap device, which makes evictions as dear as the lock there."]
+    return lines
+
+
+def markdown_of_stalls(rows):
+    lines = ["**One walk over 256 MiB that were touched since the last one, and the faults that come while it is on** (`make bench BENCH=bench_stall`; native, two "
+             "pinned CPUs; medians over rounds; alone: no walk, all faults of a round)", "",
+             "| ager | longest fault, us | longest of all rounds | p50, ns | p99 | the walk, us | pages found young | faults meanwhile |", "|---|---|---|---|---|---|---|---|"]
+    for r in rows:
+        cells = [r["ager"]] + [number(r[k]) for k in ("longest_us", "worst_us", "p50", "p99", "pass_us", "young", "during")]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "The longest of all rounds is the machine's own, which shows without a walk as well. Where the lock is held for the walk, one fault waits for it all, "
+              "and p50 and p99 are that one. Who asks page by page does not count what it finds."]
     return lines
 
 
