@@ -165,7 +165,7 @@ def ring_tools(report, options):
 def ring_mutants(report, options):
     """A part of them, another every day; `make mutants` runs all."""
     command = [sys.executable, "-B", "tools/mutants", "--build", options.build, "--make", options.make, "--jobs", options.jobs,
-               "--known", "--trust", "--pick", str(MUTANTS_PICKED)]
+               "--known", "--trust", "--alone", "--pick", str(MUTANTS_PICKED)]
     status, output, _ = run(command, MUTANTS_S, cwd=ROOT)
     print("".join(re.findall(r"^\d+ of \d+ mutants.*\n", output, re.M)), end="", flush=True)
     waiting = output.count("not judged yet: ")

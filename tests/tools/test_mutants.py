@@ -8,7 +8,7 @@ import types
 import unittest
 
 from tests.tools.load import ROOT, load_tool
-from tools.lib import mutation
+from tools.lib import mutation, together
 
 tool = load_tool("mutants")
 
@@ -95,6 +95,23 @@ class FindTest(unittest.TestCase):
         self.assertNotIn("epoch_", found["epoch:dropped"])
         self.assertIn("a64_load(&(s)->flush.wanted)", found["flush_request:dropped"])
 
+    def test_all_of_a_file_together(self):
+        code = ("void f(struct space *s)\n{\n\tepoch_enter();\n\ta64_store_release(&s->x,\n\t\ta64_load_acquire(&s->y));\n"
+                "\tepoch_exit();\n}\n")
+        names = [m.name for m in mutation.mutants_of("mm/x.c", code)]
+        text = mutation.spoilt_together("mm/x.c", code, {n: i for i, n in enumerate(sorted(names), 1)})
+        body = " ".join(text.split("#line 1\n")[1].split())
+        inner = "(MUTANT_IS(2) ? a64_load(&s->y) : a64_load_acquire(&s->y))"
+        outer = f"(MUTANT_IS(3) ? a64_store(&s->x, {inner}) : a64_store_release(&s->x, {inner}));"
+        self.assertIn("(MUTANT_IS(1) ? ((void)0) : epoch_enter()); " + outer + " (MUTANT_IS(1) ? ((void)0) : epoch_exit());", body)
+        self.assertEqual(text.split("#line 1\n")[1].count("\n"), code.count("\n"))
+
+    def test_numbers_are_of_the_name(self):
+        some = together.numbers_of(["a", "b", "c"])
+        self.assertEqual(some["b"], together.numbers_of(["b"])["b"])
+        self.assertEqual(len(set(some.values())), 3)
+        self.assertNotIn(0, some.values())
+
     def test_places_are_looked_for(self):
         with self.assertRaises(ValueError):
             mutation.mutant_of_place(ROOT, ["mm/epoch.c", "x", "no such text", "y", ""])
@@ -131,13 +148,20 @@ class JudgeTest(unittest.TestCase):
         with open(where, "w", encoding="utf-8") as f:
             f.write(textwrap.dedent(text))
 
-    def rows(self, trust=False, keep=False):
-        options = types.SimpleNamespace(out="out", jobs=1, trust=trust, keep=keep)
+    def rows(self, trust=False, keep=False, alone=False):
+        options = types.SimpleNamespace(root=self.root, out="out", make="make", tests="", jobs=1, trust=trust, keep=keep, alone=alone)
         project, known = tool.Project(self.root, "build", "make"), tool.find_mutants(self.root)
         return {r["name"]: r for r in tool.run_all(project, known, known, options, say=lambda _: None)}
 
-    def test_killed_and_survived(self):
-        rows = self.rows()
+    def test_killed_and_survived_together(self):
+        self.judged(self.rows())
+        # Nothing has changed: nothing is asked again, and the answer is the same.
+        self.judged(self.rows())
+
+    def test_killed_and_survived_alone(self):
+        self.judged(self.rows(alone=True))
+
+    def judged(self, rows):
         torn = rows["mm/toy.c:toy_add:fetch_add:torn"]
         self.assertEqual((torn["verdict"], torn["by"]), ("killed", "model_explore_toy"), torn)
         weak = rows["mm/toy.c:toy_get:load_acquire:relaxed"]
@@ -166,8 +190,24 @@ class JudgeTest(unittest.TestCase):
 
     def test_a_test_that_fails_by_itself_kills_nothing(self):
         self.write("tests/model/model_explore_toy.c", TEST.replace("!= 64", "== 64"))
-        with self.assertRaises(SystemExit):
-            self.rows()
+        for alone in (False, True):
+            with self.assertRaises(SystemExit):
+                self.rows(alone=alone)
+
+    def test_a_program_that_does_not_reach_the_place_is_not_run(self):
+        self.write("tests/model/model_explore_toy.c", TEST.replace("toy_add(1)", "toy_get()").replace("!= 64", "!= 0"))
+        rows = self.rows()
+        torn = rows["mm/toy.c:toy_add:fetch_add:torn"]
+        self.assertEqual((torn["verdict"], torn["why"]), ("survived", "no test that could see it reaches its place"))
+        self.assertEqual(rows["mm/toy.c:toy_get:load_acquire:relaxed"]["why"], "")
+
+    def test_a_file_that_does_not_compile_together_is_judged_alone(self):
+        tree = together.Tree(self.root, os.path.join(self.root, "out", "tree"), ("mm",))
+        mutants = tool.find_mutants(self.root)
+        self.write("mm/toy.c", TOY.replace("a64_fetch_add(&word, n)", "a64_fetch_add(nothing, n)"))
+        tree.write(mutants)
+        self.assertEqual(tree.alone, {"mm/toy.c"})
+        self.assertFalse(any(tree.has(m) for m in mutants))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ CALLS = {
 }
 CALL = re.compile(r"\b(" + "|".join(CALLS) + r")\(")
 EPOCH = re.compile(r"\bepoch_(?:enter|exit)\(\)")
+NUMBERS = 1 << 16  # of mutants in one build
 TAG_REACH = 6  # lines from a tag in a comment to the operation it is about
 
 
@@ -139,7 +140,7 @@ class File:
     def __init__(self, path, text):
         self.path, self.text, self.code = path, text, strip(text)
         self.functions = functions(self.code)
-        self.mutants, self.seen = [], {}
+        self.mutants, self.seen, self.pieces = [], {}, []
 
     def add(self, operation, start, end, changes, tags):
         function = function_at(self.functions, start)
@@ -153,6 +154,7 @@ class File:
             self.mutants.append(Mutant(self.path, function, operation, how, self.text.count("\n", 0, start) + 1,
                                        " ".join(self.text[start:end].split()), " ".join(replacement.split()),
                                        spoil(self.text, start, end, replacement), tags, [], name))
+            self.pieces.append((start, end, name, replacement))
 
     def find_operations(self):
         for m in OPERATION.finditer(self.code):
@@ -179,14 +181,58 @@ class File:
             if EPOCH.search(self.code[start:end]) and len(EPOCH.findall(self.code[start:end])) > 1:
                 self.add("epoch", start, end, [("dropped", EPOCH.sub("((void)0)", body))], [])
                 self.mutants[-1].before, self.mutants[-1].after = f"{name}() inside an epoch section", "outside"
+                # The calls alone, not the whole body: others may be spoilt in it.
+                mutant = self.pieces.pop()[2]
+                self.pieces += [(start + m.start(), start + m.end(), mutant, "((void)0)")
+                                for m in EPOCH.finditer(self.code[start:end])]
+
+    def together(self, number):
+        """The file with all its mutants in it, each behind the question whether it is the one."""
+        return f'#define MUTANT_NUMBERS {NUMBERS}\n#include "tests/mutants/mutant.h"\n#line 1\n' + self.choices(0, len(self.text), number)
+
+    def spans(self, start, end):
+        """The pieces that lie within, but in no other that does."""
+        within = sorted({p[:2] for p in self.pieces if start <= p[0] and p[1] <= end and p[:2] != (start, end)},
+                        key=lambda p: (p[0], -p[1]))
+        found = []
+        for span in within:
+            if not found or span[0] >= found[-1][1]:
+                found.append(span)
+        return found
+
+    def choices(self, start, end, number):
+        """text[start:end] with a choice at each piece inside; `number` of a mutant's name."""
+        out, at = [], start
+        for first, last in self.spans(start, end):
+            out += [self.text[at:first], self.choice(first, last, number)]
+            at = last
+        return "".join(out) + self.text[at:end]
+
+    def choice(self, first, last, number):
+        """One piece, good and spoilt, as an expression."""
+        spoilt = ""
+        for _, _, name, replacement in (p for p in self.pieces if p[:2] == (first, last)):
+            for a, b in self.spans(first, last):
+                replacement = replacement.replace(self.text[a:b], self.choice(a, b, number))
+            spoilt += f"MUTANT_IS({number[name]}) ? {' '.join(replacement.split())} : "
+        return f"({spoilt}{self.choices(first, last, number)})"
 
 
-def mutants_of(path, text):
+def look(path, text):
     found = File(path, text)
     found.find_operations()
     found.find_calls()
     found.find_epochs()
-    return found.mutants
+    return found
+
+
+def mutants_of(path, text):
+    return look(path, text).mutants
+
+
+def spoilt_together(path, text, number):
+    """The file with all its mutants in it; `number` of each name, which MUTANT_IS() compares with the chosen one."""
+    return look(path, text).together(number)
 
 
 def read_places(text):
