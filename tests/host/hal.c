@@ -241,3 +241,15 @@ u64 host_random(u64 *state)
 	*state = x;
 	return x * 0x2545f4914f6cdd1dull;
 }
+
+#ifdef __SANITIZE_THREAD__
+/*
+ * Of an access long ago the detector has to know where it was, or it cannot tell that it is one of those which
+ * a test allows (__tsan_default_suppressions).
+ */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+	return "history_size=7";
+}
+#endif
