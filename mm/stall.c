@@ -1,3 +1,8 @@
+/*
+ * How many wait, and since when it is so many, are one word: whoever changes it knows by the same exchange for how long
+ * what was before has lasted. So no time is counted twice, and none under a number that did not wait. No order is
+ * needed: the word stands for nothing but itself.
+ */
 #include "mm/stall.h"
 
 #include "arch/hal.h"
@@ -7,31 +12,28 @@
 #define WAITING 0xffull
 #define SINCE   8
 
+/* `change`: 1 or -1 more wait. The time, which is no earlier than any change before it. */
+static u64 change(struct space *s, u64 change)
+{
+	u64 was = a64_load(&s->stall.word), now, past;
+
+	do {
+		now = max_of(hal_time_ns(), was >> SINCE);
+	} while (!a64_cas(&s->stall.word, &was, now << SINCE | ((was + change) & WAITING)));
+	past = now - (was >> SINCE);
+	if (was & WAITING)
+		a64_count(&s->stats.stall_some_ns_total, past);
+	if (was & WAITING && (was & WAITING) == s->vcpus)
+		a64_count(&s->stats.stall_all_ns_total, past);
+	return now;
+}
+
 u64 stall_begin(struct space *s)
 {
-	u64 now = hal_time_ns(), was = a64_load(&s->stall.some), next, none = 0;
-
-	/* Count and time in one word: whoever is last knows when the first came. */
-	do {
-		next = was & WAITING ? was + 1 : now << SINCE | 1;
-	} while (!a64_cas(&s->stall.some, &was, next));
-	if ((next & WAITING) == s->vcpus)
-		(void)a64_cas(&s->stall.all_ns, &none, now);
-	return now;
+	return change(s, 1);
 }
 
 void stall_end(struct space *s, u64 began_ns)
 {
-	u64 now = hal_time_ns(), was = a64_load(&s->stall.some), next, all = 0;
-
-	do {
-		next = (was & WAITING) == 1 ? 0 : was - 1;
-	} while (!a64_cas(&s->stall.some, &was, next));
-	if ((was & WAITING) == s->vcpus)
-		all = a64_xchg(&s->stall.all_ns, 0);
-	if (all && now > all)
-		a64_count(&s->stats.stall_all_ns_total, now - all);
-	if (!next && now > was >> SINCE)
-		a64_count(&s->stats.stall_some_ns_total, now - (was >> SINCE));
-	a64_count(&s->stats.stall_ns_total, now - began_ns);
+	a64_count(&s->stats.stall_ns_total, change(s, -1ull) - began_ns);
 }

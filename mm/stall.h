@@ -5,6 +5,8 @@
  *   stall_ns_total       every vCPU's waits added up
  *   stall_some_ns_total  time in which at least one waited
  *   stall_all_ns_total   ... in which as many waited as the space has vCPUs; a halted one counts as running
+ *
+ * Time is added whenever one begins or ends to wait, so what lasts is in the sums up to the last change.
  */
 #pragma once
 
@@ -14,8 +16,7 @@
 struct space;
 
 struct stall {
-	a64 some;   /* 63:8 when the first of those who wait began, ns   7:0 how many do */
-	a64 all_ns; /* when the last of all began; 0: not all wait */
+	a64 word; /* 63:8 when their number changed, ns   7:0 how many wait */
 };
 
 /* One more waits; when it began, for stall_end(). Any context. At most 255 at a time. */
