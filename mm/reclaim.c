@@ -534,8 +534,14 @@ bool reclaim_out_of_memory(void)
 	s = id ? space_get_id(id) : NULL;
 	if (!s)
 		return false;
-	/* ord R1: one victim at a time, whoever comes first; pairs with ord R2 */
+	/* ord R1: one victim at a time; what is read next is no older than the drain of the last; pairs with ord R2 */
 	if (!a32_cas(&victim, &none, id)) {
+		space_put(s);
+		return false;
+	}
+	/* One may have come and gone since we looked: then there are frames. */
+	if (!exhausted()) {
+		reclaim_drained(s);
 		space_put(s);
 		return false;
 	}
@@ -545,7 +551,8 @@ bool reclaim_out_of_memory(void)
 	             a32_load(&ttl_kept) ? "min_ttl protects all that could be packed"
 	                                 : "nothing more can be packed",
 	             (unsigned long long)held, (unsigned long long)share);
-	a32_xchg(&s->dying, 1); /* ord SP1 */
+	/* No order: who reads it late finds no frame once more. The drain has its own (ord SP1). */
+	a32_store(&s->dying, 1);
 	if (ops)
 		ops->out_of_memory(s, why);
 	space_put(s);

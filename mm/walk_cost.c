@@ -15,7 +15,11 @@ static void judge(struct walk_cost *c, const struct space_stats *stats)
 	u64 visited = a64_load(&stats->visited_total) - a64_load(&c->visited);
 	u64 young = a64_load(&stats->young_total) - a64_load(&c->young);
 
-	if (!a32_xchg(&c->walked, 0) || !visited)
+	bool walked = a32_load(&c->walked);
+
+	/* Two who come at a time may both judge: that costs a walk more or less. */
+	a32_store(&c->walked, 0);
+	if (!walked || !visited)
 		return;
 	if (visited <= WALK_POOR * young)
 		start_over(c);
