@@ -35,7 +35,7 @@ const char *const profile_name[PROFILE_KINDS] = {
 };
 
 struct node {
-	u8 kind, parent;
+	a32 place; /* kind | parent << 8 */
 	a64 ns, spans;
 };
 
@@ -56,17 +56,27 @@ static struct cpu_profile {
 a32 profile_session; /* 0: off */
 static u32 last_session;
 
+static u8 kind_of(const struct node *n)
+{
+	return (u8)a32_load(&n->place);
+}
+
+static u8 parent_of(const struct node *n)
+{
+	return (u8)(a32_load(&n->place) >> 8);
+}
+
+/* Of the session before until the last step: who collects has asked for a later one, and passes the tree over. */
 static void begin_anew(struct cpu_profile *c, u32 session)
 {
-	/* ord PF2: not of a session while it is neither; pairs with tree_add() */
-	a32_store_release(&c->session, 0);
 	c->depth = 0;
 	for (unsigned i = 0; i < PROFILE_NODES; i++) {
 		a64_store(&c->node[i].ns, 0);
 		a64_store(&c->node[i].spans, 0);
 	}
 	a32_store(&c->nr, 1);
-	a32_store_release(&c->session, session); /* ord PF2 */
+	/* ord PF2: all zero before it is of the new session; pairs with tree_add() */
+	a32_store_release(&c->session, session);
 }
 
 /* The child of that kind, made if need be; PROFILE_NODES: no room. */
@@ -77,12 +87,11 @@ static u8 child_of(struct cpu_profile *c, u8 parent, u8 kind)
 	if (parent == PROFILE_NODES)
 		return PROFILE_NODES;
 	for (u32 i = parent + 1; i < nr; i++)
-		if (c->node[i].parent == parent && c->node[i].kind == kind)
+		if (parent_of(&c->node[i]) == parent && kind_of(&c->node[i]) == kind)
 			return (u8)i;
 	if (nr == PROFILE_NODES)
 		return PROFILE_NODES;
-	c->node[nr].kind = kind;
-	c->node[nr].parent = parent;
+	a32_store(&c->node[nr].place, kind | (u32)parent << 8);
 	/* ord PF1: the node's place before it can be found; pairs with tree_add() */
 	a32_store_release(&c->nr, nr + 1);
 	return (u8)nr;
@@ -152,10 +161,10 @@ static void tree_add(struct profile_tree *t, const struct cpu_profile *c)
 		return;
 	nr = a32_load_acquire(&c->nr); /* ord PF1: pairs with child_of() */
 	for (u32 i = 1; i < nr; i++) {
-		u8 parent = place[c->node[i].parent], at = PROFILE_NODES;
+		u8 parent = place[parent_of(&c->node[i])], at = PROFILE_NODES;
 
 		if (parent != PROFILE_NODES)
-			at = tree_child(t, parent, c->node[i].kind);
+			at = tree_child(t, parent, kind_of(&c->node[i]));
 		place[i] = at;
 		if (at == PROFILE_NODES)
 			continue;
