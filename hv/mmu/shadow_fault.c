@@ -104,10 +104,10 @@ static bool set_entry(void *ctx, gpa_t at, unsigned bytes, u64 expected, u64 wan
 		return false;
 	}
 	p = (u8 *)frame_ptr(frame) + at.v % PAGE_SIZE;
-	/* ord SH3: orders nothing of ours; it is what hardware does, where it does it. */
+	/* What hardware does, where it does it: so that no write of the guest's is lost. It orders nothing of ours. */
 	if (bytes == 8)
-		return a64_cas(p, &expected, want);
-	return a32_cas(p, &expected_4, (u32)want); /* ord SH3: likewise */
+		return a64_cas((a64 *)p, &expected, want);
+	return a32_cas((a32 *)p, &expected_4, (u32)want);
 }
 
 static enum shadow_result unreadable(struct fault *f)

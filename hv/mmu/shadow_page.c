@@ -213,8 +213,8 @@ void shadow_leaf_gone_locked(struct shadow *sh)
 /* A root's child, or a root, is gone: what vCPUs have loaded may be wrong now. */
 static void roots_changed(struct shadow *sh)
 {
-	/* ord SH2: before the flush generation that frees the table; pairs with ord SH1 */
-	a64_fetch_add(&sh->roots_gen, 1);
+	/* Under the MMU lock, and before the flush generation that frees the table (ord N3): that orders it. */
+	a64_count(&sh->roots_gen, 1);
 }
 
 static void drop_leaf(struct shadow *sh, a64 *entry)

@@ -82,8 +82,8 @@ enum shadow_result shadow_vcpu_root(struct shadow_vcpu *v, hpa_t *root) must_che
  */
 static inline bool shadow_vcpu_root_valid(const struct shadow_vcpu *v)
 {
-	/* ord SH1: after the flush generation, which was raised after roots_gen; pairs with ord SH2 */
-	return v->ready && v->roots_gen == a64_load_acquire(&v->sh->roots_gen);
+	/* Behind the flush generation (ord F1), which was raised after roots_gen: that orders it. */
+	return v->ready && v->roots_gen == a64_load(&v->sh->roots_gen);
 }
 
 /*

@@ -20,7 +20,7 @@ static struct {
 	a64 link; /* to the object: 1 or 0 */
 	u64 object;
 	bool ended;
-	struct epoch_node node;
+	struct epoch_node node, other;
 } w;
 
 static void end(struct epoch_node *node)
@@ -45,20 +45,31 @@ static void run_writer(void)
 	epoch_barrier();
 }
 
-/* The one that unlinks leaves the rest to another CPU's steps. */
+/* Another CPU steps too, for it has something of its own that waits. */
 static void run_stepper(void)
 {
 	epoch_poll();
 	epoch_poll();
 }
 
+static void end_other(struct epoch_node *node)
+{
+	(void)node;
+}
+
 static void setup(void)
 {
+	struct reader *stepper = &readers[2];
+
 	weak_reset(2);
 	memset(&w, 0, sizeof(w));
 	memset(readers, 0, sizeof(readers));
 	global.epoch.raw = GRACE_EPOCHS;
 	w.link.raw = 1;
+	w.other.fn = end_other;
+	stepper->pending.raw = 1;
+	stepper->bucket[GRACE_EPOCHS % BUCKETS] = (struct bucket){.chain = {&w.other, &w.other},
+	                                                          .epoch = GRACE_EPOCHS};
 }
 
 static void check(void)

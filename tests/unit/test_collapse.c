@@ -408,6 +408,44 @@ static void test_collapse_holds_faults_and_pins_off(void **state)
 	}
 }
 
+static const struct notifier_ops *real_ops;
+static u64 wanted_before;
+
+static bool map_and_note(struct notifier *n, gfn_t first, pfn_t head, void **table)
+{
+	wanted_before = a64_load(&vm.space->flush.wanted);
+	return real_ops->map_huge(n, first, head, table);
+}
+
+static void free_after_flush(struct notifier *n, void *table)
+{
+	assert_true(a64_load(&vm.space->flush.done) > wanted_before);
+	real_ops->free_table(n, table);
+}
+
+/* A CPU may have walked through the table's entry since the shootdown of the zap: it keeps that until the next one. */
+static void test_collapse_flushes_before_it_frees_the_table(void **state)
+{
+	(void)state;
+	for_each_machine(m)
+	{
+		struct notifier_ops ops;
+
+		start(m);
+		write_scattered();
+		real_ops = vm.tdp.notifier.ops;
+		ops = *real_ops;
+		ops.map_huge = map_and_note;
+		ops.free_table = free_after_flush;
+		vm.tdp.notifier.ops = &ops;
+		assert_int_equal(collapse_range(vm.space, gfn(0)), COLLAPSE_DONE);
+		assert_int_not_equal(wanted_before, 0);
+		vm.tdp.notifier.ops = real_ops;
+		all_are_right();
+		stop();
+	}
+}
+
 static void somebody_has_a_word(void)
 {
 	u64 word = a64_load(word_at(400));
@@ -480,6 +518,7 @@ int main(void)
 	        cmocka_unit_test(test_collapse_not_with_a_second_mmu),
 	        cmocka_unit_test(test_collapse_without_frames_or_memory),
 	        cmocka_unit_test(test_collapse_holds_faults_and_pins_off),
+	        cmocka_unit_test(test_collapse_flushes_before_it_frees_the_table),
 	        cmocka_unit_test(test_collapse_gives_way_to_a_busy_word),
 	        cmocka_unit_test(test_collapse_scan_takes_turns),
 	};
