@@ -144,8 +144,7 @@ static void vm_is_over(unsigned i)
 static void collect_ended(void)
 {
 	for (unsigned i = 0; i < vm_count; i++)
-		if (!run.down[i] && !vm_running(&vms[i]) &&
-		    !a32_load_acquire(&vms[i].live)) /* ord V3 */
+		if (!run.down[i] && vm_is_left(&vms[i]))
 			vm_is_over(i);
 }
 

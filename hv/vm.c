@@ -238,6 +238,7 @@ void vm_stop(struct vm *vm, enum vm_state how, const char *fmt, ...)
 		hal_log(HAL_WARN, "[%s] stopped: %s", vm->name, vm->why);
 	for (u32 i = 0; i < vm->nr_vcpus; i++)
 		vcpu_request(&vm->vcpu[i], VCPU_REQ_STOP);
+	monitor_wake(); /* its vCPUs may have seen VM_ENDING, and be gone */
 }
 
 void vm_vcpu_left(struct vm *vm)
@@ -245,6 +246,15 @@ void vm_vcpu_left(struct vm *vm)
 	if (a32_fetch_add(&vm->live, (u32)-1) ==
 	    1) /* ord V3: all that its vCPUs did is before it */
 		monitor_wake();
+}
+
+/* Who stops a VM need not be one of its vCPUs: they may all be gone while it still writes down why. */
+bool vm_is_left(const struct vm *vm)
+{
+	u32 state = a32_load_acquire(&vm->state); /* ord V2 */
+
+	return state != VM_RUNNING && state != VM_ENDING &&
+	       !a32_load_acquire(&vm->live); /* ord V3 */
 }
 
 const struct space_stats *vm_stats(const struct vm *vm)

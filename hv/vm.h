@@ -101,6 +101,8 @@ static inline bool vm_running(const struct vm *vm)
 {
 	return a32_load(&vm->state) == VM_RUNNING;
 }
+/* It has ended, `why` is written, its vCPU threads are gone, and all that they did is seen. Any CPU. */
+bool vm_is_left(const struct vm *vm);
 /* Does this vCPU run on shadow tables? With `mmu = both`, those with odd numbers do. */
 bool vm_on_shadow(const struct vm *vm, u32 index);
 /* Accessed and Dirty bits of the second level: there, and wanted. */
