@@ -4,7 +4,8 @@
  *	world_closed?				in_world of each thread?
  *
  * Each writes before it reads, so at least one sees the other: either the thread finds the world
- * closed and goes out again, or the stopper finds it inside and waits.
+ * closed and goes out again, or the stopper finds it inside and waits. A thread that finds it open
+ * again comes behind all that was looked at while it was closed (ord W3).
  */
 #include "hv/world.h"
 
@@ -19,10 +20,10 @@ void world_enter(void)
 	struct thread *t = thread_self();
 
 	for (;;) {
-		a32_store_full(&t->in_world, 1); /* ord W1 */
-		if (!world_stopping())
+		a32_store_full(&t->in_world, 1);      /* ord W1 */
+		if (!a32_load_acquire(&world_closed)) /* ord W3 */
 			return;
-		a32_store_release(&t->in_world, 0); /* ord W2 */
+		a32_store(&t->in_world, 0); /* nothing was done inside */
 		thread_block();
 	}
 }
@@ -69,6 +70,6 @@ void world_stop(void)
 
 void world_resume(void)
 {
-	a32_store_release(&world_closed, 0);
-	thread_for_each(wake_one, NULL); /* a wake-up too many harms nobody */
+	a32_store_release(&world_closed, 0); /* ord W3: what was looked at is done with */
+	thread_for_each(wake_one, NULL);     /* a wake-up too many harms nobody */
 }
