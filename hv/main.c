@@ -211,7 +211,7 @@ void hv_cpu_main(void)
 	hv_cpu_bind();
 	if (cpu_wanted(hal_cpu_id()) && vendor->enable())
 		sched_start();
-	a32_store_release(&this_hv_cpu()->state, HV_CPU_FAILED);
+	a32_store(&this_hv_cpu()->state, HV_CPU_FAILED);
 	cpu_halt_forever();
 }
 
@@ -222,8 +222,7 @@ static void wait_for_cpus(void)
 
 	a32_store(&this_hv_cpu()->state, HV_CPU_ONLINE);
 	for (unsigned i = 0; i < hal_cpu_count(); i++) {
-		while (a32_load_acquire(&hv_cpus[i].state) == HV_CPU_ABSENT &&
-		       hal_time_ns() < until)
+		while (a32_load(&hv_cpus[i].state) == HV_CPU_ABSENT && hal_time_ns() < until)
 			hal_pause();
 		if (a32_load(&hv_cpus[i].state) != HV_CPU_ONLINE && cpu_wanted(i))
 			hal_log(HAL_WARN, "CPU %u cannot run guests and stays unused", i);

@@ -20,7 +20,7 @@ enum hv_cpu_state {
 struct hv_cpu {
 	/*
 	 * "Look at your run queue and timers": set by whoever puts work here, cleared by sched_check().
-	 * Read before every guest entry and before every halt (ord S1).
+	 * Read before every guest entry and before every halt (hv/sched.c).
 	 */
 	a32 attention;
 	a32 state; /* enum hv_cpu_state */

@@ -1,9 +1,17 @@
 /*
- * Wake-ups are not lost (ord S1). Whoever gives a CPU work first changes its queue or timers, then
- * sets `attention` (full barrier), then sends the interrupt. The CPU clears `attention` (full
- * barrier) before it looks at queue and timers, and reads it with interrupts off before it halts or
- * enters a guest: either it sees the flag, or the interrupt is still pending and ends the halt, or
- * the guest, at once.
+ * Wake-ups are not lost. Whoever gives a CPU work first changes its queue under its lock, then sets
+ * `attention`, then sends the interrupt unless `attention` was set already. The CPU clears `attention`
+ * before it takes the lock to look at the queue, and reads it with interrupts off before it halts or
+ * enters a guest. Of the two sections under the lock one comes first:
+ *
+ *	the CPU's: then its clearing is known to whoever comes later, who finds 0, or a 1 that another has
+ *	set since and sends an interrupt for: the interrupt is still pending and ends the halt, or the
+ *	guest, at once;
+ *
+ *	the other's: then the CPU finds the work, and a flag that is set after that costs a look.
+ *
+ * So it is the lock that orders, and `attention` needs to be neither exchanged nor ordered; the exchange
+ * in sched_notify() only saves an interrupt when two come at a time.
  */
 #include "hv/sched.h"
 
@@ -58,7 +66,7 @@ void sched_kick(unsigned cpu)
 
 void sched_notify(struct hv_cpu *c)
 {
-	if (a32_xchg(&c->attention, 1) == 0 && c != this_hv_cpu()) /* ord S1 */
+	if (a32_xchg(&c->attention, 1) == 0 && c != this_hv_cpu())
 		sched_kick(c->id);
 }
 
@@ -158,9 +166,10 @@ static struct thread *take_spare_locked(struct hv_cpu *c)
 /* Gives a waiting vCPU to the idle CPU that asked. Here, because the control block is here. */
 static void hand_over(struct hv_cpu *c)
 {
-	struct hv_cpu *to = &hv_cpus[a32_xchg(&c->pull_for, 0) - 1];
+	struct hv_cpu *to = &hv_cpus[a32_load(&c->pull_for) - 1];
 	struct thread *t;
 
+	a32_store(&c->pull_for, 0); /* as long as it was set, nobody else changed it */
 	spin_lock(&c->lock);
 	t = take_spare_locked(c);
 	if (t)
@@ -234,7 +243,7 @@ void sched_check(void)
 	u64 now = hal_time_ns();
 	bool over;
 
-	a32_xchg(&c->attention, 0); /* ord S1 */
+	a32_store(&c->attention, 0); /* before the locks of timers and queue are taken */
 	timer_run_due(now);
 	epoch_poll();
 	spin_lock(&c->lock);
@@ -280,7 +289,7 @@ static void idle_wait(struct hv_cpu *c)
 
 	c->programmed_ns = idle_deadline(now);
 	apic_timer_set(c->programmed_ns);
-	if (a32_load(&c->attention)) /* ord S1 */
+	if (a32_load(&c->attention))
 		return;
 	cpu_idle();
 	c->idle_ns += hal_time_ns() - now;
@@ -296,7 +305,7 @@ void sched_start(void)
 	a32_store(&idle->cpu, c->id);
 	c->idle = idle;
 	c->current = idle;
-	a32_store_release(&c->state, HV_CPU_ONLINE);
+	a32_store(&c->state, HV_CPU_ONLINE); /* who puts a thread here takes the lock */
 	for (;;) {
 		thread_yield();
 		epoch_poll();

@@ -127,7 +127,7 @@ void thread_yield(void)
 	lock_assert_none();
 	sched_irq_window();
 	c = this_hv_cpu();
-	a32_xchg(&c->attention, 0); /* ord S1: before queue and timers are read */
+	a32_store(&c->attention, 0); /* before the locks of timers and queue are taken */
 	timer_run_due(hal_time_ns());
 	spin_lock(&c->lock);
 	c->current->state = THREAD_RUNNABLE;

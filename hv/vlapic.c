@@ -69,7 +69,7 @@ bool vlapic_post(struct vlapic *a, u8 vector)
 
 	if (vector < FIRST_VECTOR)
 		return false;
-	return !(a32_fetch_or(&a->irr[vector / 32], bit) & bit); /* ord V1 */
+	return !(a32_fetch_or(&a->irr[vector / 32], bit) & bit);
 }
 
 int vlapic_pending(const struct vlapic *a)

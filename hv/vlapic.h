@@ -60,7 +60,7 @@ struct vlapic {
 	u64 timer_start_ns; /* when the count that runs began */
 	bool timer_on;
 	u32 isr[8];
-	a32 irr[8]; /* set by any CPU (ord V1), cleared by the owner */
+	a32 irr[8]; /* set by any CPU, cleared by the owner */
 };
 
 enum vlapic_delivery {
