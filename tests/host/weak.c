@@ -4,8 +4,8 @@
 
 #include "tests/host/explorer.h"
 
-#define PLACES   48u
-#define MESSAGES 40u
+#define PLACES   64u
+#define MESSAGES 60u
 
 /* How much of each place must have been seen: number of its newest message that was. */
 struct view {
