@@ -4,7 +4,6 @@
  * real cores, with generations and with the pair of lists. Every vCPU has a word of its own in each page of RAM
  * and remembers it; pages of the window hold a number that follows from the page, or nothing.
  */
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,9 +14,8 @@
 #include "mm/evict.h"
 #include "mm/frame.h"
 #include "mm/policy.h"
-#include "mm/reclaim.h"
-#include "mm/store.h"
 #include "tests/host/hal.h"
+#include "tests/host/torture.h"
 #include "tests/host/vm.h"
 
 #define PAGES        500u
@@ -32,18 +30,10 @@
 /* Also when the others are done, on a busy machine: each of them is to happen. */
 #define EXPERIMENTS_MIN 200u
 
-/* As in torture_tdp.c: what an evictor read of a page that was rescued is dropped. */
-const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void)
-{
-	return "race:store_put\n";
-}
-
 static struct host_vm vm;
 static u64 oracle[VCPUS][PAGES];
 static u64 steps;
-static a32 running; /* vCPU threads that are */
-static u64 nothing[VCPUS], zapped, slots_changed;
+static a64 nothing, zapped, slots_changed;
 
 static void fail(unsigned cpu, const char *what, u64 g, u64 expected, u64 found)
 {
@@ -83,7 +73,7 @@ static void use_window(unsigned cpu, u64 g, bool write)
 	u64 value = g * 7 + 1;
 	enum fault_result r = access_word(cpu, WINDOW + g, write, &value);
 
-	nothing[cpu] += r == FAULT_NO_SLOT;
+	a64_count(&nothing, r == FAULT_NO_SLOT);
 	if (r != FAULT_FIXED && r != FAULT_NO_SLOT)
 		fail(cpu, "access to the window fails", g, FAULT_FIXED, r);
 	if (value && value != g * 7 + 1)
@@ -95,8 +85,7 @@ static void *run_vcpu(void *arg)
 	unsigned cpu = (unsigned)(uintptr_t)arg;
 	u64 seed = 0x5eed + cpu;
 
-	host_cpu_set(cpu);
-	for (u64 i = 0; i < steps; i++) {
+	for (u64 i = 0; torture_goes_on(i, steps); i++) {
 		u64 r = host_random(&seed), g = (r >> 8) % (r % 4 ? PAGES / 8 : PAGES);
 		bool write = r >> 40 & 1;
 
@@ -110,7 +99,6 @@ static void *run_vcpu(void *arg)
 		if (i % 64 == 0)
 			epoch_poll();
 	}
-	a32_fetch_add(&running, -1u);
 	return NULL;
 }
 
@@ -119,40 +107,41 @@ static bool ask(u32 command, u64 arg0, u64 arg1, u64 *result)
 	struct experiment e = {.command = command, .arg = {arg0, arg1}};
 	u32 status = experiment_run(vm.space, &e);
 
-	*result += status == EXPERIMENT_OK ? e.result[0] : 0;
+	*result = status == EXPERIMENT_OK ? e.result[0] : 0;
 	return status == EXPERIMENT_OK;
 }
 
 static void experiment_once(u64 *seed)
 {
-	u64 r = host_random(seed), g = (r >> 8) % PAGES, n = 1 + (r >> 32) % 60, unused = 0;
+	u64 r = host_random(seed), g = (r >> 8) % PAGES, n = 1 + (r >> 32) % 60, result;
 	u64 slot = WINDOW + (r >> 48) % SLOTS * SLOT;
 
 	switch (r % 8) {
 	case 0:
 	case 1:
-		(void)ask(EXPERIMENT_ZAP, g, n, &zapped);
+		(void)ask(EXPERIMENT_ZAP, g, n, &result);
+		a64_count(&zapped, result);
 		break;
 	case 2:
-		(void)ask(EXPERIMENT_PROTECT, g, n, &unused);
-		(void)ask(EXPERIMENT_AGES, g, n, &unused);
-		if (!ask(EXPERIMENT_PROTECT, 0, 0, &unused))
+		(void)ask(EXPERIMENT_PROTECT, g, n, &result);
+		(void)ask(EXPERIMENT_AGES, g, n, &result);
+		if (!ask(EXPERIMENT_PROTECT, 0, 0, &result))
 			fail(EXPERIMENTER, "protection stays", g, 0, 1);
 		break;
 	case 3:
-		slots_changed += ask(EXPERIMENT_SLOT_ADD, slot, SLOT, &unused);
+		a64_count(&slots_changed, ask(EXPERIMENT_SLOT_ADD, slot, SLOT, &result));
 		break;
 	case 4:
-		slots_changed += ask(EXPERIMENT_SLOT_REMOVE, slot, 1, &unused);
+		a64_count(&slots_changed, ask(EXPERIMENT_SLOT_REMOVE, slot, 1, &result));
 		break;
 	case 5:
-		(void)ask(EXPERIMENT_UNMAP, slot + n % SLOT, SLOT / 2, &unused);
+		(void)ask(EXPERIMENT_UNMAP, slot + n % SLOT, SLOT / 2, &result);
 		break;
 	case 6:
-		(void)ask(EXPERIMENT_AGE, r >> 60 & 1, 0, &unused);
+		(void)ask(EXPERIMENT_AGE, r >> 60 & 1, 0, &result);
 		break;
 	default:
-		(void)ask(EXPERIMENT_RECLAIM, n, 0, &unused);
+		(void)ask(EXPERIMENT_RECLAIM, n, 0, &result);
 		break;
 	}
 }
@@ -162,8 +151,7 @@ static void *run_experimenter(void *arg)
 	u64 seed = 0xe4e;
 
 	(void)arg;
-	host_cpu_set(EXPERIMENTER);
-	for (unsigned i = 0; i < EXPERIMENTS_MIN || a32_load(&running); i++) {
+	for (unsigned i = 0; i < EXPERIMENTS_MIN || torture_runs(); i++) {
 		experiment_once(&seed);
 		epoch_poll();
 		hal_pause();
@@ -174,13 +162,21 @@ static void *run_experimenter(void *arg)
 static void *run_evictor(void *arg)
 {
 	(void)arg;
-	host_cpu_set(EVICTOR);
-	while (a32_load(&running)) {
+	while (torture_runs()) {
 		evict_space(vm.space, evict_any(16));
 		epoch_poll();
 		hal_pause();
 	}
 	return NULL;
+}
+
+static const char *missing(void)
+{
+	return !a64_load(&zapped)                           ? "nothing was zapped"
+	       : !a64_load(&slots_changed)                  ? "no slot came or went"
+	       : !a64_load(&nothing)                        ? "nobody touched a slot that was gone"
+	       : !a64_load(&vm.space->stats.refaults_total) ? "nothing came back"
+	                                                    : NULL;
 }
 
 static void check(void)
@@ -196,57 +192,40 @@ static void check(void)
 	if (leaks || faults)
 		fail(0, faults ? host_log_last() : "frame numbers left behind", 0, 0,
 		     leaks + faults);
-	if (!zapped || !slots_changed || !nothing[0] || !a64_load(&s->refaults_total))
-		fail(0, "something never happened", zapped, slots_changed, nothing[0]);
 	printf("%s, %s: %llu zapped, %llu slots changed, %llu times nothing, %llu evictions, "
 	       "%llu refaults\n",
 	       vm.tdp.format->name, a32_load(&policy.twolist) ? "twolist" : "mglru",
-	       (unsigned long long)zapped, (unsigned long long)slots_changed,
-	       (unsigned long long)(nothing[0] + nothing[1]),
+	       (unsigned long long)a64_load(&zapped), (unsigned long long)a64_load(&slots_changed),
+	       (unsigned long long)a64_load(&nothing),
 	       (unsigned long long)a64_load(&s->evictions_total),
 	       (unsigned long long)a64_load(&s->refaults_total));
 }
 
 static void torture(const struct host_machine *m, bool twolist)
 {
-	void *(*const run[CPUS])(void *) = {run_vcpu, run_vcpu, run_experimenter, run_evictor};
-	pthread_t thread[CPUS];
+	static const struct torture_threads threads = {
+	        .run = {run_vcpu, run_vcpu, run_experimenter, run_evictor},
+	        .vcpus = VCPUS,
+	        .cpus = CPUS,
+	        .missing = missing,
+	};
 
 	memset(oracle, 0, sizeof(oracle));
-	memset(nothing, 0, sizeof(nothing));
-	zapped = slots_changed = 0;
+	a64_store(&nothing, 0);
+	a64_store(&zapped, 0);
+	a64_store(&slots_changed, 0);
 	a32_store(&policy.twolist, twolist);
 	host_vm_create(&vm, m, PAGES, VCPUS);
-	a32_store(&running, VCPUS);
-	for (unsigned i = 0; i < CPUS; i++)
-		if (pthread_create(&thread[i], NULL, run[i], (void *)(uintptr_t)i))
-			fail(i, "no thread", 0, 0, 0);
-	for (unsigned i = 0; i < CPUS; i++)
-		pthread_join(thread[i], NULL);
+	torture_run(&threads);
 	check();
 	host_vm_destroy(&vm);
 	epoch_barrier();
 }
 
-static void wake(void)
-{
-}
-static void out_of_memory(struct space *victim, const char *why)
-{
-	(void)victim;
-	fail(hal_cpu_id(), why, 0, 0, 0);
-}
-
 int main(void)
 {
-	static const struct reclaim_ops ops = {.wake = wake, .out_of_memory = out_of_memory};
-
 	steps = host_steps(20000);
-	host_cpu_count_set(CPUS);
-	host_frames_create(FRAMES);
-	reclaim_init(&ops);
-	if (!store_init())
-		return 1;
+	torture_start(CPUS, FRAMES);
 	for (unsigned i = 0; i < HOST_MACHINES; i++)
 		for (unsigned twolist = 0; twolist < 2; twolist++)
 			torture(&host_machines[i], twolist);

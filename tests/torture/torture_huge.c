@@ -12,7 +12,6 @@
  */
 #include "tests/host/lose_turn.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,10 +26,9 @@
 #include "mm/epoch.h"
 #include "mm/evict.h"
 #include "mm/frame.h"
-#include "mm/reclaim.h"
-#include "mm/store.h"
 #include "tests/host/hal.h"
 #include "tests/host/shrink.h"
+#include "tests/host/torture.h"
 #include "tests/host/vm.h"
 
 /* --- what can be missing --------------------------------------------------------------------------- */
@@ -170,35 +168,27 @@ static inline void spoilt_change(u32 frame, u64 clear, u64 set)
 
 /* --- the guest ------------------------------------------------------------------------------------- */
 
-#define RANGES   3u
-#define PAGES    (RANGES * TABLE_PAGES)
-#define FRAMES   8192u
-#define VCPUS    2u
-#define AGER     VCPUS
-#define EVICTOR  (VCPUS + 1)
-#define CHANGER  (VCPUS + 2)
-#define CPUS     (VCPUS + 3)
-#define STAY     32u /* accesses, unless it is kicked */
-#define ATTEMPTS 8u
+#define RANGES  3u
+#define PAGES   (RANGES * TABLE_PAGES)
+#define FRAMES  8192u
+#define VCPUS   2u
+#define AGER    VCPUS
+#define EVICTOR (VCPUS + 1)
+#define CHANGER (VCPUS + 2)
+#define CPUS    (VCPUS + 3)
+#define STAY    32u /* accesses, unless it is kicked */
 /* A run takes a few seconds. One whose ager waits has no end. */
 #define SECONDS      60u
 #define NEVER_ENDS_S 10u
 /* Pages that the stores keep for the next time. */
 #define POOL_SLACK 64u
 
-/* An evictor reads a page that is rescued and written meanwhile: see torture_tdp.c. */
-const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void)
-{
-	return "race:store_put\n";
-}
-
 static struct host_vm vm;
 static u64 oracle[VCPUS][PAGES];
 static u64 steps, first_seed;
-static a32 running; /* vCPU threads that are */
 static a64 harvests;
-static u64 sat[2], collapsed, raced; /* one thread's each */
+static a64 sat[2], collapsed;
+static u64 raced;
 
 static void fail(unsigned cpu, const char *what, u64 g, u64 expected, u64 found)
 {
@@ -288,8 +278,7 @@ static void *run_vcpu(void *arg)
 	u64 seed = 0x70c + cpu + 16 * first_seed;
 	struct access a = draw_access(cpu, &seed);
 
-	host_cpu_set(cpu);
-	for (u64 done = 0; done < steps;) {
+	for (u64 done = 0; torture_goes_on(done, steps);) {
 		bool fault = false;
 
 		done += stay_inside(cpu, &a, &seed, &fault);
@@ -300,7 +289,6 @@ static void *run_vcpu(void *arg)
 	/* The one that was drawn last. */
 	if (a.write && host_vm_write(&vm, cpu, word_at(cpu, a.g), oracle[cpu][a.g]) != FAULT_FIXED)
 		fail(cpu, "writes", a.g, FAULT_FIXED, 0);
-	a32_fetch_add(&running, -1u);
 	return NULL;
 }
 
@@ -325,8 +313,7 @@ static void *run_ager(void *arg)
 	u64 seed = 0xa9e + first_seed, visited = 0;
 
 	(void)arg;
-	host_cpu_set(AGER);
-	while (a32_load(&running)) {
+	while (torture_runs()) {
 		harvest(host_random(&seed) % (PAGES - TABLE_PAGES), &visited);
 		age_space(vm.space, a64_load(&vm.space->lru.max_seq), false);
 		a64_count(&harvests, 1);
@@ -340,7 +327,7 @@ static void wait_for_harvests(void)
 {
 	u64 before = a64_load(&harvests);
 
-	while (a64_load(&harvests) < before + 2 && a32_load(&running))
+	while (a64_load(&harvests) < before + 2 && torture_runs())
 		hal_pause();
 }
 
@@ -355,7 +342,7 @@ static void sit_on_a_lock(bool large)
 		spin_unlock(&vm.tdp.huge_lock);
 	else
 		write_unlock(&vm.space->mmu_lock);
-	sat[large]++;
+	a64_count(&sat[large], 1);
 }
 
 static void evict_one(u64 g)
@@ -369,8 +356,7 @@ static void *run_evictor(void *arg)
 	u64 seed = 0xe71 + first_seed;
 
 	(void)arg;
-	host_cpu_set(EVICTOR);
-	while (a32_load(&running)) {
+	while (torture_runs()) {
 		u64 r = host_random(&seed);
 
 		if (r % 2)
@@ -397,8 +383,7 @@ static void *run_changer(void *arg)
 	u64 seed = 0x5b1 + first_seed;
 
 	(void)arg;
-	host_cpu_set(CHANGER);
-	while (a32_load(&running)) {
+	while (torture_runs()) {
 		u64 r = host_random(&seed), first = (r >> 8) % RANGES * TABLE_PAGES;
 		enum collapse_result result;
 
@@ -408,7 +393,7 @@ static void *run_changer(void *arg)
 		}
 		bring_back(first);
 		result = collapse_range(vm.space, gfn(first));
-		collapsed += result == COLLAPSE_DONE;
+		a64_count(&collapsed, result == COLLAPSE_DONE);
 		raced += result == COLLAPSE_RACED || result == COLLAPSE_PINNED;
 		/* At once: its first write may just be on its way. */
 		if (r >> 40 & 1)
@@ -420,6 +405,18 @@ static void *run_changer(void *arg)
 }
 
 /* --- what is left ---------------------------------------------------------------------------------- */
+
+static const char *missing(void)
+{
+	const struct space_stats *s = &vm.space->stats;
+
+	return !a64_load(&s->huge_faults_total)                  ? "no large first touch"
+	       : a64_load(&s->splits_total) < 4                  ? "hardly a split"
+	       : a64_load(&collapsed) < 4                        ? "hardly a collapse"
+	       : !a64_load(&s->refaults_total)                   ? "nothing came back"
+	       : !a64_load(&sat[false]) || !a64_load(&sat[true]) ? "nobody sat on one of the locks"
+	                                                         : NULL;
+}
 
 static void check(void)
 {
@@ -446,35 +443,35 @@ static void report(void)
 	printf("%s: %llu large first touches, %llu splits, %llu collapses (%llu raced), %llu "
 	       "evictions, %llu refaults, %llu young, %llu and %llu times on a lock\n",
 	       vm.tdp.format->name, (unsigned long long)a64_load(&s->huge_faults_total),
-	       (unsigned long long)a64_load(&s->splits_total), (unsigned long long)collapsed,
-	       (unsigned long long)raced, (unsigned long long)a64_load(&s->evictions_total),
+	       (unsigned long long)a64_load(&s->splits_total),
+	       (unsigned long long)a64_load(&collapsed), (unsigned long long)raced,
+	       (unsigned long long)a64_load(&s->evictions_total),
 	       (unsigned long long)a64_load(&s->refaults_total),
-	       (unsigned long long)a64_load(&s->young_total), (unsigned long long)sat[0],
-	       (unsigned long long)sat[1]);
-	if (!a64_load(&s->huge_faults_total) || a64_load(&s->splits_total) < 4 || collapsed < 4 ||
-	    !a64_load(&s->refaults_total) || !sat[0] || !sat[1])
-		fail(0, "too little came to pass", 0, 1, 0);
+	       (unsigned long long)a64_load(&s->young_total), (unsigned long long)a64_load(&sat[0]),
+	       (unsigned long long)a64_load(&sat[1]));
 }
 
 static void torture(const struct host_machine *m)
 {
-	void *(*const run[CPUS])(void *) = {run_vcpu, run_vcpu, run_ager, run_evictor, run_changer};
+	static const struct torture_threads threads = {
+	        .run = {run_vcpu, run_vcpu, run_ager, run_evictor, run_changer},
+	        .vcpus = VCPUS,
+	        .cpus = CPUS,
+	        .missing = missing,
+	};
 	u64 pages_used = hal_pages_used();
-	pthread_t thread[CPUS];
 
 	memset(oracle, 0, sizeof(oracle));
-	sat[0] = sat[1] = collapsed = raced = 0;
+	a64_store(&sat[0], 0);
+	a64_store(&sat[1], 0);
+	a64_store(&collapsed, 0);
+	raced = 0;
 	host_vm_create(&vm, m, PAGES, VCPUS);
 	a32_store(&vm.space->wants_huge, 1);
 	/* Read first: what a large leaf maps is then clean until its Dirty bit says otherwise. */
 	for (u64 g = 0; g < PAGES; g += TABLE_PAGES)
 		take_fault(0, &(struct access){g, false});
-	a32_store(&running, VCPUS);
-	for (unsigned i = 0; i < CPUS; i++)
-		if (pthread_create(&thread[i], NULL, run[i], (void *)(uintptr_t)i))
-			fail(i, "no thread", 0, 0, 0);
-	for (unsigned i = 0; i < CPUS; i++)
-		pthread_join(thread[i], NULL);
+	torture_run(&threads);
 	check();
 	report();
 	host_vm_destroy(&vm);
@@ -483,29 +480,10 @@ static void torture(const struct host_machine *m)
 		fail(0, "tables or maps leaked", 0, pages_used, hal_pages_used());
 }
 
-static void wake(void)
-{
-}
-static void out_of_memory(struct space *victim, const char *why)
-{
-	(void)victim;
-	fail(hal_cpu_id(), why, 0, 0, 0);
-}
-
-static void start(void)
-{
-	static const struct reclaim_ops ops = {.wake = wake, .out_of_memory = out_of_memory};
-
-	host_cpu_count_set(CPUS);
-	host_frames_create(FRAMES);
-	reclaim_init(&ops);
-	ASSERT(store_init());
-}
-
 static void as_it_is(void *arg)
 {
 	(void)arg;
-	start();
+	torture_start(CPUS, FRAMES);
 	for (unsigned i = 0; i < HOST_MACHINES; i++)
 		torture(&host_machines[i]);
 }
@@ -514,21 +492,8 @@ static void as_it_is(void *arg)
 static void spoilt(void *arg)
 {
 	first_seed = (u64)(uintptr_t)arg;
-	start();
+	torture_start(CPUS, FRAMES);
 	torture(&host_machines[first_seed % 2 ? 0 : 2]);
-}
-
-/* Threads meet by chance: what was not noticed at once may be the next time. */
-static bool noticed(enum planted fault, unsigned *attempts)
-{
-	bool fails = false;
-
-	fault_planted = fault;
-	for (*attempts = 0; *attempts < ATTEMPTS && !fails; ++*attempts)
-		fails = shrink_fails(spoilt, (void *)(uintptr_t)(*attempts + 1), true,
-		                     fault == FAULT_AGER_WAITS ? NEVER_ENDS_S : SECONDS);
-	fault_planted = FAULT_SOUND;
-	return fails;
 }
 
 int main(void)
@@ -539,13 +504,9 @@ int main(void)
 	steps = host_steps(400000);
 	good = !shrink_fails(as_it_is, NULL, false, 0);
 	for (unsigned fault = FAULT_SOUND + 1; fault < FAULTS && !getenv("VARVE_AS_IS"); fault++) {
-		unsigned attempts;
-		bool found = noticed((enum planted)fault, &attempts);
-
-		printf("missing: %s: %s, %u attempts\n", fault_text[fault],
-		       found ? "noticed" : "NOT noticed", attempts);
-		fflush(stdout);
-		good &= found;
+		fault_planted = (enum planted)fault;
+		good &= torture_notices(spoilt, fault_text[fault],
+		                        fault == FAULT_AGER_WAITS ? NEVER_ENDS_S : SECONDS);
 	}
 	return good ? 0 : 1;
 }

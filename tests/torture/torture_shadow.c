@@ -14,7 +14,6 @@
  */
 #include "tests/host/lose_turn.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,10 +34,9 @@
 #include "mm/epoch.h"
 #include "mm/evict.h"
 #include "mm/frame.h"
-#include "mm/reclaim.h"
-#include "mm/store.h"
 #include "tests/host/hal.h"
 #include "tests/host/shrink.h"
+#include "tests/host/torture.h"
 #include "tests/host/vm.h"
 
 #define DATA    32u /* pages 0 .. DATA - 1; the guest's tables after them */
@@ -81,16 +79,9 @@ enum { PML4, PDPT, PDPT_PAE, DIRECTORY, OWN_TABLE, TABLES };
 /* Shadow pages at most: so few that they are recycled all the time. */
 #define LIMIT 20u
 /* Accesses between two evictions: pages are to stay for more than one. */
-#define PERIOD   32u
-#define PAUSES   100u
-#define ATTEMPTS 8u
-
-/* An evictor reads a page that is rescued and written meanwhile: see torture_tdp.c. */
-const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void)
-{
-	return "race:store_put\n";
-}
+#define PERIOD  32u
+#define PAUSES  100u
+#define SECONDS 60u
 
 enum mode { LONG, PAE, UNPAGED, MODES };
 
@@ -99,7 +90,8 @@ static const char *format_name;
 static u64 oracle[VCPUS][DATA];
 static u64 own[VCPUS][OWN_PAGES]; /* the page behind each entry */
 static enum mode mode[VCPUS];
-static u64 steps, remaps[VCPUS], guest_faults[VCPUS], shrunk, first_seed;
+static u64 steps, remaps[VCPUS], shrunk, first_seed;
+static a64 guest_faults[VCPUS];
 static struct {
 	a64 begun, written; /* how often */
 } cross[CROSS_ENTRIES];
@@ -107,7 +99,6 @@ static struct {
 static __thread u64 page_wanted;
 static __thread u64 page_reached;
 #define ANYWHERE (~0ull)
-static a32 running; /* vCPU threads that are */
 static a64 accesses;
 
 static void fail(unsigned cpu, const char *what, u64 at, u64 expected, u64 found)
@@ -278,7 +269,7 @@ static void remap(unsigned cpu, u64 *seed)
 		            SHADOW_GUEST_FAULT ||
 		    error & FAULT_P)
 			fail(cpu, "an entry that is not present", OWN(i), 0, error);
-		guest_faults[cpu]++;
+		a64_count(&guest_faults[cpu], 1);
 	}
 	if (r >> 36 & 1) /* else only Accessed and Dirty go away */
 		own[cpu][i] = (r >> 16) % DATA;
@@ -364,9 +355,8 @@ static void *run_vcpu(void *arg)
 	unsigned cpu = (unsigned)(uintptr_t)arg;
 	u64 seed = 0x5ad0 + cpu + first_seed;
 
-	host_cpu_set(cpu);
 	vm.vcpu[cpu].walker.reads = look_at_table;
-	for (u64 i = 0; i < steps; i++) {
+	for (u64 i = 0; torture_goes_on(i, steps); i++) {
 		step(cpu, &seed);
 		a64_fetch_add(&accesses, 1);
 		if (i % 64 == 0) {
@@ -375,7 +365,6 @@ static void *run_vcpu(void *arg)
 		}
 	}
 	shadow_vm_leave(&vm, cpu);
-	a32_fetch_add(&running, -1u);
 	return NULL;
 }
 
@@ -384,8 +373,7 @@ static void *run_ager(void *arg)
 	u64 seed = 0xa9e + first_seed, visited = 0;
 
 	(void)arg;
-	host_cpu_set(AGER);
-	while (a32_load(&running)) {
+	while (torture_runs()) {
 		unsigned fast = host_random(&seed) % 2 ? NOTIFIER_FAST_ONLY : 0;
 		u64 bitmap[NOTIFIER_WORDS];
 
@@ -420,8 +408,7 @@ static void *run_evictor(void *arg)
 	u64 seed = 0xe71 + first_seed, r;
 
 	(void)arg;
-	host_cpu_set(EVICTOR);
-	while (a32_load(&running)) {
+	while (torture_runs()) {
 		r = host_random(&seed);
 		if (r % 4 == 0)
 			evict_space(vm.space, evict_any(8));
@@ -438,6 +425,17 @@ static void *run_evictor(void *arg)
 }
 
 /* --- what is left ---------------------------------------------------------------------------------- */
+
+static const char *missing(void)
+{
+	const struct shadow_stats *sh = &vm.shadow.stats;
+
+	return !a64_load(&vm.space->stats.refaults_total) ? "nothing came back"
+	       : !a64_load(&sh->unsync_total)             ? "no table was let go"
+	       : !a64_load(&sh->synced_total)             ? "no table was synchronised"
+	       : !a64_load(&guest_faults[0]) || !a64_load(&guest_faults[1]) ? "a guest had no fault"
+	                                                                    : NULL;
+}
 
 static void check(void)
 {
@@ -467,20 +465,22 @@ static void report(void)
 	       (unsigned long long)(remaps[0] + remaps[1]),
 	       (unsigned long long)a64_load(&s->evictions_total),
 	       (unsigned long long)a64_load(&s->rescues_total));
-	if (!a64_load(&s->refaults_total) || !a64_load(&sh->unsync_total) ||
-	    !a64_load(&sh->synced_total) || !guest_faults[0] || !guest_faults[1])
-		fail(0, "nothing came back, or no table was written", 0, 1, 0);
 }
 
 static void torture(const struct spte_format *format, const char *name)
 {
-	void *(*const run[CPUS])(void *) = {run_vcpu, run_vcpu, run_ager, run_evictor};
-	pthread_t thread[CPUS];
+	static const struct torture_threads threads = {
+	        .run = {run_vcpu, run_vcpu, run_ager, run_evictor},
+	        .vcpus = VCPUS,
+	        .cpus = CPUS,
+	        .missing = missing,
+	};
 
 	format_name = name;
 	memset(oracle, 0, sizeof(oracle));
 	memset(remaps, 0, sizeof(remaps));
-	memset(guest_faults, 0, sizeof(guest_faults));
+	for (unsigned cpu = 0; cpu < VCPUS; cpu++)
+		a64_store(&guest_faults[cpu], 0);
 	shrunk = 0;
 	shadow_vm_create(&vm, format, PAGES, VCPUS);
 	vm.linger = true;
@@ -497,12 +497,7 @@ static void torture(const struct spte_format *format, const char *name)
 		make_tables(cpu);
 		load(cpu, LONG);
 	}
-	a32_store(&running, VCPUS);
-	for (unsigned i = 0; i < CPUS; i++)
-		if (pthread_create(&thread[i], NULL, run[i], (void *)(uintptr_t)i))
-			fail(i, "no thread", 0, 0, 0);
-	for (unsigned i = 0; i < CPUS; i++)
-		pthread_join(thread[i], NULL);
+	torture_run(&threads);
 	check();
 	report();
 	shadow_vm_destroy(&vm);
@@ -511,29 +506,10 @@ static void torture(const struct spte_format *format, const char *name)
 		fail(0, "table frames leaked", 0, 0, frame_table_count());
 }
 
-static void wake(void)
-{
-}
-static void out_of_memory(struct space *victim, const char *why)
-{
-	(void)victim;
-	fail(hal_cpu_id(), why, 0, 0, 0);
-}
-
-static void start(void)
-{
-	static const struct reclaim_ops reclaim = {.wake = wake, .out_of_memory = out_of_memory};
-
-	host_cpu_count_set(CPUS);
-	host_frames_create(FRAMES);
-	reclaim_init(&reclaim);
-	ASSERT(store_init());
-}
-
 static void as_it_is(void *arg)
 {
 	(void)arg;
-	start();
+	torture_start(CPUS, FRAMES);
 	torture(&spte_shadow_ad, "Accessed and Dirty");
 	torture(&spte_shadow_track, "access tracking");
 }
@@ -541,20 +517,8 @@ static void as_it_is(void *arg)
 static void spoilt(void *arg)
 {
 	first_seed = (u64)(uintptr_t)arg;
-	start();
+	torture_start(CPUS, FRAMES);
 	torture(first_seed % 2 ? &spte_shadow_ad : &spte_shadow_track, "spoilt");
-}
-
-/* Threads meet by chance: what was not noticed at once may be the next time. */
-static bool noticed(enum shadow_fault_planted fault, unsigned *attempts)
-{
-	bool fails = false;
-
-	shadow_planted = fault;
-	for (*attempts = 0; *attempts < ATTEMPTS && !fails; ++*attempts)
-		fails = shrink_fails(spoilt, (void *)(uintptr_t)(*attempts + 1), true, 60);
-	shadow_planted = SHADOW_FAULT_SOUND;
-	return fails;
 }
 
 /*
@@ -577,13 +541,8 @@ int main(void)
 	good = !shrink_fails(as_it_is, NULL, false, 0);
 	steps = host_steps(10000);
 	for (unsigned i = 0; i < ARRAY_SIZE(for_threads) && !getenv("VARVE_AS_IS"); i++) {
-		unsigned attempts;
-		bool found = noticed(for_threads[i], &attempts);
-
-		printf("missing: %s: %s, %u attempts\n", shadow_fault_text[for_threads[i]],
-		       found ? "noticed" : "NOT noticed", attempts);
-		fflush(stdout);
-		good &= found;
+		shadow_planted = for_threads[i];
+		good &= torture_notices(spoilt, shadow_fault_text[for_threads[i]], SECONDS);
 	}
 	return good ? 0 : 1;
 }

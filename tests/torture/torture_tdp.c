@@ -8,7 +8,6 @@
  * Once more with a second MMU that can only unmap, through which the hypervisor's accesses go then, and once more
  * with harvests under the read side of the MMU lock, which try it for a while and leave.
  */
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,9 +19,8 @@
 #include "mm/evict.h"
 #include "mm/frame.h"
 #include "mm/policy.h"
-#include "mm/reclaim.h"
-#include "mm/store.h"
 #include "tests/host/hal.h"
+#include "tests/host/torture.h"
 #include "tests/host/vm.h"
 
 #define PAGES   600u
@@ -34,22 +32,11 @@
 /* Pages that the stores keep for the next time: scratch of each CPU, handles. */
 #define POOL_SLACK 64u
 
-/*
- * An evictor reads a page that is rescued and written meanwhile: on purpose, what it stored is dropped
- * then (mm/evict.c). All else that the detector finds is a fault.
- */
-const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void)
-{
-	return "race:store_put\n";
-}
-
 static struct host_vm vm;
 static u64 oracle[VCPUS][PAGES];
 static u64 steps;
-static a32 running; /* vCPU threads that are */
 static a64 harvests;
-static u64 sat; /* on the MMU lock: times */
+static a64 sat; /* on the MMU lock: times */
 static struct null_mmu device;
 static bool with_device;
 static u64 hypervisor_accesses[VCPUS];
@@ -109,8 +96,7 @@ static void *run_vcpu(void *arg)
 	unsigned cpu = (unsigned)(uintptr_t)arg;
 	u64 seed = 0x70c + cpu;
 
-	host_cpu_set(cpu);
-	for (u64 i = 0; i < steps; i++) {
+	for (u64 i = 0; torture_goes_on(i, steps); i++) {
 		u64 r = host_random(&seed);
 		u64 g = r % 4 ? (r >> 8) % (PAGES / 8) : (r >> 8) % PAGES;
 		bool write = r >> 40 & 1;
@@ -124,7 +110,6 @@ static void *run_vcpu(void *arg)
 		if (i % 64 == 0)
 			epoch_poll();
 	}
-	a32_fetch_add(&running, -1u);
 	return NULL;
 }
 
@@ -171,8 +156,7 @@ static void *run_ager(void *arg)
 	u64 seed = 0xa9e, visited = 0;
 
 	(void)arg;
-	host_cpu_set(AGER);
-	while (a32_load(&running)) {
+	while (torture_runs()) {
 		u64 bitmap[NOTIFIER_WORDS];
 
 		memset(bitmap, 0xff, sizeof(bitmap));
@@ -191,10 +175,10 @@ static void sit_on_the_lock(void)
 	u64 before = a64_load(&harvests);
 
 	write_lock(&vm.space->mmu_lock);
-	while (a64_load(&harvests) < before + 2 && a32_load(&running))
+	while (a64_load(&harvests) < before + 2 && torture_runs())
 		hal_pause();
 	write_unlock(&vm.space->mmu_lock);
-	sat++;
+	a64_count(&sat, 1);
 }
 
 static void *run_evictor(void *arg)
@@ -202,8 +186,7 @@ static void *run_evictor(void *arg)
 	u64 seed = 0xe71;
 
 	(void)arg;
-	host_cpu_set(EVICTOR);
-	while (a32_load(&running)) {
+	while (torture_runs()) {
 		evict_space(vm.space, evict_any(16));
 		drop_translation(host_random(&seed) % PAGES);
 		if (host_random(&seed) % 16 == 0)
@@ -212,6 +195,19 @@ static void *run_evictor(void *arg)
 		hal_pause();
 	}
 	return NULL;
+}
+
+static const char *missing(void)
+{
+	const struct space_stats *s = &vm.space->stats;
+	bool may_leave = a32_load(&policy.locked) == POLICY_READ;
+
+	return !a64_load(&sat)                                  ? "nobody sat on the lock"
+	       : with_device && !a64_load(&device.asked_total)  ? "the device was not asked"
+	       : may_leave && !a64_load(&s->harvest_left_total) ? "no harvest left the lock alone"
+	       : !a64_load(&s->evictions_total)                 ? "nothing was evicted"
+	       : !a64_load(&s->refaults_total)                  ? "nothing came back"
+	                                                        : NULL;
 }
 
 static void check(void)
@@ -243,34 +239,27 @@ static void report(void)
 	       (unsigned long long)a64_load(&s->rescues_total),
 	       (unsigned long long)a64_load(&s->visited_total),
 	       (unsigned long long)(hypervisor_accesses[0] + hypervisor_accesses[1]),
-	       (unsigned long long)sat);
-	if (!sat || (with_device && !a64_load(&device.asked_total)))
-		fail(0, "nobody sat on the lock, or the device was not asked", 0, 1, sat);
-	if (a32_load(&policy.locked) == POLICY_READ && !a64_load(&s->harvest_left_total))
-		fail(0, "no harvest left the lock alone", 0, 1, 0);
-	if (!a64_load(&s->refaults_total) || !a64_load(&s->evictions_total))
-		fail(0, "nothing was evicted or came back", 0, 1, 0);
+	       (unsigned long long)a64_load(&sat));
 }
 
 static void torture(const struct host_machine *m, bool device_too, enum policy_locked locked)
 {
-	void *(*const run[CPUS])(void *) = {run_vcpu, run_vcpu, run_ager, run_evictor};
+	static const struct torture_threads threads = {
+	        .run = {run_vcpu, run_vcpu, run_ager, run_evictor},
+	        .vcpus = VCPUS,
+	        .cpus = CPUS,
+	        .missing = missing,
+	};
 	u64 pages_used = hal_pages_used();
-	pthread_t thread[CPUS];
 
 	memset(oracle, 0, sizeof(oracle));
-	sat = 0;
+	a64_store(&sat, 0);
 	a32_store(&policy.locked, locked);
 	host_vm_create(&vm, m, PAGES, VCPUS);
 	with_device = device_too;
 	if (with_device)
 		null_create(&device, vm.space);
-	a32_store(&running, VCPUS);
-	for (unsigned i = 0; i < CPUS; i++)
-		if (pthread_create(&thread[i], NULL, run[i], (void *)(uintptr_t)i))
-			fail(i, "no thread", 0, 0, 0);
-	for (unsigned i = 0; i < CPUS; i++)
-		pthread_join(thread[i], NULL);
+	torture_run(&threads);
 	check();
 	report();
 	host_vm_destroy(&vm);
@@ -279,25 +268,10 @@ static void torture(const struct host_machine *m, bool device_too, enum policy_l
 		fail(0, "tables or maps leaked", 0, pages_used, hal_pages_used());
 }
 
-static void wake(void)
-{
-}
-static void out_of_memory(struct space *victim, const char *why)
-{
-	(void)victim;
-	fail(hal_cpu_id(), why, 0, 0, 0);
-}
-
 int main(void)
 {
-	static const struct reclaim_ops ops = {.wake = wake, .out_of_memory = out_of_memory};
-
 	steps = host_steps(50000);
-	host_cpu_count_set(CPUS);
-	host_frames_create(FRAMES);
-	reclaim_init(&ops);
-	if (!store_init())
-		return 1;
+	torture_start(CPUS, FRAMES);
 	for (unsigned i = 0; i < HOST_MACHINES; i++)
 		torture(&host_machines[i], false, POLICY_LOCKLESS);
 	torture(&host_machines[0], true, POLICY_LOCKLESS);
