@@ -135,6 +135,8 @@ void host_vm_leave(struct host_vm *vm, unsigned vcpu)
 	if (vm->fault != HOST_VM_LOG_LATE)
 		take_logged(vm, v);
 	a32_store_release(&v->in_guest, 0);
+	for (unsigned i = 0; i < 50 && v->walker.logged; i++)
+		hal_pause();
 	take_logged(vm, v);
 }
 
