@@ -145,6 +145,18 @@ class MachineTest(unittest.TestCase):
         with self.assertRaises(machines.Unavailable):
             run.settle(options, machines.MACHINES["bochs-haswell"])
 
+    def test_cpus_are_pinned_where_they_are_threads(self):
+        for words, machine in ((["--pin"], "qemu-svm"), (["--pin", "--multi"], "bochs-haswell")):
+            with self.assertRaises(machines.Unavailable):
+                run.settle(run.parse_arguments(["--scenario", "s.cfg", *words]), machines.MACHINES[machine])
+        with tempfile.TemporaryDirectory() as proc:
+            for task, name in ((10, "qemu-system-x86"), (12, "CPU 0/TCG"), (11, "CPU 1/TCG")):
+                os.makedirs(os.path.join(proc, "10", "task", str(task)))
+                with open(os.path.join(proc, "10", "task", str(task), "comm"), "w", encoding="utf-8") as f:
+                    f.write(name + "\n")
+            self.assertEqual(emulator.vcpu_threads(10, proc), {0: 12, 1: 11})
+            self.assertEqual(emulator.vcpu_threads(11, proc), {})
+
     def test_out_folder_names_scenario_and_machine(self):
         options = run.parse_arguments(["--scenario", "x/s.cfg"])
         run.settle(options, machines.MACHINES["qemu-svm"])

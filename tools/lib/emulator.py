@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import time
 
 from . import machines
 
@@ -50,7 +51,7 @@ def qemu_command(machine, options, out, boot):
     accel, more = accelerator(machine, options.icount, options.multi)
     command = [machines.program("qemu-system-x86_64"), "-M", "q35", "-accel", accel, *more]
     command += ["-cpu", machine.cpu, "-smp", str(options.cpus), "-m", f"{options.mem}m"]
-    command += ["-nodefaults", "-display", "none", "-no-reboot"]
+    command += ["-nodefaults", "-display", "none", "-no-reboot"] + ["-name", "varve,debug-threads=on"] * options.pin
     command += ["-serial", "stdio", "-serial", "file:" + os.path.join(out, "stats.jsonl").replace(",", ",,")]
     command += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
     if boot[0] == "kernel":
@@ -70,6 +71,38 @@ def qemu_command(machine, options, out, boot):
     if options.gdb:
         command += ["-S", "-gdb", "tcp:localhost:1234"]
     return command
+
+
+def vcpu_threads(pid, proc="/proc"):
+    """{number: thread} of the CPUs of a QEMU whose threads have names (`pin` in qemu_command); those that there are by now."""
+    found = {}
+    tasks = os.path.join(proc, str(pid), "task")
+    try:
+        for task in os.listdir(tasks):
+            with open(os.path.join(tasks, task, "comm"), encoding="utf-8", errors="replace") as f:
+                m = re.match(r"CPU (\d+)/", f.read())
+            if m:
+                found[int(m.group(1))] = int(task)
+    except OSError:  # the thread, or the emulator, is gone
+        pass
+    return found
+
+
+def pin(process, cpus, patience=5.0):
+    """Each CPU of the machine on a CPU of the host of its own, as far as there are any. Waits for the threads; false: they did not come."""
+    until = time.monotonic() + patience
+    while process.poll() is None and time.monotonic() < until:
+        threads = vcpu_threads(process.pid)
+        if len(threads) == cpus:
+            hosts = sorted(os.sched_getaffinity(0))
+            try:
+                for number, thread in threads.items():
+                    os.sched_setaffinity(thread, {hosts[number % len(hosts)]})
+            except OSError:
+                return False
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def bochs_command(machine, options, out, iso, wire=None):
