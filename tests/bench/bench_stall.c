@@ -10,7 +10,8 @@
  *
  *   stall ager=NAME longest_us=V worst_us=V p50=V p99=V pass_us=V young=N during=N
  *         of the faults that were under way during the walk, medians over rounds; worst_us: of all rounds;
- *         p50, p99 in ns; young: pages that the walk found so; during: faults. Without a walk: of all faults
+ *         p50, p99 in ns; young: pages that the walk found so; during: faults. Without a walk (alone): as long as the
+ *         last lockless one took
  *
  *   bench_stall [ROUNDS]    41 unless said
  */
@@ -38,6 +39,7 @@ static enum ager how;
 static struct {
 	u64 start, end, young;
 } walk;
+static u64 lockless_ns = 1000000; /* the last lockless walk */
 
 struct round {
 	double longest_us, p50, p99, pass_us, young, during;
@@ -107,9 +109,16 @@ static struct round judge(const u64 *began)
 	struct round r = {.young = (double)walk.young};
 	unsigned n = 0;
 
-	r.pass_us = how == NO_AGER ? 0 : (double)(walk.end - walk.start) / 1000;
+	if (how == NO_AGER) {
+		walk.start = began[BEFORE];
+		walk.end = walk.start + lockless_ns;
+	} else {
+		r.pass_us = (double)(walk.end - walk.start) / 1000;
+	}
+	if (how == LOCKLESS)
+		lockless_ns = walk.end - walk.start;
 	for (unsigned i = BEFORE; i < WINDOW; i++)
-		if (how == NO_AGER || (began[i + 1] > walk.start && began[i] < walk.end))
+		if (began[i + 1] > walk.start && began[i] < walk.end)
 			took[n++] = (double)(began[i + 1] - began[i]);
 	r.during = n;
 	if (!n)

@@ -38,7 +38,7 @@ def markdown(rows):
 
 def markdown_of_stalls(rows):
     lines = ["**One walk over 256 MiB that were touched since the last one, and the faults that come while it is on** (`make bench BENCH=bench_stall`; native, two "
-             "pinned CPUs; medians over rounds; alone: no walk, all faults of a round)", "",
+             "pinned CPUs; medians over rounds; alone: no walk, as long as a lockless one takes)", "",
              "| ager | longest fault, us | longest of all rounds | p50, ns | p99 | the walk, us | pages found young | faults meanwhile |", "|---|---|---|---|---|---|---|---|"]
     for r in rows:
         cells = [r["ager"]] + [number(r[k]) for k in ("longest_us", "worst_us", "p50", "p99", "pass_us", "young", "during")]
