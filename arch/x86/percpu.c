@@ -35,8 +35,8 @@ struct percpu *percpu_alloc(u32 apic_id)
 		return NULL;
 	pc->self = pc;
 	pc->apic_id = apic_id;
-	/* Another value on every CPU; the low byte 0 ends strings that run over. */
-	pc->canary = ((tsc_read() ^ this_cpu()->canary) * 0x9e3779b97f4a7c15ull) & ~0xffull;
+	/* The same everywhere: a vCPU's thread may go on with its frames on another CPU. */
+	pc->canary = this_cpu()->canary;
 	return pc;
 }
 

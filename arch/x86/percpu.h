@@ -41,5 +41,5 @@ static inline struct percpu *this_cpu(void)
 struct percpu *percpu_of(unsigned cpu);
 /* Makes the block known as CPU hal_cpu_count() and counts it. Boot CPU only, one at a time. */
 void percpu_add(struct percpu *pc);
-/* A new block with its own canary; NULL without memory. */
+/* A new block; NULL without memory. */
 struct percpu *percpu_alloc(u32 apic_id) must_check;
