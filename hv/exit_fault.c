@@ -188,6 +188,7 @@ void exit_fault(struct vcpu *v, const struct vexit_fault *fault)
 	case FAULT_RETRY:
 		hal_pause();
 		break;
+	case FAULT_WAIT:      /* for the disk, because memory was short */
 	case FAULT_NO_MEMORY: /* the reclaimer, or the end of somebody, makes room */
 		exit_wait_memory(v);
 		break;
@@ -195,7 +196,8 @@ void exit_fault(struct vcpu *v, const struct vexit_fault *fault)
 		no_memory_there(v, fault);
 		break;
 	case FAULT_BAD_PAGE:
-		vm_stop(v->vm, VM_STOPPED, "the stored copy of page 0x%llx is damaged",
+		vm_stop(v->vm, VM_STOPPED,
+		        "the stored copy of page 0x%llx is damaged or cannot be read",
 		        (ull)fault->gpa.v & PAGE_MASK);
 		break;
 	case FAULT_STOP_VM: /* whoever takes its memory away is about to stop it, with a reason */

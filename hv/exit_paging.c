@@ -31,7 +31,8 @@ static void not_fixed(struct vcpu *v, enum shadow_result result, const struct sh
 		        (ull)out->gpa.v);
 		break;
 	case SHADOW_BAD_PAGE:
-		vm_stop(v->vm, VM_STOPPED, "the stored copy of page 0x%llx is damaged",
+		vm_stop(v->vm, VM_STOPPED,
+		        "the stored copy of page 0x%llx is damaged or cannot be read",
 		        (ull)out->gpa.v & PAGE_MASK);
 		break;
 	case SHADOW_NO_MEMORY:

@@ -16,6 +16,7 @@
 #include "hv/scenario.h"
 #include "hv/sched.h"
 #include "hv/selftest.h"
+#include "hv/swapper.h"
 #include "hv/verdict.h"
 #include "hv/vm.h"
 #include "lib/cmdline.h"
@@ -196,6 +197,8 @@ void hv_init(const struct boot_info *bi)
 	read_scenario();
 	set_policy();
 	carve_memory();
+	if (scenario.swap == SCENARIO_SWAP_VIRTIO)
+		swapper_open(scenario.swap_pool);
 	admit_vms();
 	for (u32 i = 0; i < scenario.nr_vms; i++)
 		create_vm(&scenario.vm[i]);
@@ -256,7 +259,7 @@ void hv_main(void)
 	wait_for_cpus();
 	panic_also_say(view_trace_last);
 	selftest_run(boot->cmdline);
-	if (!reclaimer_create(scenario.aging_ns) || !sampler_thread_create() ||
+	if (!reclaimer_create(scenario.aging_ns) || !sampler_thread_create() || !swapper_create() ||
 	    !monitor_create(&scenario))
 		verdict_fail("the machine has no memory left for the hypervisor's threads");
 	if (somebody_experiments() && !ager_create())

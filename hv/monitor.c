@@ -9,6 +9,7 @@
 #include "hv/reclaimer.h"
 #include "hv/scenario.h"
 #include "hv/stats.h"
+#include "hv/swapper.h"
 #include "hv/thread.h"
 #include "hv/verdict.h"
 #include "hv/vm.h"
@@ -326,7 +327,7 @@ static void show_results(void)
 static u64 pool_ratio_pct(void)
 {
 	const struct store_stats *st = &run.fullest;
-	u64 pages = (st->objects + st->shared_pages) << PAGE_SHIFT;
+	u64 pages = (st->objects - st->on_disk + st->shared_pages) << PAGE_SHIFT;
 
 	return pages ? ((st->pool_frames << PAGE_SHIFT) + st->meta_bytes) * 100 / pages : 0;
 }
@@ -377,6 +378,7 @@ static noreturn_fn void end_of_scenario(void)
 	lost = frames_lost();
 	show_results();
 	show_sharing();
+	swapper_report();
 	chaos_report();
 	end.saved_bytes = run.saved_pages << PAGE_SHIFT;
 	end.pool_ratio_pct = pool_ratio_pct();

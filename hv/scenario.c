@@ -11,6 +11,7 @@
 #include "lib/string.h"
 #include "mm/policy.h"
 #include "mm/space.h"
+#include "mm/swap.h"
 
 /* Where we are, for messages. */
 struct parser {
@@ -429,6 +430,7 @@ static void set_defaults(struct scenario *s)
 	s->demote = true;
 	s->chunk = POLICY_CHUNK_AUTO;
 	s->swappiness = POLICY_SWAPPINESS;
+	s->swap_pool = SWAP_POOL;
 	s->direct_rate = 0;
 	s->min_ttl_ns = 0;
 	s->target = (struct target){.kind = TARGET_NONE};

@@ -38,6 +38,7 @@
 
 enum scenario_policy { SCENARIO_POLICY_MGLRU, SCENARIO_POLICY_TWOLIST };
 enum scenario_mmu { SCENARIO_MMU_TDP, SCENARIO_MMU_SHADOW, SCENARIO_MMU_BOTH };
+enum scenario_swap { SCENARIO_SWAP_OFF, SCENARIO_SWAP_VIRTIO };
 enum scenario_expect { SCENARIO_EXPECT_PASS, SCENARIO_EXPECT_FAIL, SCENARIO_EXPECT_STOP };
 
 struct scenario_vm {
@@ -80,6 +81,8 @@ struct scenario {
 	u32 direct_rate; /* times a second that faulting vCPUs may reclaim; 0: no bound */
 	u64 min_ttl_ns;
 	struct target target;
+	u32 swap;      /* enum scenario_swap: what is below the compressed pool */
+	u32 swap_pool; /* percent of the frames that the pool may keep if there is something below it */
 	u32 chaos_every; /* a random page is evicted at every so many exits; 0: off */
 	bool trace_on;
 	u32 cpus;     /* at most so many of the machine's; 0 = all */

@@ -101,6 +101,7 @@ static const char *const reclaims[] = {"lockless", "locked", "read", NULL};
 static const char *const mmus[] = {"tdp", "shadow", "both", NULL};
 static const char *const ads[] = {"hw", "off", NULL};
 static const char *const expects[] = {"pass", "fail", "stop", NULL};
+static const char *const swaps[] = {"off", "virtio", NULL};
 static const char *const page_sizes[] = {"4k", "2m", NULL};
 
 /* Where a field is; a field of another type than the `take` behind it writes does not compile. */
@@ -138,6 +139,9 @@ const struct scenario_key scenario_host_keys[] = {
          NUMBER(scenario, chunk, 0, POLICY_CHUNK_MAX)},
         {"swappiness", "a number from 0 to 200",
          NUMBER(scenario, swappiness, 0, POLICY_SWAPPINESS_MAX)},
+        {"swap", "off or virtio", WORD(scenario, swap, swaps)},
+        {"swap_pool", "a number from 0 to 100, percent of memory",
+         NUMBER(scenario, swap_pool, 0, 100)},
         {"direct_rate", "a number from 0 (no bound) to 1000000",
          NUMBER(scenario, direct_rate, 0, DIRECT_RATE_MAX)},
         {"min_ttl", ALLOWED_TTL, TIME(scenario, min_ttl_ns, 0)},

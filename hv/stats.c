@@ -12,6 +12,7 @@
 #include "mm/frame.h"
 #include "mm/policy.h"
 #include "mm/pool.h"
+#include "mm/swap.h"
 #include "mm/trace.h"
 
 #define FORMAT_VERSION 1
@@ -143,6 +144,28 @@ void stats_vm(const struct stats_vm *s, stats_sink sink)
 	line_send(&l, sink);
 }
 
+static void add_swap(struct stats_line *l, const struct store_stats *store)
+{
+	struct swap_stats st;
+
+	if (swap_state() == SWAP_OFF)
+		return;
+	swap_snapshot(&st);
+	line_add(l, ",\"swap\":\"%s\"", swap_state_names[st.state]);
+	line_count(l, "swap_pages", store->on_disk);
+	line_count(l, "swap_bytes", store->disk_bytes);
+	line_count(l, "swap_sectors", st.sectors);
+	line_count(l, "swap_sectors_used", st.sectors_used);
+	line_count(l, "swap_moved_total", st.written_objects_total);
+	line_count(l, "swap_moved_bytes_total", st.written_bytes_total);
+	line_count(l, "swap_writes_total", st.writes_total);
+	line_count(l, "swap_reads_total", st.reads_total);
+	line_count(l, "swap_errors_total", st.errors_total);
+	line_count(l, "swap_read_p50_ns", st.read_p50_ns);
+	line_count(l, "swap_read_p99_ns", st.read_p99_ns);
+	line_count(l, "swap_read_max_ns", st.read_max_ns);
+}
+
 void stats_host(u64 now_ns, stats_sink sink)
 {
 	struct store_stats st;
@@ -158,6 +181,7 @@ void stats_host(u64 now_ns, stats_sink sink)
 	line_count(&l, "pool_meta_bytes", st.meta_bytes);
 	line_count(&l, "shared_pages", st.shared_pages);
 	line_count(&l, "shared_bytes", st.shared_bytes);
+	add_swap(&l, &st);
 	line_count(&l, "hv_bytes", hal_pages_used() << PAGE_SHIFT);
 	line_send(&l, sink);
 }

@@ -10,6 +10,7 @@
 #include "mm/age_flush.h"
 #include "mm/frame.h"
 #include "mm/pool.h"
+#include "mm/swap.h"
 
 typedef unsigned long long ull;
 
@@ -228,12 +229,47 @@ static void false_old(stats_sink sink)
 		       age_false_old_permille(vm_stats(&vms[i])));
 }
 
-static void host_gauge(stats_sink sink, const char *name, const char *help, u64 value)
+static void host_metric(stats_sink sink, const char *name, const char *type, const char *help,
+                        u64 value)
 {
 	struct stats_line l = {0};
 
-	metric(sink, name, "gauge", help);
+	metric(sink, name, type, help);
 	line_add(&l, "varve_%s %llu\n", name, (ull)value);
+	sink(l.text, l.len);
+}
+
+static void host_gauge(stats_sink sink, const char *name, const char *help, u64 value)
+{
+	host_metric(sink, name, "gauge", help, value);
+}
+
+static void host_counter(stats_sink sink, const char *name, const char *help, u64 value)
+{
+	host_metric(sink, name, "counter", help, value);
+}
+
+static void swap(stats_sink sink, const struct store_stats *store)
+{
+	struct stats_line l = {0};
+	struct swap_stats st;
+
+	if (swap_state() == SWAP_OFF)
+		return;
+	swap_snapshot(&st);
+	host_gauge(sink, "swap_on", "1: pages may go to the disk.", st.state == SWAP_ON);
+	host_gauge(sink, "swap_pages", "Pages on the disk.", store->on_disk);
+	host_gauge(sink, "swap_bytes", "... what they are, compressed.", store->disk_bytes);
+	host_gauge(sink, "swap_sectors", "Sectors of the disk.", st.sectors);
+	host_gauge(sink, "swap_sectors_used", "... taken.", st.sectors_used);
+	host_counter(sink, "swap_moved_total", "Pages moved there.", st.written_objects_total);
+	host_counter(sink, "swap_moved_bytes_total", "... compressed.", st.written_bytes_total);
+	host_counter(sink, "swap_writes_total", "Writes.", st.writes_total);
+	host_counter(sink, "swap_reads_total", "Reads.", st.reads_total);
+	host_counter(sink, "swap_errors_total", "Transfers that failed.", st.errors_total);
+	metric(sink, "swap_read_ns", "summary", "Time to read a page back, in ns.");
+	line_add(&l, "varve_swap_read_ns{quantile=\"0.5\"} %llu\n", (ull)st.read_p50_ns);
+	line_add(&l, "varve_swap_read_ns{quantile=\"0.99\"} %llu\n", (ull)st.read_p99_ns);
 	sink(l.text, l.len);
 }
 
@@ -269,6 +305,7 @@ void stats_prom(stats_sink sink)
 	host_gauge(sink, "shared_pages", "Pages kept away without bytes of their own.",
 	           st.shared_pages);
 	host_gauge(sink, "shared_bytes", "What they would take.", st.shared_bytes);
+	swap(sink, &st);
 	host_gauge(sink, "hypervisor_bytes", "Memory of the hypervisor itself.",
 	           hal_pages_used() << PAGE_SHIFT);
 }

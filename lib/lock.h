@@ -27,6 +27,7 @@ enum lock_class {
 	LOCK_VM_LRU = 70,
 	LOCK_SHARE = 75, /* which objects of the store are shared */
 	LOCK_STORE = 80,
+	LOCK_SWAP = 85, /* what is under way with the disk, and which of its sectors are taken */
 	LOCK_FRAME = 90,
 	LOCK_SCHED =
 	        100, /* run queues and wait queues: wake-ups may come from under any of the above */

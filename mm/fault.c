@@ -5,7 +5,8 @@
  *   resident   another vCPU was first, or only the SPTE was missing  done
  *   evicting   an evictor has it in hand                             exchange it back: a rescue
  *   none       first touch                                           a zeroed frame (I9)
- *   away       refault                                               a frame and the store's copy
+ *   away       refault                                               a frame and the store's copy, which is asked for
+ *                                                                    first and waited for elsewhere if a disk has it
  *
  * The last two take a frame before they take the word, so that whoever has a word BUSY needs nothing from
  * anybody. The word is published before the frame is listed: an evictor cannot find a page whose word it
@@ -131,12 +132,20 @@ static enum fault_result take_present(struct space *s, a64 *where, u64 word, boo
 }
 
 /* Contents of the page, as `word` says, into a frame that is still nobody's (I9). */
-static bool fill(u32 frame, u64 word)
+static enum fault_result fill(u32 frame, u64 word)
 {
-	if (gfn_word_tag(word) != GFN_NONE)
-		return store_get(word & ~GFN_SHADOW, frame) == STORE_OK;
-	memset(frame_ptr(frame), 0, PAGE_SIZE);
-	return true;
+	if (gfn_word_tag(word) == GFN_NONE) {
+		memset(frame_ptr(frame), 0, PAGE_SIZE);
+		return FAULT_FIXED;
+	}
+	switch (store_get(word & ~GFN_SHADOW, frame)) {
+	case STORE_OK:
+		return FAULT_FIXED;
+	case STORE_WAIT:
+		return FAULT_WAIT;
+	default:
+		return FAULT_BAD_PAGE;
+	}
 }
 
 /*
@@ -147,7 +156,8 @@ static u64 copy_to_keep(u64 word, bool write)
 {
 	u64 copy = gfn_word_tag(word) == GFN_NONE ? gfn_word(GFN_ZERO, 0) : word & ~GFN_SHADOW;
 
-	if (write || (gfn_word_tag(copy) == GFN_POOLED && reclaim_needed()))
+	if (write ||
+	    (gfn_word_tag(copy) == GFN_POOLED && reclaim_needed() && store_takes_frames(copy)))
 		return 0;
 	return copy;
 }
@@ -219,6 +229,7 @@ static void install(struct space *s, gfn_t g, a64 *where, u64 word, bool write,
 static enum fault_result bring_in(struct space *s, gfn_t g, bool write, struct fault_page *out)
 {
 	const struct slot *slot = gfnmap_slot(s, g);
+	enum fault_result result;
 	a64 *where;
 	u64 word;
 
@@ -228,9 +239,10 @@ static enum fault_result bring_in(struct space *s, gfn_t g, bool write, struct f
 	word = a64_load(where);
 	if (gfn_word_tag(word) == GFN_RESIDENT || !gfnmap_busy_try(where, &word))
 		return FAULT_RETRY;
-	if (!fill(out->frame, word)) {
+	result = fill(out->frame, word);
+	if (result != FAULT_FIXED) {
 		gfnmap_busy_end(where, word);
-		return FAULT_BAD_PAGE;
+		return result;
 	}
 	install(s, g, where, word, write, out);
 	return FAULT_FIXED;
@@ -295,6 +307,9 @@ enum fault_result fault_bring_in(struct space *s, gfn_t g, bool write, bool keep
 	epoch_exit();
 	if (result != FAULT_FIXED || present)
 		return result;
+	/* Before it has a frame: others have a use for it until the disk has answered. */
+	if (gfn_word_away(word) && !store_ready(word & ~GFN_SHADOW))
+		return FAULT_WAIT;
 	return bring_in_counted(s, g, word, write, out);
 }
 

@@ -14,7 +14,8 @@ enum fault_result {
 	FAULT_RETRY,     /* raced somebody: start over (after hal_pause) */
 	FAULT_NO_MEMORY, /* not one frame can be had: the caller yields, or the OOM policy speaks */
 	FAULT_NO_SLOT,   /* no RAM there: a device or nothing */
-	FAULT_BAD_PAGE,  /* the store returned bad data: stop this VM, say so */
+	FAULT_BAD_PAGE,  /* the store returned bad data, or none: stop this VM, say so */
+	FAULT_WAIT,      /* the page is on its way from a disk: let others run, start over */
 	FAULT_STOP_VM,   /* the space is dying */
 };
 

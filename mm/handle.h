@@ -34,6 +34,11 @@ u64 *handle_entry(const struct handles *t, u64 handle);
 /* The entry with this index (the low half of its number), whatever its generation; NULL as above.
  */
 u64 *handle_entry_at(const struct handles *t, u32 index);
+/* The number whose entry this is, from its index. */
+static inline u64 handle_of_entry(u32 index, u64 entry)
+{
+	return (entry & HANDLE_GEN) >> HANDLE_GEN_SHIFT << 32 | index;
+}
 /* Another value for an entry in use. */
 static inline void handle_set(u64 *entry, u64 value)
 {

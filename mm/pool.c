@@ -23,7 +23,10 @@
 #include "lib/string.h"
 #include "mm/frame.h"
 #include "mm/handle.h"
+#include "mm/pool_chain.h"
 #include "mm/pool_class.h"
+#include "mm/pool_order.h"
+#include "mm/swap.h"
 
 /* At the head of a slot: the index of its object's handle. */
 #define HEAD_BYTES 4u
@@ -32,16 +35,17 @@ static_assert(POOL_CLASS_LAST_BYTES == POOL_MAX_BYTES + HEAD_BYTES, "last class"
 static_assert(POOL_OVERHEAD == HEAD_BYTES + sizeof(u64), "an entry and a head");
 static_assert(HANDLE_BITS <= POOL_HANDLE_BITS, "handles fit the gfn word");
 
-/* Entry of a handle: frame 31:0, offset in units of 16 bytes 39:32, size in bytes 52:40. */
+/*
+ * Entry of a handle: frame 31:0, offset in units of 16 bytes 39:32; or, of an object that lies on the disk, its first
+ * sector 39:0. Size in bytes 51:40.
+ */
 #define ENTRY_OFFSET_SHIFT 32
 #define ENTRY_SIZE_SHIFT   40
-static_assert(POOL_MAX_BYTES < BIT(53 - ENTRY_SIZE_SHIFT), "size fits its field");
-
-/* Where a slot begins. */
-struct place {
-	u32 frame;
-	u32 offset;
-};
+#define ENTRY_SIZE         BITS(51, 40)
+#define ENTRY_ON_DISK      BIT(52)
+#define ENTRY_SECTOR       BITS(39, 0)
+static_assert(POOL_MAX_BYTES < BIT(52 - ENTRY_SIZE_SHIFT), "size fits its field");
+static_assert((ENTRY_ON_DISK & ~HANDLE_VALUE) == 0, "an entry fits a handle's value");
 
 struct class
 {
@@ -52,9 +56,13 @@ struct class
 static struct {
 	struct spinlock lock;
 	struct handles handles;
-	u64 object_bytes;
+	u64 object_bytes; /* in frames, like the next two */
 	u64 frames;
 	struct class class[POOL_CLASSES];
+	u64 on_disk, disk_bytes; /* objects there, and what they are together */
+	u64 moving
+	        [POOL_MOVES]; /* handles of objects on their way there; POOL_NONE: dropped meanwhile */
+	unsigned nr_moving;
 } pool = {.lock = SPINLOCK_INIT(LOCK_STORE, "pool")};
 
 static u64 class_frames(unsigned c, u64 objects)
@@ -75,85 +83,12 @@ static struct place entry_place(u64 entry)
 
 static u32 entry_bytes(u64 entry)
 {
-	return (u32)((entry & HANDLE_VALUE) >> ENTRY_SIZE_SHIFT);
+	return (u32)((entry & ENTRY_SIZE) >> ENTRY_SIZE_SHIFT);
 }
 
-static bool place_same(struct place a, struct place b)
+static bool entry_is_at(u64 entry, struct place at)
 {
-	return a.frame == b.frame && a.offset == b.offset;
-}
-
-static u8 *place_ptr(struct place at)
-{
-	return (u8 *)frame_ptr(at.frame) + at.offset;
-}
-
-/* The place `bytes` further on in the chain; less than a frame at a time. */
-static struct place place_add(struct place at, u32 bytes)
-{
-	at.offset += bytes;
-	if (at.offset >= PAGE_SIZE) {
-		at.offset -= PAGE_SIZE;
-		at.frame = frame_at(at.frame)->next;
-	}
-	return at;
-}
-
-static void chain_read(struct place at, u8 *to, u32 bytes)
-{
-	while (bytes) {
-		u32 n = min_of(bytes, PAGE_SIZE - at.offset);
-
-		memcpy(to, place_ptr(at), n);
-		to += n;
-		bytes -= n;
-		if (bytes)
-			at = place_add(at, n);
-	}
-}
-
-static void chain_write(struct place at, const u8 *from, u32 bytes)
-{
-	while (bytes) {
-		u32 n = min_of(bytes, PAGE_SIZE - at.offset);
-
-		memcpy(place_ptr(at), from, n);
-		from += n;
-		bytes -= n;
-		if (bytes)
-			at = place_add(at, n);
-	}
-}
-
-static bool chain_equal(struct place at, const u8 *with, u32 bytes)
-{
-	while (bytes) {
-		u32 n = min_of(bytes, PAGE_SIZE - at.offset);
-
-		if (memcmp(place_ptr(at), with, n))
-			return false;
-		with += n;
-		bytes -= n;
-		if (bytes)
-			at = place_add(at, n);
-	}
-	return true;
-}
-
-/* Between two slots, which never overlap. */
-static void chain_copy(struct place to, struct place from, u32 bytes)
-{
-	while (bytes) {
-		u32 further = max_of(from.offset, to.offset);
-		u32 n = min_of(bytes, PAGE_SIZE - further);
-
-		memcpy(place_ptr(to), place_ptr(from), n);
-		bytes -= n;
-		if (bytes) {
-			from = place_add(from, n);
-			to = place_add(to, n);
-		}
-	}
+	return !(entry & ENTRY_ON_DISK) && place_same(entry_place(entry), at);
 }
 
 /* The last slot. */
@@ -224,7 +159,7 @@ static u64 *slot_search(struct place at)
 	while ((h = handle_next(&pool.handles, &cursor)) != HANDLE_NONE) {
 		u64 *entry = handle_entry(&pool.handles, h);
 
-		if (place_same(entry_place(*entry), at)) {
+		if (entry_is_at(*entry, at)) {
 			u32 index = (u32)h;
 
 			memcpy(place_ptr(at), &index, HEAD_BYTES);
@@ -239,7 +174,7 @@ static u64 *slot_entry(struct place at)
 {
 	u64 *entry = handle_entry_at(&pool.handles, head_read(at));
 
-	if (entry && place_same(entry_place(*entry), at))
+	if (entry && entry_is_at(*entry, at))
 		return entry;
 	hal_log(HAL_ERROR, "pool: damaged head in frame %u at %u", at.frame, at.offset);
 	return slot_search(at);
@@ -265,6 +200,8 @@ static u64 put_locked(const void *data, u32 bytes)
 	memcpy(place_ptr(at), &index, HEAD_BYTES);
 	chain_write(place_add(at, HEAD_BYTES), data, bytes);
 	pool.object_bytes += bytes;
+	if (swap_state() != SWAP_OFF)
+		pool_order_add(index);
 	return handle;
 }
 
@@ -276,7 +213,23 @@ u64 pool_put(const void *data, u32 bytes)
 	spin_lock(&pool.lock);
 	handle = put_locked(data, bytes);
 	spin_unlock(&pool.lock);
+	swap_after_put(handle == POOL_NONE);
 	return handle;
+}
+
+/* `data` NULL: only whether it is there. */
+static u32 get_from_disk(u64 handle, u64 entry, void *data)
+{
+	u32 bytes = entry_bytes(entry);
+
+	switch (swap_read(handle, entry & ENTRY_SECTOR, bytes, data)) {
+	case SWAP_READ_OK:
+		return bytes;
+	case SWAP_READ_WAIT:
+		return POOL_WAIT;
+	default:
+		return 0;
+	}
 }
 
 u32 pool_get(u64 handle, void *data, u32 max)
@@ -286,12 +239,41 @@ u32 pool_get(u64 handle, void *data, u32 max)
 
 	spin_lock(&pool.lock);
 	entry = handle_entry(&pool.handles, handle);
-	if (entry) {
+	if (entry && *entry & ENTRY_ON_DISK && max >= entry_bytes(*entry)) {
+		bytes = get_from_disk(handle, *entry, data);
+	} else if (entry) {
 		bytes = entry_bytes(*entry);
-		chain_read(place_add(entry_place(*entry), HEAD_BYTES), data, min_of(bytes, max));
+		if (!(*entry & ENTRY_ON_DISK))
+			chain_read(place_add(entry_place(*entry), HEAD_BYTES), data,
+			           min_of(bytes, max));
 	}
 	spin_unlock(&pool.lock);
 	return bytes;
+}
+
+bool pool_ready(u64 handle)
+{
+	bool ready = true;
+	const u64 *entry;
+
+	spin_lock(&pool.lock);
+	entry = handle_entry(&pool.handles, handle);
+	if (entry && *entry & ENTRY_ON_DISK)
+		ready = get_from_disk(handle, *entry, NULL) != POOL_WAIT;
+	spin_unlock(&pool.lock);
+	return ready;
+}
+
+bool pool_on_disk(u64 handle)
+{
+	const u64 *entry;
+	bool on_disk;
+
+	spin_lock(&pool.lock);
+	entry = handle_entry(&pool.handles, handle);
+	on_disk = entry && *entry & ENTRY_ON_DISK;
+	spin_unlock(&pool.lock);
+	return on_disk;
 }
 
 bool pool_equal(u64 handle, const void *data, u32 bytes)
@@ -301,26 +283,18 @@ bool pool_equal(u64 handle, const void *data, u32 bytes)
 
 	spin_lock(&pool.lock);
 	entry = handle_entry(&pool.handles, handle);
-	equal = entry && entry_bytes(*entry) == bytes &&
+	equal = entry && entry_bytes(*entry) == bytes && !(*entry & ENTRY_ON_DISK) &&
 	        chain_equal(place_add(entry_place(*entry), HEAD_BYTES), data, bytes);
 	spin_unlock(&pool.lock);
 	return equal;
 }
 
-void pool_drop(u64 handle)
+/* The object's place in frames becomes free; whoever lies at the end of its class moves there. */
+static void slot_release(u64 entry)
 {
-	const u64 *entry;
-	struct place hole, last;
-	unsigned c;
+	unsigned c = pool_class_of(entry_bytes(entry) + HEAD_BYTES);
+	struct place hole = entry_place(entry), last = class_last(c, &pool.class[c]);
 
-	spin_lock(&pool.lock);
-	entry = handle_entry(&pool.handles, handle);
-	ASSERT(entry);
-	hole = entry_place(*entry);
-	c = pool_class_of(entry_bytes(*entry) + HEAD_BYTES);
-	pool.object_bytes -= entry_bytes(*entry);
-	handle_free(&pool.handles, handle);
-	last = class_last(c, &pool.class[c]);
 	if (!place_same(hole, last)) {
 		u64 *moved = slot_entry(last);
 
@@ -329,7 +303,101 @@ void pool_drop(u64 handle)
 		handle_set(moved, entry_make(hole, entry_bytes(*moved)));
 	}
 	class_shrink(c);
+	pool.object_bytes -= entry_bytes(entry);
+}
+
+/* Takes the handle off the list of those that are on their way; was it there? */
+static bool moving_end(u64 handle)
+{
+	for (unsigned i = 0; i < pool.nr_moving; i++) {
+		if (pool.moving[i] != handle)
+			continue;
+		pool.moving[i] = pool.moving[--pool.nr_moving];
+		return true;
+	}
+	return false;
+}
+
+void pool_drop(u64 handle)
+{
+	const u64 *at;
+	u64 entry;
+
+	spin_lock(&pool.lock);
+	at = handle_entry(&pool.handles, handle);
+	ASSERT(at);
+	entry = *at;
+	pool_order_remove((u32)handle);
+	(void)moving_end(handle);
+	handle_free(&pool.handles, handle);
+	if (entry & ENTRY_ON_DISK) {
+		pool.on_disk--;
+		pool.disk_bytes -= entry_bytes(entry);
+		swap_drop(handle, entry & ENTRY_SECTOR, entry_bytes(entry));
+	} else {
+		slot_release(entry);
+	}
 	spin_unlock(&pool.lock);
+}
+
+/* --- to the disk ----------------------------------------------------------------------------------- */
+
+u32 pool_move_begin(void *to, u64 *handle)
+{
+	u32 index, bytes = 0;
+	const u64 *entry;
+
+	spin_lock(&pool.lock);
+	index = pool_order_oldest();
+	if (index && pool.nr_moving < POOL_MOVES) {
+		pool_order_remove(index);
+		entry = handle_entry_at(&pool.handles, index);
+		ASSERT(entry);
+		*handle = handle_of_entry(index, *entry);
+		bytes = entry_bytes(*entry);
+		chain_read(place_add(entry_place(*entry), HEAD_BYTES), to, bytes);
+		pool.moving[pool.nr_moving++] = *handle;
+	}
+	spin_unlock(&pool.lock);
+	return bytes;
+}
+
+bool pool_move_end(u64 handle, u64 sector)
+{
+	u64 *at, entry;
+	bool moved;
+
+	spin_lock(&pool.lock);
+	moved = moving_end(handle);
+	if (moved) {
+		at = handle_entry(&pool.handles, handle);
+		ASSERT(at);
+		entry = *at;
+		handle_set(at, (entry & ENTRY_SIZE) | ENTRY_ON_DISK | sector);
+		slot_release(entry);
+		pool.on_disk++;
+		pool.disk_bytes += entry_bytes(entry);
+	}
+	spin_unlock(&pool.lock);
+	return moved;
+}
+
+void pool_move_cancel(u64 handle)
+{
+	spin_lock(&pool.lock);
+	if (moving_end(handle))
+		pool_order_put_back((u32)handle);
+	spin_unlock(&pool.lock);
+}
+
+u64 pool_movable(void)
+{
+	u64 n;
+
+	spin_lock(&pool.lock);
+	n = pool_order_listed();
+	spin_unlock(&pool.lock);
+	return n;
 }
 
 u64 pool_next(u64 *cursor)
@@ -338,7 +406,9 @@ u64 pool_next(u64 *cursor)
 
 	static_assert(POOL_NONE == HANDLE_NONE, "same end");
 	spin_lock(&pool.lock);
-	handle = handle_next(&pool.handles, cursor);
+	do
+		handle = handle_next(&pool.handles, cursor);
+	while (handle != HANDLE_NONE && *handle_entry(&pool.handles, handle) & ENTRY_ON_DISK);
 	spin_unlock(&pool.lock);
 	return handle;
 }
@@ -349,7 +419,9 @@ void pool_snapshot(struct pool_stats *out)
 	out->objects = pool.handles.used;
 	out->object_bytes = pool.object_bytes;
 	out->frames = pool.frames;
-	out->meta_bytes = handle_bytes(&pool.handles);
+	out->meta_bytes = handle_bytes(&pool.handles) + pool_order_bytes();
+	out->on_disk = pool.on_disk;
+	out->disk_bytes = pool.disk_bytes;
 	spin_unlock(&pool.lock);
 }
 
@@ -396,7 +468,7 @@ static u64 audit_slots(unsigned c, u64 *bytes)
 		struct place at = class_last(c, &k);
 		const u64 *entry = handle_entry_at(&pool.handles, head_read(at));
 
-		if (!entry || !place_same(entry_place(*entry), at))
+		if (!entry || !entry_is_at(*entry, at))
 			faults += audit_fault("head of a slot", head_read(at), k.objects - 1);
 		else if (pool_class_of(entry_bytes(*entry) + HEAD_BYTES) != c)
 			faults += audit_fault("size of an object", entry_bytes(*entry), c);
@@ -405,6 +477,29 @@ static u64 audit_slots(unsigned c, u64 *bytes)
 		k.last = at.offset ? at.frame : frame_at(at.frame)->prev;
 	}
 	return faults;
+}
+
+/* Every object on the disk has its sectors, and no sector is without one. */
+static u64 audit_disk(void)
+{
+	u64 cursor = 0, faults = 0, objects = 0, bytes = 0, sectors = 0, h;
+
+	while ((h = handle_next(&pool.handles, &cursor)) != HANDLE_NONE) {
+		u64 entry = *handle_entry(&pool.handles, h);
+
+		if (!(entry & ENTRY_ON_DISK))
+			continue;
+		objects++;
+		bytes += entry_bytes(entry);
+		sectors += swap_sectors(entry_bytes(entry));
+		if (!swap_has(entry & ENTRY_SECTOR, entry_bytes(entry)))
+			faults += audit_fault("sectors of an object", entry & ENTRY_SECTOR, h);
+	}
+	if (objects != pool.on_disk)
+		faults += audit_fault("objects on the disk", objects, pool.on_disk);
+	if (bytes != pool.disk_bytes)
+		faults += audit_fault("bytes on the disk", bytes, pool.disk_bytes);
+	return faults + swap_audit(sectors);
 }
 
 u64 pool_audit(void)
@@ -420,6 +515,8 @@ u64 pool_audit(void)
 		faults += bad ? bad : audit_slots(c, &bytes);
 		objects += pool.class[c].objects;
 	}
+	faults += audit_disk();
+	objects += pool.on_disk;
 	if (objects != pool.handles.used)
 		faults += audit_fault("objects", objects, pool.handles.used);
 	if (frames != pool.frames)

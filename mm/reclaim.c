@@ -9,8 +9,8 @@
  *
  * A space that gives nothing is aged, tried again at the end of the round, and as often as it takes for what
  * was young at the beginning to be cold. Generations younger than min_ttl are not touched: that is policy
- * and no sign that nothing is left, so before a VM is named that has to go, the copies are given up that
- * the pool keeps of pages that are resident as well.
+ * and no sign that nothing is left, so before a VM is named that has to go, the pool is let go to the disk if there is
+ * one, and the copies are given up that the pool keeps of pages that are resident as well.
  */
 #include "mm/reclaim.h"
 
@@ -32,6 +32,7 @@
 #include "mm/policy.h"
 #include "mm/space.h"
 #include "mm/store.h"
+#include "mm/swap.h"
 #include "mm/twolist.h"
 #include "mm/vmlru.h"
 
@@ -523,7 +524,7 @@ bool reclaim_out_of_memory(void)
 
 	if (a32_load(&victim) || !exhausted())
 		return false;
-	if (give_up_copies()) {
+	if (swap_makes_room() || give_up_copies()) {
 		a32_store(&failures, 0);
 		a64_store(&fruitless_since_ns, 0);
 		return false;

@@ -17,6 +17,7 @@
 #include "mm/gfnmap.h"
 #include "mm/pool.h"
 #include "mm/share.h"
+#include "mm/swap.h"
 
 #include <lz4.h>
 
@@ -30,6 +31,7 @@ struct packed_page {
 };
 #define PACKED_HEAD offsetof(struct packed_page, data)
 static_assert(sizeof(struct packed_page) <= POOL_MAX_BYTES, "any packed page fits the pool");
+static_assert(sizeof(struct packed_page) >= PACKED_HEAD + STORE_MAX_BYTES, "and is got as a whole");
 
 struct scratch {
 	u8 lz4[LZ4_STATE_BYTES] aligned_to(16);
@@ -195,11 +197,13 @@ static enum store_result put_packed(const void *page, struct scratch *s, u64 *wo
 	return STORE_OK;
 }
 
-/* A whole packed page in the scratch: its packed bytes, or 0 if it is none. */
+/* A whole packed page in the scratch: its packed bytes, 0 if it is none, POOL_WAIT if the disk has it. */
 static u32 get_checked(u64 handle, struct scratch *s)
 {
 	u32 bytes = pool_get(handle, &s->page, sizeof(s->page));
 
+	if (bytes == POOL_WAIT)
+		return bytes;
 	if (bytes <= PACKED_HEAD || bytes > sizeof(s->page))
 		return 0;
 	bytes -= (u32)PACKED_HEAD;
@@ -211,6 +215,8 @@ static enum store_result get_packed(u64 handle, struct scratch *s, void *page)
 	u32 bytes = get_checked(handle, s);
 	int n;
 
+	if (bytes == POOL_WAIT)
+		return STORE_WAIT;
 	if (!bytes)
 		return STORE_BAD;
 	hal_fpu_begin();
@@ -272,12 +278,24 @@ enum store_result store_get(u64 word, u32 frame)
 	default:
 		break;
 	}
-	if (result != STORE_OK) {
+	if (result == STORE_BAD) {
 		a64_count(&store.bad, 1);
 		hal_log(HAL_ERROR, "store: word %llx has no sound contents",
 		        (unsigned long long)word);
 	}
 	return result;
+}
+
+bool store_ready(u64 word)
+{
+	return gfn_word_tag(word) != GFN_POOLED || swap_state() == SWAP_OFF ||
+	       pool_ready(gfn_word_payload(word));
+}
+
+bool store_takes_frames(u64 word)
+{
+	return gfn_word_tag(word) == GFN_POOLED &&
+	       (swap_state() == SWAP_OFF || !pool_on_disk(gfn_word_payload(word)));
 }
 
 void store_drop(u64 word)
@@ -295,7 +313,9 @@ void store_snapshot(struct store_stats *out)
 	pool_snapshot(&pool);
 	share_snapshot(&share);
 	out->objects = pool.objects;
-	out->compressed_bytes = pool.object_bytes - pool.objects * PACKED_HEAD;
+	out->on_disk = pool.on_disk;
+	out->disk_bytes = pool.disk_bytes - pool.on_disk * PACKED_HEAD;
+	out->compressed_bytes = pool.object_bytes - (pool.objects - pool.on_disk) * PACKED_HEAD;
 	out->pool_frames = pool.frames;
 	out->meta_bytes = pool.meta_bytes + share.meta_bytes;
 	out->shared_pages = share.extra;

@@ -1,6 +1,6 @@
 /*
  * Where evicted pages go. Zero and same-filled pages cost nothing but their gfn word; the rest is
- * compressed into the pool. A store error never loses the page: the caller puts it back to
+ * compressed into the pool, from where what is oldest may go on to a disk (mm/swap.h). A store error never loses the page: the caller puts it back to
  * resident.
  */
 #pragma once
@@ -12,7 +12,8 @@ enum store_result {
 	STORE_OK,
 	STORE_FULL,           /* no room: keep the page resident */
 	STORE_INCOMPRESSIBLE, /* larger than is worth keeping; try another page */
-	STORE_BAD,            /* what is kept is damaged (checksum), or the word names nothing */
+	STORE_BAD, /* what is kept is damaged (checksum) or cannot be read, or the word names nothing */
+	STORE_WAIT, /* it is on its way from the disk: ask again */
 };
 
 /* A page that packs to more than this is not kept: its frame would hardly be won. */
@@ -38,12 +39,21 @@ enum store_result store_put_shared(u32 frame, u64 *word, u32 *saved);
  * The word stays valid. Needs no memory. The caller keeps others from dropping the word meanwhile.
  */
 enum store_result store_get(u64 word, u32 frame);
+/*
+ * False: the contents lie on a disk, and are on their way back from now on; ask again. True: store_get() has them, or can
+ * say that they cannot be had; a moment later, if others take them, it may say wait again. The word may be an old one.
+ */
+bool store_ready(u64 word) must_check;
+/* Would dropping it make room for others in memory? */
+bool store_takes_frames(u64 word);
 /* Forgets an away word's contents. Never fails. */
 void store_drop(u64 word);
 
 struct store_stats {
-	u64 objects;          /* pages in the pool */
-	u64 compressed_bytes; /* sum of their compressed sizes */
+	u64 objects;          /* pages in the pool and on the disk */
+	u64 on_disk;          /* ... on the disk */
+	u64 disk_bytes;       /* sum of their compressed sizes */
+	u64 compressed_bytes; /* ... of those in the pool */
 	u64 pool_frames;      /* frames the pool holds, metadata included */
 	u64 meta_bytes;       /* hypervisor memory besides, for handles and headers */
 	u64 puts_total, gets_total, drops_total, full_total, incompressible_total;

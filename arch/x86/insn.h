@@ -51,7 +51,29 @@ static inline u32 in32(u16 port)
 	return v;
 }
 
-/* One access of exactly 32 bits to memory-mapped registers. */
+/* One access of exactly so many bits to memory-mapped registers. */
+static inline u8 mmio_read8(const void *at)
+{
+	u8 v;
+
+	__asm__ volatile("movb %1, %0" : "=r"(v) : "m"(*(const u8 *)at) : "memory");
+	return v;
+}
+static inline void mmio_write8(void *at, u8 v)
+{
+	__asm__ volatile("movb %1, %0" : "=m"(*(u8 *)at) : "r"(v) : "memory");
+}
+static inline u16 mmio_read16(const void *at)
+{
+	u16 v;
+
+	__asm__ volatile("movw %1, %0" : "=r"(v) : "m"(*(const u16 *)at) : "memory");
+	return v;
+}
+static inline void mmio_write16(void *at, u16 v)
+{
+	__asm__ volatile("movw %1, %0" : "=m"(*(u16 *)at) : "r"(v) : "memory");
+}
 static inline u32 mmio_read32(const void *at)
 {
 	u32 v;

@@ -83,9 +83,11 @@ static u32 guest_page_pin(struct space *s, gfn_t g, bool write)
 
 		if (result == FAULT_FIXED)
 			return frame;
-		if (!start)
+		/* The disk's end comes by itself: mm/swap.h. */
+		if (!start || result == FAULT_WAIT)
 			start = hal_time_ns();
-		if (result != FAULT_RETRY || hal_time_ns() - start > PATIENCE_NS)
+		if ((result != FAULT_RETRY && result != FAULT_WAIT) ||
+		    hal_time_ns() - start > PATIENCE_NS)
 			return FRAME_NONE;
 		hal_pause();
 	}

@@ -241,9 +241,11 @@ static bool copy_page(struct null_mmu *n, gpa_t at, const struct copy *c)
 
 		if (result == FAULT_FIXED)
 			continue;
-		if (!start)
+		/* The disk's end comes by itself: mm/swap.h. */
+		if (!start || result == FAULT_WAIT)
 			start = hal_time_ns();
-		if (result != FAULT_RETRY || hal_time_ns() - start > PATIENCE_NS)
+		if ((result != FAULT_RETRY && result != FAULT_WAIT) ||
+		    hal_time_ns() - start > PATIENCE_NS)
 			return false;
 		hal_pause();
 	}

@@ -403,6 +403,7 @@ static enum shadow_result said(const struct fault *f, enum fault_result result)
 	switch (result) {
 	case FAULT_FIXED:
 	case FAULT_RETRY:
+	case FAULT_WAIT: /* never: see bring_in() */
 		break;
 	case FAULT_NO_MEMORY:
 		return SHADOW_NO_MEMORY;
@@ -425,6 +426,8 @@ static enum shadow_result bring_in(struct fault *f, bool *absent)
 	                                          !f->write, &page);
 
 	*absent = true;
+	if (result == FAULT_WAIT) /* to be waited for likewise */
+		result = FAULT_NO_MEMORY;
 	if (result == FAULT_FIXED && !f->table)
 		f->frame = page.frame;
 	return said(f, result);

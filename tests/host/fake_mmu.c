@@ -367,7 +367,7 @@ enum fault_result fake_access(struct fake_guest *g, unsigned vcpu, u64 page, boo
 		result = fake_fault(g, vcpu, page, write);
 		if (result == FAULT_FIXED)
 			continue;
-		if (result != FAULT_RETRY || !patience--)
+		if ((result != FAULT_RETRY && result != FAULT_WAIT) || !patience--)
 			return result;
 		hal_pause();
 	}

@@ -84,7 +84,7 @@ void fake_guest_destroy(struct fake_guest *g);
 
 /*
  * The vCPU accesses a page: fn(its contents) runs as if in the guest. Takes what faults are needed.
- * FAULT_FIXED, or what stopped it; FAULT_RETRY after `patience` lost races.
+ * FAULT_FIXED, or what stopped it; FAULT_RETRY or FAULT_WAIT after `patience` of either.
  */
 enum fault_result fake_access(struct fake_guest *g, unsigned vcpu, u64 page, bool write,
                               unsigned patience, void (*fn)(u64 *words, void *arg), void *arg);

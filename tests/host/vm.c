@@ -174,7 +174,7 @@ static enum fault_result guest_access(struct host_vm *vm, unsigned vcpu, const s
 		ASSERT(r == WALKER_FAULT);
 		v->faults++;
 		fault = tdp_fault(&vm->tdp, a);
-		if (fault != FAULT_FIXED && fault != FAULT_RETRY)
+		if (fault != FAULT_FIXED && fault != FAULT_RETRY && fault != FAULT_WAIT)
 			return fault;
 	}
 }

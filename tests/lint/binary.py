@@ -9,7 +9,7 @@ from . import source
 
 # Sources of mm/ that call what somebody registered: an MMU, the run loop, a callback. What is done with the pages
 # and entries that such a call is about, in mm/ and in the MMUs, calls nothing by pointer.
-INDIRECT = {f"mm/{name}.c" for name in ("age_flush", "ager", "audit", "epoch", "notifier", "notifier_age", "reclaim", "space", "trace", "walk")}
+INDIRECT = {f"mm/{name}.c" for name in ("age_flush", "ager", "audit", "epoch", "notifier", "notifier_age", "reclaim", "space", "swap", "trace", "walk")}
 
 
 def indirect(dump):

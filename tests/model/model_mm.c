@@ -6,7 +6,8 @@
  * their way out, rescue them, write them through stale TLB entries, reclaim by themselves. What a guest
  * reads must be what it last wrote, whatever happened.
  *
- * VARVE_STEPS: steps altogether; VARVE_SEED: one seed only. model_mm_store.c is the same with the real store.
+ * VARVE_STEPS: steps altogether; VARVE_SEED: one seed only. model_mm_store.c is the same with the real store,
+ * model_mm_swap.c with a disk below it, that is late, fails now and then, and ends a guest thereby.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 #include "mm/store.h"
 #include "tests/host/fake_mmu.h"
 #include "tests/host/hal.h"
+#include "tests/model/disk.h"
 #include "tests/model/steps.h"
 #ifndef MODEL_REAL_STORE
 #include "tests/host/fake/store.c"
@@ -53,6 +55,7 @@ static bool calm;      /* nobody comes in between */
 static struct {
 	u64 seams_used, stale_writes, accesses, abandoned, victims, verified;
 	u64 pages_evicted, pages_not_evicted;
+	struct disk_totals disk;
 } * totals;
 
 static u64 random_below(u64 n)
@@ -155,7 +158,8 @@ static void access_page(struct guest *g, u64 page, unsigned patience)
 	                                       act, &a);
 
 	totals->accesses++;
-	if (result == FAULT_BAD_PAGE || result == FAULT_NO_SLOT)
+	if ((result == FAULT_BAD_PAGE || result == FAULT_NO_SLOT) &&
+	    !disk_is_why(g->fake.space, result, &totals->disk))
 		fail("fault result", g, page, result);
 	totals->abandoned += result != FAULT_FIXED;
 }
@@ -257,6 +261,8 @@ static void meddle(struct guest *g, u64 page)
 {
 	unsigned cpu = hal_cpu_id();
 
+	if (!calm)
+		disk_work(&rnd);
 	/* What comes in between is come in between itself: without a bound that explodes. */
 	if (calm || depth == DEPTH_MAX || !fuel || !chance(depth ? 5 : 20))
 		return;
@@ -466,6 +472,7 @@ static void one_step(void)
 	u64 dice = random_below(1000);
 
 	fuel = FUEL;
+	disk_work(&rnd);
 	if (nr_pins && chance(20))
 		pin_release((unsigned)random_below(nr_pins));
 	if (dice < 880)
@@ -476,8 +483,10 @@ static void one_step(void)
 		manage(g);
 	else if (dice < 980)
 		evict_at(g, random_page());
-	else if (dice < 990)
+	else if (dice < 985)
 		store_mood();
+	else if (dice < 990)
+		disk_mood(&rnd);
 	else if (dice < 999)
 		drop_some(g);
 	else if (chance(20))
@@ -508,6 +517,7 @@ static void run_seed(const u32 *list, unsigned n)
 	this_seed = steps_seed;
 	rnd = steps_seed * 0x9e3779b97f4a7c15ull + 1;
 	fake_frames_create(FRAMES);
+	disk_begin(&rnd);
 	reclaim_init(&ops);
 	store_hooks(true);
 	for (unsigned i = 0; i < GUESTS; i++)
@@ -523,6 +533,7 @@ static void run_seed(const u32 *list, unsigned n)
 	for (unsigned i = 0; i < GUESTS; i++)
 		guest_destroy(i);
 	store_hooks(false);
+	disk_end(&totals->disk);
 	fake_frames_destroy();
 }
 
@@ -549,8 +560,9 @@ int main(void)
 	       (unsigned long long)totals->stale_writes, (unsigned long long)totals->victims,
 	       (unsigned long long)totals->verified);
 	/* A model whose interesting cases do not happen shows nothing. */
-	return good && totals->seams_used && totals->stale_writes && totals->pages_evicted &&
-	                       totals->pages_not_evicted && totals->abandoned < totals->accesses / 2
+	return good && disk_was_used(&totals->disk) && totals->seams_used && totals->stale_writes &&
+	                       totals->pages_evicted && totals->pages_not_evicted &&
+	                       totals->abandoned < totals->accesses / 2
 	               ? 0
 	               : 1;
 }

@@ -170,6 +170,36 @@ class MachineTest(unittest.TestCase):
         self.assertEqual(emulator.accelerator(machines.MACHINES["qemu-kvm"], True, True), ("kvm", []))
 
 
+class SwapTest(unittest.TestCase):
+    def options(self, *more):
+        return run.parse_arguments(["--scenario", "s.cfg", *more])
+
+    def test_sizes(self):
+        self.assertEqual(emulator.swap_bytes("64M"), 64 << 20)
+        self.assertEqual(emulator.swap_bytes("4096"), 4096)
+        for wrong in ("", "0", "M", "1.5G", "64m", "-1M"):
+            with self.assertRaises(machines.Unavailable):
+                emulator.swap_bytes(wrong)
+
+    def test_disk_is_an_empty_file_of_that_size(self):
+        with tempfile.TemporaryDirectory() as d:
+            command = emulator.swap_disk(self.options("--swap", "3M"), d)
+            self.assertEqual(os.path.getsize(os.path.join(d, "swap.img")), 3 << 20)
+        self.assertIn("file=" + os.path.join(d, "swap.img"), command[1])
+        self.assertIn("virtio-blk-pci", command[3])
+
+    def test_errors_are_of_the_kind_that_is_wanted(self):
+        with tempfile.TemporaryDirectory() as d:
+            command = emulator.swap_disk(self.options("--swap", "3M", "--swap-error", "read"), d)
+        self.assertIn("iotype=read", command[1])
+
+    def test_where_there_is_no_such_disk(self):
+        with self.assertRaises(machines.Unavailable):
+            run.settle(self.options("--swap", "3M"), machines.MACHINES["bochs-haswell"])
+        with self.assertRaises(machines.Unavailable):
+            run.settle(self.options("--swap-error", "read"), machines.MACHINES["qemu-svm"])
+
+
 class EndTest(unittest.TestCase):
     """What the end of the emulator adds to, or takes from, the verdict on the console."""
 

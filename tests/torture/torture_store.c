@@ -1,6 +1,7 @@
 /*
  * Four CPUs put, get and drop pages of their own at the same time; two of them found no memory for a
  * scratch and share those of the others. A page comes back as it left, however often the pool moved it.
+ * torture_swap.c is the same above a disk, with a fifth CPU that moves pages there.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -9,6 +10,10 @@
 
 #include "mm/frame.h"
 #include "mm/store.h"
+#ifdef TORTURE_DISK
+#include "mm/swap.h"
+#include "tests/host/disk.h"
+#endif
 #include "tests/host/hal.h"
 
 #define CPUS   4u
@@ -16,6 +21,9 @@
 #define PAGES  128u
 #define FRAMES 60u
 #define WORDS  (PAGE_SIZE / 8)
+#ifndef PAGES_LEFT
+#define PAGES_LEFT 4
+#endif
 
 static u64 steps;
 static u32 frames[CPUS];
@@ -34,11 +42,16 @@ static void page_make(u64 *p, u64 of)
 
 static void page_check(const struct page *x, u32 frame)
 {
+	enum store_result result;
 	u64 expected[WORDS];
 
 	page_make(expected, x->of);
-	if (store_get(x->word, frame) != STORE_OK ||
-	    memcmp(frame_ptr(frame), expected, PAGE_SIZE) != 0)
+	do {
+		while (!store_ready(x->word))
+			hal_pause();
+		result = store_get(x->word, frame);
+	} while (result == STORE_WAIT);
+	if (result != STORE_OK || memcmp(frame_ptr(frame), expected, PAGE_SIZE) != 0)
 		hal_panic("a page came back wrong");
 }
 
@@ -59,9 +72,74 @@ static void page_put(struct page *x, u32 frame, u64 of)
 	case STORE_FULL:
 		break;
 	case STORE_BAD:
+	case STORE_WAIT:
 		hal_panic("a put that finds something bad");
 	}
 }
+
+#ifdef TORTURE_DISK
+#define SECTORS 4000u
+
+static a32 moving;
+
+/* Forgets the page at once, while it is read for it. */
+static void page_ask(const struct page *x)
+{
+	(void)!store_ready(x->word);
+}
+
+static void *mover(void *arg)
+{
+	host_cpu_set((unsigned)(uintptr_t)arg);
+	while (a32_load(&moving))
+		(void)swap_turn();
+	host_swap_settle();
+	return NULL;
+}
+
+static pthread_t mover_thread;
+
+static void disk_begin(void)
+{
+	host_swap_create(SECTORS, 20);
+	host_disk.late = 3;
+	a32_store(&moving, 1);
+	ASSERT(!pthread_create(&mover_thread, NULL, mover, (void *)(uintptr_t)CPUS));
+}
+
+/* Transfers of what was dropped end by themselves. */
+static void disk_end(void)
+{
+	struct swap_stats st;
+
+	a32_store(&moving, 0);
+	pthread_join(mover_thread, NULL);
+	for (unsigned i = 0; i < 10000 && host_disk.under_way; i++)
+		(void)swap_turn();
+	swap_snapshot(&st);
+	printf("%llu moved in %llu writes, %llu reads\n",
+	       (unsigned long long)st.written_objects_total, (unsigned long long)st.writes_total,
+	       (unsigned long long)st.reads_total);
+	if (!st.written_objects_total || !st.reads_total)
+		hal_panic("the disk was not needed");
+	if (st.sectors_used || st.errors_total)
+		hal_panic("sectors were left over, or not answered");
+	host_swap_destroy();
+}
+#else
+static void page_ask(const struct page *x)
+{
+	(void)x;
+}
+
+static void disk_begin(void)
+{
+}
+
+static void disk_end(void)
+{
+}
+#endif
 
 static void *cpu(void *arg)
 {
@@ -78,6 +156,7 @@ static void *cpu(void *arg)
 		} else if (host_random(&rnd) % 2) {
 			page_check(x, frames[self]);
 		} else {
+			page_ask(x);
 			store_drop(x->word);
 			x->of = 0;
 		}
@@ -119,14 +198,17 @@ int main(void)
 	struct store_stats st;
 
 	steps = host_steps(3000);
-	host_cpu_count_set(CPUS);
+	host_cpu_count_set(CPUS + 1);
 	setup();
-	host_pages_limit(4); /* what the index of shared pages needs, and a page for either */
+	disk_begin();
+	host_pages_limit(
+	        PAGES_LEFT); /* what the index of shared pages needs, and a page for either */
 	for (unsigned i = 0; i < CPUS; i++)
 		ASSERT(!pthread_create(&thread[i], NULL, cpu, (void *)(uintptr_t)i));
 	for (unsigned i = 0; i < CPUS; i++)
 		pthread_join(thread[i], NULL);
 	host_pages_limit(HOST_NO_LIMIT);
+	disk_end();
 	store_snapshot(&st);
 	if (!st.shared_total)
 		hal_panic("nothing was shared");

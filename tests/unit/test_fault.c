@@ -235,6 +235,63 @@ static void test_fault_kept_copies_do_not_outlive_pressure(void **state)
 	assert_int_equal(fake_store.objects, 0);
 }
 
+/* What lies on a disk takes nobody's place. */
+static void test_fault_copies_on_a_disk_outlive_pressure(void **state)
+{
+	struct fault_page page;
+	u64 n = FRAMES - frame_marks.low + 2;
+
+	(void)state;
+	put_away(PAGES - 1, 10);
+	for (u64 i = 0; i < n; i++)
+		assert_int_equal(bring_in(i, true, false, &page), FAULT_FIXED);
+	assert_true(reclaim_needed());
+	fake_store.on_disk = true;
+	assert_int_equal(bring_in(PAGES - 1, false, true, &page), FAULT_FIXED);
+	assert_true(page.clean);
+	assert_int_equal(fake_store.objects, 1);
+}
+
+/* Until the disk has answered, who wants the page has no frame, and its word is as it was. */
+static void test_fault_waits_for_a_disk_without_a_frame(void **state)
+{
+	struct fault_page page;
+	u64 word, free;
+
+	(void)state;
+	put_away(0, 10);
+	word = fake_word(&guest, 0);
+	free = frame_free_count();
+	fake_store.not_ready = 2;
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(bring_in(0, true, false, &page), FAULT_WAIT);
+		assert_int_equal(fake_word(&guest, 0), word);
+		assert_int_equal(frame_free_count(), free);
+		assert_int_equal(fake_store.gets, 0);
+	}
+	assert_int_equal(bring_in(0, true, false, &page), FAULT_FIXED);
+	assert_int_equal(fake_read(&guest, 0, 0, 5), 10);
+	assert_int_equal(a64_load(&guest.space->stats.refaults_total), 1);
+}
+
+/* Somebody else took what was ready, between the question and the answer. */
+static void test_fault_waits_again_if_others_took_it(void **state)
+{
+	struct fault_page page;
+	u64 word, free;
+
+	(void)state;
+	put_away(0, 10);
+	word = fake_word(&guest, 0);
+	free = frame_free_count();
+	fake_store.get_waits = 1;
+	assert_int_equal(bring_in(0, true, false, &page), FAULT_WAIT);
+	assert_int_equal(fake_word(&guest, 0), word);
+	assert_int_equal(frame_free_count(), free);
+	assert_int_equal(bring_in(0, true, false, &page), FAULT_FIXED);
+	assert_int_equal(fake_read(&guest, 0, 0, 5), 10);
+}
+
 static void test_fault_rescue_of_an_evicting_page(void **state)
 {
 	struct fault_page page;
@@ -452,6 +509,9 @@ int main(void)
 	        T(test_fault_make_dirty_drops_the_copy),
 	        T(test_fault_write_to_a_resident_clean_page),
 	        T(test_fault_kept_copies_do_not_outlive_pressure),
+	        T(test_fault_copies_on_a_disk_outlive_pressure),
+	        T(test_fault_waits_for_a_disk_without_a_frame),
+	        T(test_fault_waits_again_if_others_took_it),
 	        T(test_fault_rescue_of_an_evicting_page),
 	        T(test_fault_bad_page_stays_away),
 	        T(test_fault_dying_space_is_told),

@@ -99,9 +99,8 @@ static void test_scenario_defaults_of_the_policy(void **state)
 	assert_int_equal(s.vm[0].target.kind, TARGET_NONE);
 	assert_false(s.vm[0].huge);
 	assert_false(s.vm[0].null_mmu);
-	assert_false(s.vm[0].experiments);
+	assert_false(s.vm[0].experiments || s.vm[0].pv);
 	assert_false(s.vm[0].sampler || s.vm[0].shares);
-	assert_false(s.vm[0].pv);
 }
 
 static void test_scenario_keys_of_the_policy(void **state)
@@ -109,7 +108,7 @@ static void test_scenario_keys_of_the_policy(void **state)
 	(void)state;
 	assert_loads("[host]\nmemory = 64M\nreclaim = locked\nlookaround = all\n"
 	             "flush = per-pass\nbatch = 64\ntwo_touch = no\nswappiness = 200\n"
-	             "direct_rate = 50\n"
+	             "direct_rate = 50\nswap = virtio\nswap_pool = 7\n"
 	             "fault_touch = yes\ndemote = no\nchunk = 63\n"
 	             "min_ttl = 1500ms\ntarget = free 8M\nchaos = 7\ntrace = on\n"
 	             "[vm a]\nimage = a\nmemory = 16M\nmin = 4M\nlow = 6M\nlimit = 8M\n"
@@ -117,10 +116,8 @@ static void test_scenario_keys_of_the_policy(void **state)
 	             "null = yes\nexperiments = yes\nsampler = on\nshare = yes\npv = yes\nwalk = "
 	             "accurate\n",
 	             NULL);
-	assert_true(s.vm[0].experiments && s.vm[0].shares);
+	assert_true(s.vm[0].experiments && s.vm[0].shares && s.vm[0].sampler && s.vm[0].pv);
 	assert_int_equal(s.locked, POLICY_LOCKED);
-	assert_true(s.vm[0].sampler);
-	assert_true(s.vm[0].pv);
 	assert_int_equal(s.lookaround, POLICY_LOOK_ALL);
 	assert_int_equal(s.flush, POLICY_FLUSH_PER_PASS);
 	assert_int_equal(s.batch, 64);
@@ -131,6 +128,7 @@ static void test_scenario_keys_of_the_policy(void **state)
 	assert_int_equal(s.swappiness, 200);
 	assert_int_equal(s.min_ttl_ns, 1500000000ull);
 	assert_int_equal(s.direct_rate, 50);
+	assert_true(s.swap == SCENARIO_SWAP_VIRTIO && s.swap_pool == 7);
 	assert_int_equal(s.target.kind, TARGET_FREE);
 	assert_int_equal(s.target.free_bytes, 8 * MIB);
 	assert_int_equal(s.chaos_every, 7);
@@ -253,6 +251,8 @@ static void test_scenario_host_values_refused(void **state)
 	host_refused("demote = 2", "demote = 2|yes or no");
 	host_refused("chunk = 65", "chunk = 65|a number from 0 (by the size of the VM) to 64");
 	host_refused("swappiness = 201", "swappiness = 201|0 to 200");
+	host_refused("swap = nvme", "swap = nvme|off or virtio");
+	host_refused("swap_pool = 101", "swap_pool = 101|from 0 to 100, percent");
 	host_refused("direct_rate = 1000001", "direct_rate = 1000001|to 1000000");
 	host_refused("min_ttl = 1000", "min_ttl = 1000|0ms to 86400s");
 	host_refused("chaos = 1000001", "chaos = 1000001|0 (off) to 1000000");

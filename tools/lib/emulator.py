@@ -46,6 +46,29 @@ def accelerator(machine, icount, multi):
     return "tcg,thread=" + ("multi" if multi else "single"), []
 
 
+def swap_bytes(text):
+    """Bytes of a size like 64M."""
+    m = re.fullmatch(r"(\d+)([KMG]?)", text)
+    if not m or not int(m[1]):
+        raise machines.Unavailable(f"--swap {text} is no size: wanted is a number with K, M or G, as 64M")
+    return int(m[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[m[2]]
+
+
+def swap_disk(options, out):
+    """QEMU's options for the disk: a sparse file, made anew; with an error, what fails is between QEMU and the file."""
+    path = os.path.join(out, "swap.img")
+    with open(path, "wb") as f:
+        f.truncate(swap_bytes(options.swap))
+    drive = "if=none,id=swap,format=raw,cache=unsafe,"
+    name = path.replace(",", ",,")
+    if options.swap_error:
+        drive += "file.driver=blkdebug,file.image.driver=file,file.image.filename=" + name
+        drive += f",file.inject-error.0.event=none,file.inject-error.0.iotype={options.swap_error},file.inject-error.0.errno=5"
+    else:
+        drive += "file=" + name
+    return ["-drive", drive, "-device", "virtio-blk-pci,drive=swap,werror=report,rerror=report"]
+
+
 def qemu_command(machine, options, out, boot):
     """The QEMU command line. `boot` is ("kernel", path, words, initrd) or (firmware, iso)."""
     accel, more = accelerator(machine, options.icount, options.multi)
@@ -54,6 +77,8 @@ def qemu_command(machine, options, out, boot):
     command += ["-nodefaults", "-display", "none", "-no-reboot"] + ["-name", "varve,debug-threads=on"] * options.pin
     command += ["-serial", "stdio", "-serial", "file:" + os.path.join(out, "stats.jsonl").replace(",", ",,")]
     command += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
+    if options.swap:
+        command += swap_disk(options, out)
     if boot[0] == "kernel":
         _, kernel, words, initrd = boot
         command += ["-kernel", kernel, "-initrd", initrd]

@@ -92,6 +92,10 @@ enum store_result store_get(u64 word, u32 frame)
 	ASSERT(!(word & (GFN_SHADOW | GFN_BUSY)));
 	if (fake_store.on_get)
 		fake_store.on_get(word);
+	if (fake_store.get_waits) {
+		fake_store.get_waits--;
+		return STORE_WAIT;
+	}
 	fake_store.gets++;
 	if (fake_store.damaged)
 		return STORE_BAD;
@@ -102,6 +106,20 @@ enum store_result store_get(u64 word, u32 frame)
 	ASSERT(gfn_word_tag(word) == GFN_POOLED && handle < FAKE_OBJECTS && fake_object[handle]);
 	memcpy(frame_ptr(frame), fake_object[handle], PAGE_SIZE);
 	return STORE_OK;
+}
+
+bool store_ready(u64 word)
+{
+	ASSERT(!(word & (GFN_SHADOW | GFN_BUSY)));
+	if (!fake_store.not_ready)
+		return true;
+	fake_store.not_ready--;
+	return false;
+}
+
+bool store_takes_frames(u64 word)
+{
+	return gfn_word_tag(word) == GFN_POOLED && !fake_store.on_disk;
 }
 
 void store_drop(u64 word)
