@@ -93,8 +93,8 @@ def harvest_of(build, name):
 
 
 def check_variants(settings):
-    """Every variant with gcc, and with clang where other sources are compiled. Uses what check_build left."""
-    found = []
+    """Every variant with gcc, and with clang where other sources are compiled. Beside the usual build with gcc."""
+    found = check_build(settings, ["CC=gcc"], "gcc")
     build, clang = os.path.join(settings.build, "gcc"), os.path.join(settings.build, "clang")
     for name in variants.NAMES:
         found += (variants.make(build, name, settings.make, settings.jobs, ["CC=gcc"]) or "").splitlines()

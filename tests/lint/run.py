@@ -11,7 +11,7 @@ sys.path[0] = ROOT
 sys.dont_write_bytecode = True
 
 from tests.lib.report import Report  # noqa: E402
-from tests.lint import binary, compilers, docs, layers, semantic, text  # noqa: E402
+from tests.lint import binary, compilers, docs, layers, locks, semantic, text  # noqa: E402
 
 
 @dataclass
@@ -29,6 +29,7 @@ CHECKS = {
     "else": lambda s: text.check_else(),
     "declared": lambda s: text.check_declared(),
     "marks": lambda s: text.check_marks(),
+    "locks": lambda s: locks.check(),
     "ordering": lambda s: text.check_ordering(),
     "reading": lambda s: docs.check_reading(),
     "features": lambda s: docs.check_features(),

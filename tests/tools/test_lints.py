@@ -3,7 +3,7 @@
 import unittest
 
 from tests.lib import cmocka
-from tests.lint import binary, docs, layers, source, text
+from tests.lint import binary, docs, layers, locks, source, text
 from tests.system import badimages
 from tests.system import run as system
 
@@ -52,6 +52,45 @@ class TextTest(unittest.TestCase):
         self.assertEqual(text.undeclared("if (n->ops->has_fast_aging == true)\n"), [])
         self.assertEqual(len(text.undeclared("static struct notifier_ops ops = {\n\t.protects = true,\n};\n")), 1)
         self.assertEqual(len(text.undeclared("n->ops->has_fast_aging = false;\nops.protects = a;\n")), 2)
+
+
+class LocksTest(unittest.TestCase):
+    MAKE = "void make(struct space *s)\n{\n\trw_init(&s->mmu_lock, LOCK_MMU, 1);\n\tspin_init(&s->slots_lock, LOCK_SLOTS, 1);\n}\n\n"
+
+    def found(self, *functions):
+        return locks.check({"mm/planted.c": self.MAKE + "\n\n".join(functions) + "\n"})
+
+    def test_planted_violations_are_found(self):
+        inner = "void inner(struct space *s)\n{\n\tspin_lock(&s->slots_lock);\n\tspin_unlock(&s->slots_lock);\n}"
+        between = "static bool between(struct space *s)\n{\n\treturn s && inner(s);\n}"
+        waits = "void waits(struct space *s)\n{\n\tif (s)\n\t\tepoch_barrier();\n}"
+        take = "static void take(struct space *s)\n{\n\twrite_lock(&s->mmu_lock);\n}"
+        for bad in (["void f(struct space *s)\n{\n\twrite_lock(&s->mmu_lock);\n\tspin_lock(&s->slots_lock);\n}"],
+                    ["void f(struct space *s)\n{\n\tread_lock(&s->mmu_lock);\n\twrite_lock(&s->mmu_lock);\n}"],
+                    [inner, between, "void f(struct space *s)\n{\n\tread_lock(&s->mmu_lock);\n\tbetween(s);\n\tread_unlock(&s->mmu_lock);\n}"],
+                    [waits, "void f(struct space *s)\n{\n\tspin_lock(&s->slots_lock);\n\twaits(s);\n}"],
+                    [inner, take, "void f(struct space *s)\n{\n\ttake(s);\n\tinner(s);\n}"],
+                    [inner, "void f(struct space *s)\n{\n\twrite_lock(&s->mmu_lock);\n\tif (!s) {\n\t\twrite_unlock(&s->mmu_lock);\n\t\treturn;\n\t}\n"
+                     "\tinner(s);\n}"],
+                    [inner, "void f(struct space *s)\n{\n\tif (!read_trylock(&s->mmu_lock))\n\t\treturn;\n\tinner(s);\n}"],
+                    ["void f(struct thing *t)\n{\n\tspin_lock(&t->new_lock);\n}"]):
+            self.assertEqual(len(self.found(*bad)), 1, bad)
+
+    def test_what_is_right_is_left_alone(self):
+        inner = "void inner(struct space *s)\n{\n\twrite_lock(&s->mmu_lock);\n\twrite_unlock(&s->mmu_lock);\n\tepoch_barrier();\n}"
+        for good in (["void f(struct space *s)\n{\n\tspin_lock(&s->slots_lock);\n\twrite_lock(&s->mmu_lock);\n}"],
+                     [inner, "void f(struct space *s)\n{\n\tspin_lock(&s->slots_lock);\n\tspin_unlock(&s->slots_lock);\n\tinner(s);\n}"],
+                     [inner, "void f(struct space *s)\n{\n\tif (read_trylock(&s->mmu_lock))\n\t\treturn;\n\tinner(s);\n}"]):
+            self.assertEqual(self.found(*good), [], good)
+
+    def test_the_sources_are_read(self):
+        """Nearly all of what takes a lock is understood: else the check would say nothing."""
+        texts = locks.texts()
+        program = locks.Program(texts)
+        takes = sum(kind == "take" for steps, _, _ in program.functions.values() for kind, _, _ in steps)
+        written = sum(text.count(f"{kind}_lock(&") for text in texts.values() for kind in ("spin", "read", "write"))
+        self.assertGreater(written, 50)
+        self.assertGreaterEqual(takes, written)
 
 
 class BinaryTest(unittest.TestCase):
