@@ -69,8 +69,9 @@ static bool wait_up(void)
 {
 	u32 open = MAILBOX_OPEN;
 
+	/* Nothing is looked at that a CPU has done that did not come: who wins is all that counts. */
 	if (!wait_state(MAILBOX_OPEN, UP_WAIT_NS) &&
-	    a32_cas(&ap_mailbox.state, &open, MAILBOX_CLOSED)) /* ord B1 */
+	    a32_cas(&ap_mailbox.state, &open, MAILBOX_CLOSED))
 		return false;
 	/* On its way through code of ours that cannot fail. */
 	if (!wait_state(MAILBOX_CLAIMED, 10 * UP_WAIT_NS))

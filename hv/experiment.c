@@ -70,7 +70,7 @@ static enum ages age_of(struct space *s, gfn_t g)
 
 	epoch_enter();
 	where = gfnmap_word(s, g);
-	word = where ? a64_load_acquire(where) : 0; /* ord M5 */
+	word = where ? a64_load(where) : 0; /* a look: its frame may be somebody's else already */
 	if (gfn_word_tag(word) == GFN_RESIDENT || gfn_word_tag(word) == GFN_EVICTING) {
 		int steps = gen_frame_steps(&s->lru, gfn_word_frame(word));
 

@@ -296,8 +296,7 @@ static void page_look(struct space *s, gfn_t g, struct page_view *v)
 	where = gfnmap_word(s, g);
 	if (where) {
 		v->exists = true;
-		/* ord M5: the frame's owner stands before the word names it; pairs with ord M4 */
-		v->word = a64_load_acquire(where);
+		v->word = a64_load(where); /* a look: its frame may be somebody's else already */
 		v->here = gfn_word_tag(v->word) == GFN_RESIDENT ||
 		          gfn_word_tag(v->word) == GFN_EVICTING;
 	}

@@ -30,8 +30,8 @@ static unsigned pieces_of(struct space *s, struct piece *piece)
 /* Inside an epoch section. */
 static char age_of(const struct lruvec *l, const a64 *where)
 {
-	/* ord M5: the frame's owner stands before the word names it; pairs with ord M4 */
-	u64 word = where ? a64_load_acquire(where) : 0;
+	u64 word = where ? a64_load(where)
+	                 : 0; /* a look: its frame may be somebody's else already */
 	int steps;
 
 	if (gfn_word_away(word))

@@ -31,15 +31,15 @@ void panic_also_say(void (*fn)(void))
 
 bool panic_running(void)
 {
-	/* ord X2: pairs with panic_begin. */
-	return a32_load_acquire(&owner) != 0;
+	return a32_load(&owner) != 0; /* nothing is read behind it */
 }
 
 void panic_park(void)
 {
 	if (a32_load(&owner) == hal_cpu_id() + 1)
 		return;
-	a32_fetch_add(&parked, 1); /* ord X2: told to panic_stop_others */
+	a32_fetch_add(&parked,
+	              1); /* ord X2: pairs with panic_stop_others; what it was at is over */
 	cpu_halt_forever();
 }
 
@@ -80,7 +80,7 @@ static void panic_begin(void)
 	irq_disable();
 	if (depth >= 2)
 		machine_exit(false);
-	/* ord X2: full; the others see the owner when the NMI reaches them. */
+	/* The others see the owner when the NMI reaches them: it is sent behind a fence. */
 	if (depth == 0 && !a32_cas(&owner, &nobody, hal_cpu_id() + 1))
 		panic_park();
 	if (depth == 1) {

@@ -1,6 +1,7 @@
 /*
- * What one CPU makes for the others to find (arch/x86/percpu.c, stack.c, paging.c, boot/smp.c), under the weak
- * memory of tests/host/weak.h.
+ * What one CPU makes for the others to find (arch/x86/percpu.c, stack.c, paging.c, boot/smp.c), how a CPU is started
+ * that comes late, and how all but one stand still in a panic (arch/x86/panic.c), under the weak memory of
+ * tests/host/weak.h.
  */
 #define UNTIMED        /* lib/lock.c, lib/profile.h */
 #define ATOMIC_YIELD() explorer_yield()
@@ -48,14 +49,29 @@ static void *table_page(u64 n);
 #undef lock
 #undef hal_pages_alloc
 
+/* A write of the mailbox, and of what the CPU that comes up finds there. */
+static u64 mailbox_filled(void);
+#define paging_root()     mailbox_filled()
+#define stack_alloc(name) ((void)(name), (void *)block)
 #include "boot/smp.c"
+#undef stack_alloc
+#undef paging_root
+
+static noreturn_fn void stand_still(void);
+#define irq_disable()    ((void)0)
+#define cpu_pause        explorer_pause
+#define cpu_halt_forever stand_still
+/* What may fault here. */
+#define arch_probe_read64(at, v) ((void)(v), false)
+#define msr_read_safe(msr, v)    ((void)(v), false)
+#include "arch/x86/panic.c"
 
 #define VA BIT(40)
 
 static a64 tables[LEVELS][TABLE_PAGES] aligned_to(PAGE_SIZE);
 static unsigned tables_used;
 static u64 of_hv; /* what hv sets up before the other CPUs run */
-static jmp_buf left;
+static jmp_buf left[EXPLORER_ACTORS];
 
 /* --- what the files above call of the rest --- */
 
@@ -65,11 +81,12 @@ u8 image_rodata_start[1], image_rodata_end[1], image_data_start[1];
 const u8 trampoline_start[1], trampoline_end[1];
 struct percpu *arch_prepare_ap(u32 apic_id)
 {
-	return percpu_alloc(apic_id);
+	(void)apic_id;
+	return &block[1];
 }
 void arch_init_ap(struct percpu *pc)
 {
-	(void)pc;
+	weak_write(pc);
 }
 void apic_send_init(u32 apic_id)
 {
@@ -84,9 +101,16 @@ bool apic_is_x2apic(void)
 {
 	return true;
 }
+static u64 now;
+static unsigned jumps;    /* so often a wait may be over before what it is for has come */
+static bool nobody_comes; /* any more: all waits are over some time */
 u64 time_ns(void)
 {
-	return 0;
+	if (nobody_comes || (jumps && explorer_choose(2))) {
+		jumps -= !nobody_comes;
+		now += UP_WAIT_NS + 1;
+	}
+	return now;
 }
 void time_wait_ns(u64 ns)
 {
@@ -95,7 +119,7 @@ void time_wait_ns(u64 ns)
 void hv_cpu_main(void)
 {
 	weak_read(&of_hv);
-	longjmp(left, 1);
+	longjmp(left[explorer_self()], 1);
 }
 
 static void *table_page(u64 n)
@@ -116,6 +140,10 @@ static void setup(void)
 	memset(percpu_table, 0, sizeof(percpu_table));
 	memset(flushes, 0, sizeof(flushes));
 	percpu_count.raw = nr_chunks.raw = generation.raw = gate.raw = 0;
+	ap_mailbox = (struct mailbox){.state = {MAILBOX_CLOSED}};
+	owner.raw = parked.raw = 0;
+	now = jumps = 0;
+	nobody_comes = false;
 	root[VA / level_bytes(4)].raw = 0;
 	tables_used = 0;
 	spin_init(&paging_lock, LOCK_PAGING, "paging");
@@ -213,7 +241,7 @@ static void run_sync(void)
 
 static void run_ap(void)
 {
-	if (!setjmp(left))
+	if (!setjmp(left[explorer_self()]))
 		ap_main(this_cpu());
 }
 
@@ -221,6 +249,149 @@ static void run_boot_cpu(void)
 {
 	weak_write(&of_hv);
 	smp_release();
+}
+
+/* --- a CPU is started, and may come when it was given up --- */
+
+static bool passed; /* entry.S let it into C */
+
+static u64 mailbox_filled(void)
+{
+	weak_write(&ap_mailbox.cr3);
+	return 0;
+}
+
+static void setup_start(void)
+{
+	setup();
+	jumps = 2;
+	passed = false;
+}
+
+/* As entry.S goes. */
+static void run_starter(void)
+{
+	u32 open = MAILBOX_OPEN;
+
+	if (!a32_cas(&ap_mailbox.state, &open, MAILBOX_CLAIMED)) {
+		nobody_comes = true;
+		return;
+	}
+	passed = true;
+	weak_read(&ap_mailbox.cr3);
+	if (!setjmp(left[explorer_self()]))
+		ap_main(this_cpu());
+}
+
+static void run_boot_starts(void)
+{
+	bool up = start_one(1, false, 1);
+
+	if (up)
+		weak_read(&block[1]);
+	smp_release();
+}
+
+static void check_start(void)
+{
+	if (passed != (percpu_count.raw == 1))
+		explorer_panic("a CPU %s",
+		               passed ? "runs that was given up" : "is counted that is not there");
+}
+
+/* --- two CPUs panic at a time, one of them behind a line of its own; a third is stopped --- */
+
+static bool nmi[EXPLORER_ACTORS];
+static unsigned reports;
+static u64 console;
+
+void console_write(const char *text, size_t len)
+{
+	(void)text;
+	(void)len;
+	weak_write(&console);
+}
+
+const char *trap_name(u64 vector)
+{
+	(void)vector;
+	return "";
+}
+
+void machine_exit(bool good)
+{
+	(void)good;
+	stand_still();
+}
+
+static void setup_panic(void)
+{
+	setup();
+	percpu_count.raw = 3;
+	reports = 0;
+	memset(nmi, 0, sizeof(nmi));
+}
+
+static void stand_still(void)
+{
+	longjmp(left[explorer_self()], 1);
+}
+
+/* Sending it is ordered behind all stores of this CPU: arch/x86/apic.c sees to that. */
+void apic_nmi_others(void)
+{
+	fence_full();
+	for (unsigned i = 0; i < EXPLORER_ACTORS; i++)
+		nmi[i] = true;
+}
+
+static bool nmi_pending(void *cpu)
+{
+	return nmi[(uintptr_t)cpu];
+}
+
+void console_panic_mode(void)
+{
+	if (reports++)
+		explorer_panic("two CPUs report");
+}
+
+static void panic_here(const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	if (!setjmp(left[explorer_self()]))
+		panic_text(fmt, args);
+	va_end(args);
+}
+
+static void run_panic(void)
+{
+	panic_here("no reason");
+}
+
+static void run_panic_after_line(void)
+{
+	weak_write(&console);
+	panic_here("no reason");
+}
+
+/* As the handler of an NMI. */
+static void run_third(void)
+{
+	explorer_wait(nmi_pending, (void *)(uintptr_t)explorer_self());
+	fence_full();
+	if (!panic_running())
+		explorer_panic("the NMI came before the owner was known");
+	if (!setjmp(left[explorer_self()]))
+		panic_park();
+}
+
+static void check_panic(void)
+{
+	if (reports != 1 || parked.raw != 2)
+		explorer_panic("%u report, %u stand still", reports, parked.raw);
 }
 
 static const struct explorer_scene scenes[] = {
@@ -244,6 +415,18 @@ static const struct explorer_scene scenes[] = {
          .actor = {{"mapper", run_map}, {"other", run_sync}},
          .nr_actors = 2,
          .max_preemptions = 3},
+        {.name = "a CPU is started, or comes too late",
+         .setup = setup_start,
+         .check = check_start,
+         .actor = {{"boot", run_boot_starts}, {"ap", run_starter}},
+         .nr_actors = 2,
+         .max_preemptions = 3},
+        {.name = "two panic, another is stopped",
+         .setup = setup_panic,
+         .check = check_panic,
+         .actor = {{"one", run_panic}, {"two", run_panic_after_line}, {"three", run_third}},
+         .nr_actors = 3,
+         .max_preemptions = 2},
         {.name = "gate of the other CPUs",
          .setup = setup,
          .actor = {{"boot", run_boot_cpu}, {"ap", run_ap}},
