@@ -7,7 +7,7 @@ import unittest
 import xml.etree.ElementTree
 
 from tests.tools.load import load_tool
-from tools.lib import comparisons, duties, policies, profile, svg
+from tools.lib import comparisons, duties, policies, profile, seeds, svg
 
 bench = load_tool("bench")
 
@@ -118,6 +118,22 @@ class ComparisonsTest(unittest.TestCase):
             self.assertEqual(c.variants, (("mglru", ""), ("twolist", "host.policy=twolist")))
             self.assertTrue(set(c.values) <= set(comparisons.VALUES))
         self.assertEqual(len(policies.COMPARISONS), len(policies.WORKS) * len(policies.MEMORY))
+
+    def test_seeds_stand_beside_what_was_measured(self):
+        rows = [{"label": label, "values": {"ops/s": ops, "p99": [1, 1], "p99.9": [4, 4]}} for label, ops in (("batch 64", [12, 30]), ("batch 1", [10, 20]))]
+        results = {"figures": [{"name": "a fault beside an ager that has 92 % ...", "median": 0.999}], "comparisons": [{"name": "kv-gets", "rows": rows}],
+                   "profile": {"groups": {"waiting for locks and taking them": 0.004}}}
+        text = "\n".join(seeds.markdown(results))
+        for cell in ("| 1.046 | kv, gets (icount) | 1.35 |", "| 0.4% |", "| a fault's instructions (icount) | 0.999 |", "(native) | – |"):
+            self.assertIn(cell, text)
+        self.assertEqual(seeds.markdown({"figures": []}), [])
+
+    def test_the_seeds_rows_find_their_figures(self):
+        results = {"figures": [{"name": f.name, "median": 1.0} for f in bench.FIGURES], "profile": {"groups": {}}}
+        names = ("ops/s", "p99", "p99.9")
+        variants = next(c for c in comparisons.COMPARISONS if c.name == "kv-gets").variants
+        results["comparisons"] = [{"name": "kv-gets", "rows": [{"label": label, "values": dict.fromkeys(names, [1.0])} for label, _ in variants]}]
+        self.assertEqual([what for what, _, _, value in seeds.ROWS if value(results) is None], [])
 
     def test_stalls_are_a_table(self):
         output = "stall ager=alone longest_us=9.0 worst_us=40.5 p50=500 p99=900 pass_us=0.0 young=0 during=3840\nduty ager=x asked=1\n"
