@@ -17,20 +17,38 @@ static bool read_all(struct vcpu *v, u64 at, void *to, u64 bytes)
 	return guest_read(&v->vm->mem, gpa(at), to, bytes) == bytes;
 }
 
-/* Flags, CS and IP go below SS:SP, one word at a time, since SP wraps at 64 KiB. */
-static bool push_frame(struct vcpu *v, const struct real_entry *entry)
+/* What could not be read or written: true if it never can be; the VM is stopped then. */
+static bool is_nowhere(struct vcpu *v, u64 at, u64 bytes, const char *what)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(entry->word); i++)
-		if (guest_write(&v->vm->mem, gpa(entry->at[i]), &entry->word[i], 2) != 2)
-			return false;
+	if (vm_has_ram(v->vm, gpa(at), bytes))
+		return false;
+	vm_stop(v->vm, VM_STOPPED,
+	        "vCPU %u has %s in real mode at 0x%llx, where there is no memory", v->index, what,
+	        (unsigned long long)at);
 	return true;
 }
 
+/*
+ * Flags, CS and IP go below SS:SP, one word at a time, since SP wraps at 64 KiB. False: not all of it, and *over
+ * says whether that is for good.
+ */
+static bool push_frame(struct vcpu *v, const struct real_entry *entry, bool *over)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(entry->word); i++)
+		if (guest_write(&v->vm->mem, gpa(entry->at[i]), &entry->word[i], 2) != 2) {
+			*over = is_nowhere(v, entry->at[i], 2, "its stack");
+			return false;
+		}
+	return true;
+}
+
+/* False: not now. */
 static bool deliver_now(struct vcpu *v, u8 vector, u16 ip)
 {
 	struct seg_state cs, ss, idt;
 	struct real_entry entry;
-	u32 target;
+	bool over;
+	u32 target, at;
 
 	vendor->get_seg(&v->arch, SEG_CS, &cs);
 	vendor->get_seg(&v->arch, SEG_SS, &ss);
@@ -41,9 +59,12 @@ static bool deliver_now(struct vcpu *v, u8 vector, u16 ip)
 		        v->index);
 		return true;
 	}
+	at = (u32)(idt.base + 4u * vector);
+	if (!read_all(v, at, &target, sizeof(target)))
+		return is_nowhere(v, at, sizeof(target), "its vectors");
 	entry = real_enter((u16)v->arch.rflags, cs.selector, ip, ss.base, v->arch.gpr[GPR_RSP]);
-	if (!read_all(v, (u32)(idt.base + 4u * vector), &target, 4) || !push_frame(v, &entry))
-		return false;
+	if (!push_frame(v, &entry, &over))
+		return over;
 	cs = (struct seg_state){
 	        .base = target >> 16 << 4,
 	        .limit = 0xffff,
@@ -84,11 +105,13 @@ void exit_real_unfit(struct vcpu *v)
 static void load_table(struct vcpu *v, const struct insn *insn)
 {
 	enum seg which = insn->op == INSN_LGDT ? SEG_GDTR : SEG_IDTR;
+	u64 at = fetch_operand(v, insn).v;
 	struct seg_state seg = {0};
 	u8 bytes[6];
 
-	if (!read_all(v, fetch_operand(v, insn).v, bytes, sizeof(bytes))) {
-		exit_yield(v);
+	if (!read_all(v, at, bytes, sizeof(bytes))) {
+		if (!is_nowhere(v, at, sizeof(bytes), "an operand of LGDT or LIDT"))
+			exit_yield(v);
 		return;
 	}
 	real_table(bytes, insn->operand_bytes, &seg.base, &seg.limit);

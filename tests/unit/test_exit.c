@@ -12,6 +12,7 @@
 #include "arch/x86/vcpu_event.h"
 #include "arch/x86/vmx/insn.h"
 #include "tests/host/cpu_vmcs.h"
+#include "tests/host/guest_modes.h"
 #include "tests/host/hal.h"
 #include "tests/host/hyper.h"
 #include "tests/unit/host_vm.h"
@@ -33,6 +34,7 @@ static struct scenario_vm config;
 static struct {
 	u64 svm, vmx;
 	u64 info;
+	u32 interruption;
 	u8 length;
 } next;
 
@@ -43,6 +45,7 @@ static bool guest(struct arch_vcpu *v)
 		cpu_vmcs_set(VMCS_EXIT_REASON, next.vmx);
 		cpu_vmcs_set(VMCS_INSN_LENGTH, next.length);
 		cpu_vmcs_set(VMCS_QUALIFICATION, next.info);
+		cpu_vmcs_set(VMCS_EXIT_INTERRUPT, next.interruption);
 	} else {
 		struct vmcb *vmcb = &svm_of(v)->vmcb;
 
@@ -127,12 +130,106 @@ static void test_hlt_sleeps_until_stopped(void **state)
 	}
 }
 
+/* Real mode without EPT: the hypervisor delivers interrupts, through vectors and a stack that may be nowhere. */
+static const struct cpu_virt no_ept = {.vmx = true, .virtual_nmi = true, .efer = true};
+
+static struct vcpu *begin_real(u64 idt, u32 stack)
+{
+	struct vcpu *v = begin(&no_ept);
+	struct seg_state table = {.base = idt, .limit = 0x3ff}, ss;
+
+	hyper_visit(0);
+	guest_mode_set(v, GUEST_REAL, false, HYPER_IMAGE >> 4);
+	vendor->get_seg(&v->arch, SEG_SS, &ss);
+	ss.selector = (u16)(stack >> 4);
+	ss.base = stack;
+	vendor->set_seg(&v->arch, SEG_SS, &ss);
+	vendor->set_seg(&v->arch, SEG_IDTR, &table);
+	hyper_visit(HYPER_VCPUS);
+	v->arch.gpr[GPR_RSP] = 0x100;
+	v->arch.rip = HYPER_ENTRY & 0xff;
+	return v;
+}
+
+static void leave_real(struct vcpu *v, const char *code, u8 length)
+{
+	struct seg_state cs;
+
+	hyper_visit(0);
+	vendor->get_seg(&v->arch, SEG_CS, &cs);
+	hyper_visit(HYPER_VCPUS);
+	assert_int_equal(guest_write(&v->vm->mem, gpa(cs.base + v->arch.rip), code, length),
+	                 length);
+	next.vmx = 0;
+	next.interruption = EVENT_VALID | EVENT_TYPE_EXC | 13;
+	next.length = length;
+	hyper_resume(0);
+}
+
+static void test_real_mode_interrupt(void **state)
+{
+	const u32 target = 0x12340056;
+	struct vcpu *v = begin_real(0, 0x2000);
+
+	(void)state;
+	assert_int_equal(guest_write(&v->vm->mem, gpa(4 * 0x10), &target, 4), 4);
+	leave_real(v, "\xcd\x10", 2);
+	assert_int_equal(v->arch.rip, 0x56);
+	assert_int_equal(v->arch.gpr[GPR_RSP], 0x100 - 6);
+	end();
+}
+
+static void test_real_mode_interrupt_that_can_never_be_delivered_stops_the_vm(void **state)
+{
+	static const struct {
+		u64 idt;
+		u32 stack;
+		const char *code, *what;
+	} cases[] = {
+	        {0xa0000, 0x2000, "\xcd\x10", "its vectors"},
+	        {0, 0xb0000, "\xcd\x10", "its stack"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct vcpu *v = begin_real(cases[i].idt, cases[i].stack);
+
+		leave_real(v, cases[i].code, 2);
+		assert_int_equal(a32_load(&v->vm->state), VM_STOPPED);
+		assert_non_null(strstr(v->vm->why, cases[i].what));
+		end();
+	}
+}
+
+/* LIDT DS:[bx]: a base of 16 times a selector, here 0xa0000. */
+static void test_real_mode_table_from_nowhere_stops_the_vm(void **state)
+{
+	struct vcpu *v = begin_real(0, 0x2000);
+	struct seg_state ds;
+
+	(void)state;
+	hyper_visit(0);
+	vendor->get_seg(&v->arch, SEG_DS, &ds);
+	ds.selector = 0xa000;
+	ds.base = 0xa0000;
+	vendor->set_seg(&v->arch, SEG_DS, &ds);
+	hyper_visit(HYPER_VCPUS);
+	v->arch.gpr[GPR_RBX] = 0x100;
+	leave_real(v, "\x0f\x01\x1f", 3);
+	assert_int_equal(a32_load(&v->vm->state), VM_STOPPED);
+	assert_non_null(strstr(v->vm->why, "LIDT"));
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_begins_as_a_loader_promises),
 	        cmocka_unit_test(test_cpuid),
 	        cmocka_unit_test(test_hlt_sleeps_until_stopped),
+	        cmocka_unit_test(test_real_mode_interrupt),
+	        cmocka_unit_test(test_real_mode_interrupt_that_can_never_be_delivered_stops_the_vm),
+	        cmocka_unit_test(test_real_mode_table_from_nowhere_stops_the_vm),
 	};
 
 	return vm_group_run(tests, 1024);
