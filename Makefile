@@ -351,6 +351,8 @@ $(eval $(call host-program,cov,$(HOSTCC),tests/model,))
 $(eval $(call host-program,tsan,$(HOSTCC),tests/torture,))
 $(eval $(call host-program,bench,$(HOSTCC),tests/bench,))
 $(eval $(call host-program,fuzz,$(FUZZCC),tests/fuzz,-lZydis))
+# It watches which frames are somebody's.
+$(O)/host/fuzz/fuzz_exit: HOST_LIBS += -Wl,--wrap=frame_alloc
 
 # The policy laboratory: with debug assertions for the tests, as in a release for use.
 define host-lab

@@ -2,7 +2,8 @@
 """Writes the seeds of the fuzz targets whose inputs nobody would write by hand.
 
 decode: the encodings of the unit test. gwalk: each paging mode with each kind of tables and access.
-store: programs that put, get, drop and damage pages. The same files every time.
+store: programs that put, get, drop and damage pages. exit: machines, each with a program of exits and of what comes
+between. The same files every time.
 """
 
 import os
@@ -95,8 +96,58 @@ def store_seeds():
         yield f"mixed-{i}", b"".join(steps)
 
 
+# fuzz_exit.c: the machine's bits, the VM's, and the steps by number; the vCPU is in bits 7:5 of each.
+EXIT_HARDWARE = {"svm": 0x00DA, "svm-plain": 0x0002, "tcg": 0x002A, "vmx": 0x05FF, "vmx-plain": 0x0101, "vmx-shadow": 0x007F}
+EXIT_VM = {"tdp": 0x0862, "shadow": 0x0066, "both": 0x00EB, "no-ad": 0x0070, "limit": 0x0F60}
+EXIT_INSNS = 29
+RAW, INSN, ACCESS, MODE, REGISTERS, SEGMENT, MEMORY, ENTRY, REQUEST, RECLAIM, LOG = 1, 3, 5, 16, 18, 21, 22, 23, 24, 26, 29
+
+
+def exit_place(rng):
+    """take_place(): three bytes within memory, two low ones, or the local APIC."""
+    kind = rng.choice((0x10, 0x50, 0x90, 0xB0, 0xD0))
+    return bytes([kind]) + rng.randbytes(2 if kind < 0x40 or kind >= 0xC0 else 3)
+
+
+def exit_step(rng, vcpus):
+    op = rng.choice((INSN, INSN, INSN, ACCESS, ACCESS, ACCESS, RAW, MODE, REGISTERS, REGISTERS, SEGMENT, MEMORY, ENTRY,
+                     REQUEST, RECLAIM, RECLAIM, LOG))
+    head = bytes([op | rng.randrange(vcpus) << 5])
+    if op == RAW:
+        return head + bytes([rng.randrange(250), rng.randrange(64)]) + exit_place(rng) + bytes([rng.randrange(256), 0])
+    if op == INSN:
+        which = rng.choice((rng.randrange(EXIT_INSNS), 224 + rng.randrange(32)))
+        tail = bytes([rng.randrange(0xE0), 0xFF]) if which >= 224 else exit_place(rng) + bytes([0, 0, rng.randrange(18)])
+        return head + bytes([which]) + tail
+    if op == ACCESS:
+        return head + exit_place(rng) + bytes([rng.choice((0x18, 0x19, 0x1C, 0x1B, 0x11))])
+    if op == MODE:
+        return head + bytes([rng.randrange(8) | rng.choice((0, 0x80))]) + exit_place(rng)
+    if op == REGISTERS:
+        return head + bytes([rng.choice((rng.randrange(16), rng.randrange(0x20, 0x30), 0x80 + rng.randrange(0x60)))]) + exit_place(rng)
+    if op == SEGMENT:
+        return head + bytes([rng.randrange(4)]) + exit_place(rng) + b"\xff\x03"
+    if op == MEMORY:
+        return head + exit_place(rng) + bytes([7]) + rng.randbytes(8)
+    if op == ENTRY:
+        return head + rng.randbytes(2) + exit_place(rng) + bytes([rng.choice((0x67, 0x65, 0x06, 0xE7)), 0])
+    return head + rng.randbytes(1)
+
+
+def exit_seeds():
+    rng = random.Random(3)
+    for machine, hardware in EXIT_HARDWARE.items():
+        for name, vm in EXIT_VM.items():
+            vcpus = 1 + (vm & 3) % 3
+            yield f"{machine}-{name}", struct.pack("<HH", hardware, vm) + b"".join(exit_step(rng, vcpus) for _ in range(96))
+    for i in range(4):
+        steps = b"".join(bytes([INSN | 0, rng.randrange(28), rng.randrange(16)]) + rng.randbytes(3) for _ in range(64))
+        yield f"neutral-{i}", struct.pack("<HH", 0x0012, 0x7060 | i * 4) + steps
+
+
 def write_all(folder):
-    for target, seeds in (("decode", decode_seeds), ("gwalk", gwalk_seeds), ("store", store_seeds)):
+    targets = (("decode", decode_seeds), ("gwalk", gwalk_seeds), ("store", store_seeds), ("exit", exit_seeds))
+    for target, seeds in targets:
         os.makedirs(os.path.join(folder, target), exist_ok=True)
         for name, data in seeds():
             with open(os.path.join(folder, target, name), "wb") as f:

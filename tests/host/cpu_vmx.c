@@ -62,7 +62,7 @@ void cpu_vmx_judge(void)
 	                 MAY(~((efer ? none : ENTRY_LOAD_EFER) | (w->pat ? none : ENTRY_LOAD_PAT))),
 	        .cr0_fixed0 = 0x80000021,
 	        .cr4_fixed0 = 0x2000,
-	        .cr4_fixed1 = 0x3767ff,
+	        .cr4_fixed1 = 0x376fff,
 	};
 
 	ASSERT(vmx_judge(&raw, &vmx_caps, &vendor_caps) == VENDOR_OK);

@@ -29,6 +29,7 @@
 #endif
 
 #define STACK_BYTES 262144u
+#define PAUSES_MAX  10000000u   /* more than any test comes to */
 #define MAIN        HYPER_VCPUS /* the program, as a coroutine */
 
 struct coroutine {
@@ -178,7 +179,8 @@ bool hyper_kicked(unsigned i)
 static void pause_here(void *arg)
 {
 	(void)arg;
-	x.pauses++;
+	if (++x.pauses % PAUSES_MAX == 0)
+		hal_panic("a wait without end");
 	for (unsigned i = 0; i < x.threads; i++) {
 		if (x.co[i].running || x.co[i].where != HYPER_GUEST || !x.co[i].kicked)
 			continue;
