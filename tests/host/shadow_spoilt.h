@@ -87,18 +87,20 @@ static inline void spoilt_zap_end(void)
 	epoch_exit();
 	SHADOW_ZAPPED();
 }
-static inline u64 spoilt_raise(a64 *counter, u64 by)
+static inline void spoilt_count(a64 *counter, u64 by, bool of_roots)
 {
-	return planted(SHADOW_FAULT_ROOTS) ? a64_load(counter) : a64_fetch_add(counter, by);
+	if (!of_roots || !planted(SHADOW_FAULT_ROOTS))
+		a64_count(counter, by);
 }
 static const u64 frame_dirty = FRAME_DIRTY, entry_accessed = GWALK_ENTRY_A,
                  entry_dirty = GWALK_ENTRY_D;
 
 #define flush_is_done(s, gen) spoilt_flush_is_done(s, gen, SHADOW_FAULT_FREE)
 #define shadow_protect        spoilt_protect
-#define a64_fetch_add         spoilt_raise
+#define a64_count(counter, by) \
+	spoilt_count(counter, by, !__builtin_strcmp(#counter, "&sh->roots_gen"))
 #include "hv/mmu/shadow_page.c"
-#undef a64_fetch_add
+#undef a64_count
 #undef shadow_protect
 #undef flush_is_done
 

@@ -50,8 +50,8 @@ static bool report(void)
 
 /*
  * What random plans come to within some thousand steps. The rest takes a few actions in one order, with one vCPU in its
- * guest meanwhile: tests/model/model_shadow_scenes.c. The wait for who is in the guest is missed by torture_shadow at once,
- * and here with the TDP (model_machine); few plans of this kind come to it.
+ * guest meanwhile: tests/model/model_shadow_scenes.c. So does the wait for who is in the guest, which torture_shadow
+ * misses at once.
  */
 static const enum shadow_fault_planted for_plans[] = {
         SHADOW_FAULT_PROTECT,        SHADOW_FAULT_INVALIDATE, SHADOW_FAULT_CLEAN,

@@ -1,5 +1,5 @@
 /*
- * Four races of the shadow MMU, move by move: what it takes to see that one of its rules is missing is a few steps in one
+ * Five races of the shadow MMU, move by move: what it takes to see that one of its rules is missing is a few steps in one
  * order, which threads and random plans do not come to. One thread is both vCPUs. The second sits in its guest with
  * what its TLB has; what it does while the first waits for it to leave happens in hal_pause().
  *
@@ -10,11 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "mm/reclaim.h"
+#define SHADOW_VM_NO_SHOOTDOWN planted(SHADOW_FAULT_SHOOTDOWN)
+#include "tests/host/shadow_vm.c"
+#include "mm/evict.h"
 #include "mm/store.h"
 #include "tests/host/hal.h"
-
-#include "tests/host/shadow_vm.h"
 #include "tests/host/shrink.h"
 #include "tests/host/vm.h"
 
@@ -212,13 +212,31 @@ static void scene_refresh(void)
 	must_reach(FIRST, HIGH(1), 13);
 }
 
+/* A page is evicted while another vCPU, in its guest, has a translation of it. */
+static void scene_shootdown(void)
+{
+	struct shadow_vm_vcpu *v = &vm.vcpu[SITTER];
+	hpa_t where;
+	u32 error;
+
+	stored = true; /* it only leaves when it is asked to */
+	must_reach(SITTER, AT(20), 20);
+	if (evict_page(vm.space, gfn(20)) != EVICT_PAGE_DONE)
+		fail("a page is not evicted", 20, 0);
+	if (a32_load(&v->in_guest) &&
+	    cpu_translate(&v->walker, gva(AT(20)), 0, false, &where, &error))
+		fail("a frame that was given back is reached", AT(20), where.v);
+	must_reach(SITTER, AT(20), 20);
+}
+
 static const struct {
 	enum shadow_fault_planted fault;
 	void (*run)(void);
 } scenes[] = {{SHADOW_FAULT_READY, scene_ready},
               {SHADOW_FAULT_SETTLE, scene_settle},
               {SHADOW_FAULT_FREE, scene_free},
-              {SHADOW_FAULT_REFRESH, scene_refresh}};
+              {SHADOW_FAULT_REFRESH, scene_refresh},
+              {SHADOW_FAULT_SHOOTDOWN, scene_shootdown}};
 
 static void run_scene(void *arg)
 {
