@@ -50,6 +50,14 @@ static void wake(void)
 		thread_wake(thread);
 }
 
+static u64 usable_sectors(void)
+{
+	struct swap_stats st;
+
+	swap_snapshot(&st);
+	return st.sectors;
+}
+
 void swapper_open(unsigned pool_percent)
 {
 	struct disk disk = {.name = "the virtio disk", .ops = &ops};
@@ -69,8 +77,8 @@ void swapper_open(unsigned pool_percent)
 		        "swap = off)",
 		        why);
 	else
-		hal_log(HAL_INFO, "swap: %s, %llu MiB, below a pool of %u %% of memory", disk.name,
-		        (ull)disk.sectors * DISK_SECTOR >> 20, pool_percent);
+		hal_log(HAL_INFO, "swap: %s, %llu MiB of it, below a pool of %u %% of memory",
+		        disk.name, (ull)usable_sectors() * DISK_SECTOR >> 20, pool_percent);
 }
 
 static void swapper(void *arg)

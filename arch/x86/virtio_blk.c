@@ -96,6 +96,7 @@ struct shared {
 	struct used used aligned_to(4);
 	struct request request[REQUESTS_MAX] aligned_to(16);
 };
+#define SHARED_PAGES ((sizeof(struct shared) + PAGE_SIZE - 1) / PAGE_SIZE)
 static_assert(sizeof(struct desc) == 16 && sizeof(struct request) == 24, "as the device has them");
 
 static struct {
@@ -205,11 +206,14 @@ static const char *start_queue(void)
 	size = mmio_read16(blk.common + COMMON_QUEUE_SIZE);
 	if (size < 4)
 		return "its queue is too short";
+	notify = (u64)mmio_read16(blk.common + COMMON_QUEUE_NOTIFY) * blk.notify_multiplier;
+	if (notify + 2 > blk.notify_bytes)
+		return "it wants to be told of transfers where it has no register";
 	blk.size = 4;
 	while (2u * blk.size <= min_of((u32)size, QUEUE_MAX))
 		blk.size = (u16)(2 * blk.size);
 	blk.nr_requests = blk.size / 3;
-	blk.shared = hal_pages_alloc((sizeof(*blk.shared) + PAGE_SIZE - 1) / PAGE_SIZE);
+	blk.shared = hal_pages_alloc(SHARED_PAGES);
 	if (!blk.shared)
 		return "the machine has no memory left for its queue";
 	a32_store(&blk.shared->avail.head, NO_INTERRUPT);
@@ -219,9 +223,6 @@ static const char *start_queue(void)
 	set_address(COMMON_QUEUE_DESC, blk.shared->desc);
 	set_address(COMMON_QUEUE_DRIVER, &blk.shared->avail);
 	set_address(COMMON_QUEUE_DEVICE, &blk.shared->used);
-	notify = (u64)mmio_read16(blk.common + COMMON_QUEUE_NOTIFY) * blk.notify_multiplier;
-	if (notify + 2 > blk.notify_bytes)
-		return "it wants to be told of transfers where it has no register";
 	blk.notify += notify;
 	mmio_write16(blk.common + COMMON_QUEUE_ENABLE, 1);
 	return NULL;
