@@ -60,7 +60,7 @@ static enum collapse_result read_frames(struct range *r)
 	epoch_enter();
 	word = huge_words(r->space, r->first);
 	for (unsigned i = 0; word && i < TABLE_PAGES && result == COLLAPSE_DONE; i++) {
-		u64 now = a64_load_acquire(&word[i]); /* ord M5 */
+		u64 now = a64_load(&word[i]);
 
 		r->frame[i] = gfn_word_frame(now);
 		if (gfn_word_tag(now) != GFN_RESIDENT || now & GFN_BUSY)

@@ -245,7 +245,7 @@ bool gfnmap_busy_resident(struct space *s, gfn_t g, u64 *word)
 
 		epoch_enter();
 		where = gfnmap_word(s, g);
-		*word = where ? a64_load_acquire(where) : 0; /* ord M5 */
+		*word = where ? a64_load(where) : 0; /* ordered by the exchange (ord M3) */
 		resident = gfn_word_tag(*word) == GFN_RESIDENT;
 		if (resident)
 			taken = gfnmap_busy_try(where, word);

@@ -93,6 +93,7 @@ void space_add_notifier(struct space *s, struct notifier *n)
 
 struct space *space_at(u16 id)
 {
+	DEBUG_ASSERT(epoch_active());
 	/* ord SP3: pairs with ord SP4 */
 	return id && id <= SPACE_MAX ? aptr_load_acquire(&spaces[id]) : NULL;
 }
@@ -184,7 +185,7 @@ static enum drop drop_word(struct space *s, gfn_t g, u32 *frame)
 
 	epoch_enter();
 	where = gfnmap_word(s, g);
-	word = where ? a64_load_acquire(where) : 0; /* ord M5 */
+	word = where ? a64_load(where) : 0; /* ordered by the exchange that makes it BUSY (ord M3) */
 	if (word == 0) {
 		result = DROP_NOTHING;
 	} else if (!gfnmap_busy_try(where, &word)) {

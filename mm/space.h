@@ -233,7 +233,7 @@ static inline enum dirty_log_mode dirty_log_mode(const struct space *s)
 /* Did none of its vCPUs run for SPACE_IDLE_NS? Notices a run when it is asked: late, never early. */
 bool space_idle(struct space *s);
 
-/* Space of an id, or NULL; inside an epoch section, or pinned by space_get(). */
+/* Space of an id, or NULL. Inside an epoch section. */
 struct space *space_at(u16 id);
 /* Keeps it from being drained; false if it is dying. Inside an epoch section. */
 bool space_get(struct space *s) must_check;

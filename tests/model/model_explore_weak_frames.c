@@ -56,6 +56,7 @@ static void setup(void)
 {
 	weak_reset(2);
 	memset(held_locks, 0, sizeof(held_locks));
+	evictors.raw = 0;
 	memset(&space->lru, 0, sizeof(space->lru));
 	gen_init(&space->lru);
 	frame_at(first)->state.raw = (u64)FRAME_HELD << FRAME_USE_SHIFT;

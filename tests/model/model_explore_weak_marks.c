@@ -326,7 +326,11 @@ static void check_places(u64 n)
 
 static void check_groups(void)
 {
+	const struct hints *h = (const struct hints *)(uintptr_t)space->hints.raw;
+
 	check_places(4);
+	if ((h->place_of[0].raw - 1) / HINT_GROUP == (h->place_of[2].raw - 1) / HINT_GROUP)
+		explorer_panic("two groups got one number");
 }
 
 static void check_group(void)

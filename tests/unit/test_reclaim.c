@@ -329,6 +329,16 @@ static void test_reclaim_does_not_wake_in_vain(void **state)
 
 /* --- spaces ---------------------------------------------------------------------------------------- */
 
+static struct space *at(u16 id)
+{
+	struct space *s;
+
+	epoch_enter();
+	s = space_at(id);
+	epoch_exit();
+	return s;
+}
+
 static void test_space_ids_are_found_and_used_again(void **state)
 {
 	u16 id;
@@ -337,14 +347,14 @@ static void test_space_ids_are_found_and_used_again(void **state)
 	start("a", 10);
 	start("b", 10);
 	id = guests[1].space->id;
-	assert_ptr_equal(space_at(id), guests[1].space);
+	assert_ptr_equal(at(id), guests[1].space);
 	assert_int_not_equal(id, guests[0].space->id);
-	assert_null(space_at(0));
-	assert_null(space_at(SPACE_MAX + 1));
+	assert_null(at(0));
+	assert_null(at(SPACE_MAX + 1));
 	fake_guest_destroy(&guests[--nr_guests]);
-	assert_null(space_at(id));
+	assert_null(at(id));
 	start("c", 10);
-	assert_ptr_equal(space_at(id), guests[1].space);
+	assert_ptr_equal(at(id), guests[1].space);
 	assert_string_equal(guests[1].space->name, "c");
 }
 
@@ -421,6 +431,43 @@ static void test_space_drain_waits_for_pins(void **state)
 	assert_int_equal(frame_free_count(), FRAMES);
 }
 
+static const struct space *found;
+
+/* The other CPU looks at it once more, then leaves its section. */
+static void reader_leaves(void *arg)
+{
+	host_cpu_set(1);
+	if (epoch_active()) {
+		*(bool *)arg = strcmp(found->name, "read") == 0;
+		epoch_exit();
+	}
+	host_cpu_set(0);
+}
+
+static void test_space_is_freed_behind_its_readers(void **state)
+{
+	static const struct space_ops none;
+	struct space *s = space_create("read", &none, NULL);
+	bool waited_for = false;
+	u16 id;
+
+	(void)state;
+	assert_non_null(s);
+	id = s->id;
+	space_drain(s);
+	host_cpu_count_set(2);
+	host_cpu_set(1);
+	epoch_enter();
+	found = space_at(id);
+	host_cpu_set(0);
+	assert_ptr_equal(found, s);
+	host_on_pause(reader_leaves, &waited_for);
+	space_destroy(s);
+	host_on_pause(NULL, NULL);
+	assert_true(waited_for);
+	assert_null(at(id));
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(void)
 {
@@ -439,6 +486,7 @@ int main(void)
 	        T(test_space_create_says_when_there_is_no_more),
 	        T(test_space_drain_waits_for_reclaimers),
 	        T(test_space_drain_waits_for_pins),
+	        T(test_space_is_freed_behind_its_readers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -147,6 +147,44 @@ static void test_ledger_pays_at_its_end(void **state)
 		assert_int_equal(age_bits(&guest, page) != before[page], page % 3 == 0);
 }
 
+static struct ledger *found;
+
+/* The other CPU found the ledger before it went: it notes a page, then leaves its section. */
+static void reader_notes(void *arg)
+{
+	host_cpu_set(1);
+	if (epoch_active()) {
+		ledger_owe(found, LEDGER_GENERATIONS, gfn(BASE + 5), 1, &(u64){1});
+		*(bool *)arg = true;
+		epoch_exit();
+	}
+	host_cpu_set(0);
+}
+
+static void test_ledger_ends_behind_who_found_it(void **state)
+{
+	bool waited_for = false;
+	u64 before;
+
+	(void)state;
+	create(&guest, PAGES);
+	touch_all(&guest);
+	fake_make_cold(&guest);
+	assert_true(ledger_open(guest.space));
+	before = age_bits(&guest, 5);
+	host_cpu_count_set(2);
+	host_cpu_set(1);
+	epoch_enter();
+	found = aptr_load_acquire(&guest.space->ledger);
+	host_cpu_set(0);
+	host_on_pause(reader_notes, &waited_for);
+	ledger_close(guest.space);
+	host_on_pause(NULL, NULL);
+	host_cpu_count_set(1);
+	assert_true(waited_for);
+	assert_int_not_equal(age_bits(&guest, 5), before);
+}
+
 static void test_ledger_knows_no_slots_that_came_later(void **state)
 {
 	(void)state;
@@ -366,6 +404,8 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(test_ledger_note_brings_the_walk_to_its_table,
 	                                        setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_ledger_pays_at_its_end, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_ledger_ends_behind_who_found_it, setup,
+	                                        teardown),
 	        cmocka_unit_test_setup_teardown(test_ledger_knows_no_slots_that_came_later, setup,
 	                                        teardown),
 	        cmocka_unit_test_setup_teardown(test_ledger_random_questions_lose_nothing, setup,
