@@ -337,7 +337,8 @@ enum fault_result fault_write_begin(struct space *s, gfn_t g, u64 *word)
 
 	epoch_enter();
 	where = gfnmap_word(s, g);
-	*word = where ? a64_load(where) : 0; /* ordered by the exchange that makes it BUSY (ord M3) */
+	/* Ordered by the exchange that makes it BUSY (ord M3). */
+	*word = where ? a64_load(where) : 0;
 	if (!where) {
 		result = FAULT_NO_SLOT;
 	} else if (gfn_word_tag(*word) == GFN_RESIDENT && gfnmap_busy_try(where, word)) {

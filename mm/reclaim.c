@@ -562,8 +562,10 @@ bool reclaim_out_of_memory(void)
 
 void reclaim_drained(const struct space *s)
 {
-	u32 id = s->id;
-
-	/* ord R2: its frames are free before another is judged; pairs with ord R1 */
-	a32_cas(&victim, &id, 0);
+	/*
+	 * While it is the victim nobody else changes the word: the drain waits for who judged it. ord R2: its frames
+	 * are free before another is judged; pairs with ord R1.
+	 */
+	if (a32_load(&victim) == s->id)
+		a32_store_release(&victim, 0);
 }

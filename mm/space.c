@@ -185,7 +185,8 @@ static enum drop drop_word(struct space *s, gfn_t g, u32 *frame)
 
 	epoch_enter();
 	where = gfnmap_word(s, g);
-	word = where ? a64_load(where) : 0; /* ordered by the exchange that makes it BUSY (ord M3) */
+	/* Ordered by the exchange that makes it BUSY (ord M3). */
+	word = where ? a64_load(where) : 0;
 	if (word == 0) {
 		result = DROP_NOTHING;
 	} else if (!gfnmap_busy_try(where, &word)) {
