@@ -116,12 +116,10 @@ void shadow_destroy(struct shadow *sh)
 	struct space *s = sh->notifier.space;
 
 	DEBUG_ASSERT(!a64_load(&sh->leaves));
-	epoch_enter();
 	write_lock(&s->mmu_lock);
 	while (sh->oldest)
 		shadow_kill(sh, sh->oldest);
 	write_unlock(&s->mmu_lock);
-	epoch_exit();
 	shadow_reap(sh);
 	rmap_pool_destroy(&sh->pool);
 	epoch_barrier();

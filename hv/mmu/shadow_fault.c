@@ -493,8 +493,10 @@ static enum shadow_result fault_once(struct fault *f, bool *absent)
 	return result == SHADOW_RETRY ? do_todo(f, absent) : result;
 }
 
+/* What an entry leads to that was read without the lock. */
 static a64 *table_at(u64 spte)
 {
+	DEBUG_ASSERT(epoch_active());
 	return hal_frame_ptr(pfn((spte & SPTE_ADDRESS) >> PAGE_SHIFT));
 }
 

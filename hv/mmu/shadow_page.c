@@ -384,11 +384,9 @@ static u64 shrink(struct shadow *sh, u64 want, u64 (*give)(struct shadow *sh, u6
 	struct space *s = sh->notifier.space;
 	u64 done;
 
-	epoch_enter();
 	write_lock(&s->mmu_lock);
 	done = give(sh, want);
 	write_unlock(&s->mmu_lock);
-	epoch_exit();
 	if (done)
 		shadow_reap(sh);
 	return done;

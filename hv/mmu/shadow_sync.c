@@ -91,11 +91,9 @@ void shadow_let_write(struct shadow *sh, gfn_t g)
 {
 	struct space *s = sh->notifier.space;
 
-	epoch_enter();
 	write_lock(&s->mmu_lock);
 	shadow_unsync(sh, g);
 	write_unlock(&s->mmu_lock);
-	epoch_exit();
 }
 
 /*

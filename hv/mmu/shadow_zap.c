@@ -40,11 +40,9 @@ void shadow_zap(struct notifier *n, gfn_t g, struct notifier_zap *result)
 	/* Whoever made the first one did so under the lock, which invalidate_begin() has had since: no is no. */
 	if (!r || !a64_load(&sh->pages))
 		return;
-	epoch_enter();
 	write_lock(&n->space->mmu_lock);
 	/* First the tables: they may map the page themselves. */
 	shadow_unshadow_locked(sh, g);
 	zap_locked(sh, r, result);
 	write_unlock(&n->space->mmu_lock);
-	epoch_exit();
 }

@@ -187,6 +187,20 @@ static void run_skip(void)
 	blocks_skip(&w, 3 * WALK_TAKE);
 }
 
+/* To where another may long have been. */
+static void run_skip_little(void)
+{
+	struct walk w = {.space = space, .max_seq = 5};
+
+	blocks_skip(&w, WALK_TAKE);
+}
+
+static void run_walk_far(void)
+{
+	take_blocks();
+	take_blocks();
+}
+
 static void setup_walk(void)
 {
 	setup();
@@ -291,6 +305,12 @@ static const struct explorer_scene scenes[] = {
          .setup = setup_walk,
          .check = check_skipped,
          .actor = {{"walk", take_blocks}, {"skip", run_skip}},
+         .nr_actors = 2,
+         .max_preemptions = 3},
+        {.name = "one walks far, one skips little",
+         .setup = setup_walk,
+         .check = check_blocks,
+         .actor = {{"walk", run_walk_far}, {"skip", run_skip_little}},
          .nr_actors = 2,
          .max_preemptions = 3},
         {.name = "two drop",

@@ -117,7 +117,7 @@ static void test_zap_tells_the_state_word_of_dirty(void **state)
 	(void)state;
 	for_each_machine(m)
 	{
-		u64 away = 0;
+		u64 away = 0, wanted;
 
 		start(m);
 		write_all(0, 64, 7);
@@ -125,7 +125,10 @@ static void test_zap_tells_the_state_word_of_dirty(void **state)
 			away = host_vm_evict(&vm, 64);
 		check_all(0, 64, 7);
 		write_all(0, 64, 9);
+		wanted = a64_load(&vm.space->flush.wanted);
 		assert_int_equal(zap_range(vm.space, gfn(0), 64), 64);
+		/* Nobody has any of it in a TLB when it returns. */
+		assert_true(a64_load(&vm.space->flush.done) > wanted);
 		for (away = 0; away < 64;)
 			away += host_vm_evict(&vm, 64);
 		check_all(0, 64, 9);

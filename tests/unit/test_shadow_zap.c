@@ -161,6 +161,36 @@ static void test_shadow_zap_recycles_an_overfull_map(void **state)
 	}
 }
 
+/* Who restores an entry without the lock may be on its way through a table that nothing leads to any more. */
+static void test_shadow_tables_are_freed_behind_their_readers(void **state)
+{
+	u64 before;
+
+	(void)state;
+	for_each_shadow_format(f)
+	{
+		guest_start(f);
+		guest_start_paging();
+		guest_map(3, 7);
+		guest_touch(3, true);
+		host_cpu_count_set(2);
+		host_cpu_set(1);
+		epoch_enter();
+		host_cpu_set(0);
+		before = frame_free_count();
+		assert_int_not_equal(shadow_shrink_used(&guest.shadow, 64), 0);
+		shadow_reap(&guest.shadow);
+		assert_int_equal(frame_free_count(), before);
+		host_cpu_set(1);
+		epoch_exit();
+		host_cpu_set(0);
+		epoch_barrier();
+		assert_true(frame_free_count() > before);
+		host_cpu_count_set(1);
+		guest_stop();
+	}
+}
+
 /* --- the audit ------------------------------------------------------------------------------------- */
 
 static struct shadow_page *leaf_page;
@@ -268,6 +298,7 @@ int main(void)
 	        cmocka_unit_test(test_shadow_zap_evicted_tables_and_pages_come_back),
 	        cmocka_unit_test(test_shadow_zap_is_free_while_nothing_is_shadowed),
 	        cmocka_unit_test(test_shadow_zap_recycles_an_overfull_map),
+	        cmocka_unit_test(test_shadow_tables_are_freed_behind_their_readers),
 	        cmocka_unit_test(test_shadow_audit_finds_planted_faults),
 	        cmocka_unit_test(test_shadow_audit_finds_w_over_a_tracked_table),
 	};
