@@ -9,7 +9,6 @@
 #include "hv/mmu/shadow.h"
 
 #include "arch/hal.h"
-#include "mm/epoch.h"
 #include "mm/space.h"
 
 /* All translations of one page; MMU lock held for writing. */

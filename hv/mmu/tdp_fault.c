@@ -83,7 +83,7 @@ static enum tdp_fast tdp_fault_fast(struct tdp *t, const struct tdp_access *a)
 	struct tdp_entry e;
 
 	epoch_enter();
-	e = tdp_find(t, gpa_gfn(a->gpa));
+	e = tdp_find_lockless(t, gpa_gfn(a->gpa));
 	prefetch_write(
 	        e.at); /* a harvester may have read it; it is changed here or after the page came */
 	while (spte_is_leaf(f, e.level, e.seen)) {
@@ -246,7 +246,7 @@ static enum fault_result tdp_grant_write_busy(struct tdp *t, gfn_t g, u32 frame)
 	struct tdp_entry e;
 
 	epoch_enter();
-	e = tdp_find(t, g);
+	e = tdp_find_lockless(t, g);
 	if (spte_is_leaf(f, e.level, e.seen) && !space_write_protected(t->notifier.space, g)) {
 		DEBUG_ASSERT(spte_pfn(f, e.seen).v + g.v % tdp_span(e.level) == frame_pfn(frame).v);
 		if (spte_replace(f, e.level, e.at, &e.seen,

@@ -32,6 +32,12 @@ struct tdp_entry tdp_find(const struct tdp *t, gfn_t g)
 	return tdp_find_level(t, g, 1);
 }
 
+struct tdp_entry tdp_find_lockless(const struct tdp *t, gfn_t g)
+{
+	DEBUG_ASSERT(epoch_active());
+	return tdp_find(t, g);
+}
+
 /* Puts an empty table into an empty entry. Whoever loses the race gives its page back unseen. */
 static bool tdp_build_one(struct tdp *t, struct tdp_entry *e)
 {

@@ -45,6 +45,8 @@ static inline bool tdp_reaches(gfn_t g)
  * or with the MMU lock held. The gfn must be within tdp_reaches().
  */
 struct tdp_entry tdp_find(const struct tdp *t, gfn_t g);
+/* For who has no lock, and has to be in an epoch section. */
+struct tdp_entry tdp_find_lockless(const struct tdp *t, gfn_t g);
 /* The same, but no further down than `level`: the entry there may be a table. */
 struct tdp_entry tdp_find_level(const struct tdp *t, gfn_t g, unsigned level);
 /*

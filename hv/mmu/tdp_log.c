@@ -32,7 +32,7 @@ static void split(struct tdp *t, gfn_t g)
 /* The page's own entry, or what is above it if there is none. In an epoch section. */
 static struct tdp_entry find_split(struct tdp *t, gfn_t g)
 {
-	struct tdp_entry e = tdp_find(t, g);
+	struct tdp_entry e = tdp_find_lockless(t, g);
 
 	if (e.level == 1 || !spte_is_leaf(t->format, e.level, e.seen))
 		return e;

@@ -417,13 +417,36 @@ static bool map_and_note(struct notifier *n, gfn_t first, pfn_t head, void **tab
 	return real_ops->map_huge(n, first, head, table);
 }
 
-static void free_after_flush(struct notifier *n, void *table)
+static void ager_leaves(void *arg)
 {
-	assert_true(a64_load(&vm.space->flush.done) > wanted_before);
-	real_ops->free_table(n, table);
+	host_cpu_set(1);
+	if (epoch_active()) {
+		*(bool *)arg = true;
+		epoch_exit();
+	}
+	host_cpu_set(0);
 }
 
-/* A CPU may have walked through the table's entry since the shootdown of the zap: it keeps that until the next one. */
+static void free_after_flush(struct notifier *n, void *table)
+{
+	bool waited_for = false;
+
+	assert_true(a64_load(&vm.space->flush.done) > wanted_before);
+	host_cpu_count_set(2);
+	host_cpu_set(1);
+	epoch_enter();
+	host_cpu_set(0);
+	host_on_pause(ager_leaves, &waited_for);
+	real_ops->free_table(n, table);
+	host_on_pause(NULL, NULL);
+	host_cpu_count_set(1);
+	assert_true(waited_for);
+}
+
+/*
+ * A CPU may have walked through the table's entry since the shootdown of the zap: it keeps that until the next one. And
+ * an ager may be in the table.
+ */
 static void test_collapse_flushes_before_it_frees_the_table(void **state)
 {
 	(void)state;
