@@ -172,7 +172,6 @@ NOT_HERE(void, exit_xsetbv, struct vcpu *)
 NOT_HERE(const char *, loader_check, struct vm *)
 NOT_HERE(void, reclaimer_set_target, struct space *, const struct target *)
 NOT_HERE(void, stats_bench, const struct vm *, const char *)
-NOT_HERE(u64, tsc_hz, void)
 
 /* --- exits of which only the requests matter here --- */
 

@@ -1,0 +1,211 @@
+/* arch/x86/{svm,vmx}: what the TLB of a CPU has kept is used by no vCPU that it is not true for any more. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "arch/x86/svm/control.h"
+#include "arch/x86/vmx/insn.h"
+#include "tests/host/cpu_tlb.h"
+#include "tests/host/cpu_virt.h"
+#include "tests/host/cpu_vmcs.h"
+#include "tests/host/hal.h"
+
+#define CPUS         2u
+#define MANY         20u /* vCPUs: more than there are ASIDs */
+#define EXIT_SVM_HLT 0x78u
+#define EXIT_VMX_HLT 12u
+#define SOME_ROOT    0x5000u
+
+/* `keeps`: the CPU keeps something for the vCPU from one stay to the next. */
+static const struct machine {
+	struct cpu_virt virt;
+	bool shadow, keeps;
+} machines[] = {
+        {.virt = {.ad = true}, .keeps = true},
+        {.virt = {.ad = true, .flush_asid = true, .clean_bits = true}, .keeps = true},
+        {.virt = {.flush_asid = true}, .shadow = true, .keeps = true},
+        {.virt = {.vmx = true, .ept = true, .unrestricted = true, .ad = true}, .keeps = true},
+        {.virt = {.vmx = true, .ept = true, .unrestricted = true, .vpid = true}, .keeps = true},
+        {.virt = {.vmx = true, .vpid = true}, .shadow = true, .keeps = true},
+        {.virt = {.vmx = true}, .shadow = true},
+};
+#define for_each(m) \
+	for (const struct machine *m = machines; m < machines + ARRAY_SIZE(machines); m++)
+
+static struct arch_vcpu vcpus[MANY];
+static u64 memory, seen;
+
+static bool guest(struct arch_vcpu *v)
+{
+	seen = cpu_tlb_look(v, memory);
+	if (cpu_virt_is_vmx()) {
+		cpu_vmcs_set(VMCS_EXIT_REASON, EXIT_VMX_HLT);
+		cpu_vmcs_set(VMCS_INSN_LENGTH, 1);
+	} else {
+		svm_of(v)->vmcb.control.exit_code = EXIT_SVM_HLT;
+	}
+	return true;
+}
+
+static void begin(const struct machine *m)
+{
+	cpu_tlb_reset();
+	cpu_virt_create(&m->virt, CPUS, guest);
+}
+
+static void end(void)
+{
+	host_cpu_set(0);
+	cpu_virt_destroy();
+}
+
+static struct arch_vcpu *make(const struct machine *m, unsigned i, u16 id, u64 root)
+{
+	const struct vreset how = {.mode = VRESET_FLAT32};
+	struct arch_vcpu *v = &vcpus[i];
+
+	*v = (struct arch_vcpu){
+	        .id = id, .root = hpa(root), .ad = m->virt.ad, .shadow = m->shadow, .xcr0 = 7};
+	assert_true(vendor->create(v));
+	vendor->load(v);
+	vendor->reset(v, &how);
+	return v;
+}
+
+static void give_back(struct arch_vcpu *v)
+{
+	vendor->put(v);
+	vendor->destroy(v);
+}
+
+/* What the guest finds while memory has `value`. */
+static u64 look(struct arch_vcpu *v, u64 value)
+{
+	struct vexit exit;
+
+	memory = value;
+	vendor->run(v, &exit);
+	assert_int_equal(exit.kind, VEXIT_HLT);
+	return seen;
+}
+
+static void go_to(struct arch_vcpu *v, unsigned cpu)
+{
+	vendor->put(v);
+	host_cpu_set(cpu);
+	vendor->load(v);
+}
+
+static void test_flush_drops_what_is_cached(void **state)
+{
+	(void)state;
+	for_each(m)
+	{
+		struct arch_vcpu *v;
+
+		begin(m);
+		v = make(m, 0, 1, SOME_ROOT);
+		assert_int_equal(look(v, 1), 1);
+		assert_int_equal(look(v, 2), m->keeps ? 1 : 2);
+		vendor->flush(v);
+		assert_int_equal(look(v, 3), 3);
+		assert_int_equal(look(v, 4), m->keeps ? 3 : 4);
+		give_back(v);
+		end();
+	}
+}
+
+static void test_another_root_is_another_world(void **state)
+{
+	(void)state;
+	for_each(m)
+	{
+		struct arch_vcpu *v;
+
+		begin(m);
+		v = make(m, 0, 1, SOME_ROOT);
+		assert_int_equal(look(v, 1), 1);
+		v->root = hpa(2 * SOME_ROOT);
+		assert_int_equal(look(v, 2), 2);
+		v->root = hpa(SOME_ROOT); /* the page may have been another's meanwhile */
+		assert_int_equal(look(v, 3), 3);
+		give_back(v);
+		end();
+	}
+}
+
+static void test_back_on_a_cpu_starts_afresh(void **state)
+{
+	(void)state;
+	for_each(m)
+	{
+		struct arch_vcpu *v;
+
+		begin(m);
+		v = make(m, 0, 1, SOME_ROOT);
+		assert_int_equal(look(v, 1), 1);
+		go_to(v, 1);
+		assert_int_equal(look(v, 2), 2);
+		go_to(v, 0);
+		assert_int_equal(look(v, 3), 3);
+		give_back(v);
+		end();
+	}
+}
+
+static void test_number_and_root_may_have_been_anothers(void **state)
+{
+	(void)state;
+	for_each(m)
+	{
+		begin(m);
+		make(m, 0, 1, SOME_ROOT);
+		assert_int_equal(look(&vcpus[0], 1), 1);
+		give_back(&vcpus[0]);
+		make(m, 0, 1, SOME_ROOT);
+		assert_int_equal(look(&vcpus[0], 2), 2);
+		give_back(&vcpus[0]);
+		end();
+	}
+}
+
+/* Each finds its own memory, as it is or as it was. */
+static void test_more_vcpus_than_tags(void **state)
+{
+	(void)state;
+	for_each(m)
+	{
+		begin(m);
+		for (unsigned i = 0; i < MANY; i++) {
+			make(m, i, (u16)(i + 1), SOME_ROOT + PAGE_SIZE * i);
+			assert_int_equal(look(&vcpus[i], i), i);
+			vendor->put(&vcpus[i]);
+		}
+		for (unsigned turn = 0; turn < 3 * MANY; turn++) {
+			unsigned i = turn * 7 % MANY;
+
+			vendor->load(&vcpus[i]);
+			assert_int_equal(look(&vcpus[i], i + MANY * turn) % MANY, i);
+			vendor->put(&vcpus[i]);
+		}
+		for (unsigned i = 0; i < MANY; i++)
+			vendor->destroy(&vcpus[i]);
+		end();
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(test_flush_drops_what_is_cached),
+	        cmocka_unit_test(test_another_root_is_another_world),
+	        cmocka_unit_test(test_back_on_a_cpu_starts_afresh),
+	        cmocka_unit_test(test_number_and_root_may_have_been_anothers),
+	        cmocka_unit_test(test_more_vcpus_than_tags),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
