@@ -2,6 +2,7 @@
 #include "arch/hal.h"
 #include "arch/x86/percpu.h"
 #include "arch/x86/svm/control.h"
+#include "tests/host/cpu_tlb.h"
 #include "tests/host/cpu_virt.h"
 
 #define PAGES_OF(type) (align_up(sizeof(type), PAGE_SIZE) / PAGE_SIZE)
@@ -66,6 +67,7 @@ void svm_enter(struct arch_vcpu *v, hpa_t vmcb, hpa_t host)
 	struct vmcb *b = (struct vmcb *)(uintptr_t)vmcb.v;
 
 	ASSERT(host.v && vmcb.v == (u64)v->control);
+	cpu_tlb_enter(v);
 	cpu_virt_run(v);
 	b->save.rax = v->gpr[GPR_RAX];
 	b->save.rsp = v->gpr[GPR_RSP];

@@ -7,6 +7,7 @@
 #include "arch/x86/regs.h"
 #include "arch/x86/vcpu_state.h"
 #include "arch/x86/vmx/insn.h"
+#include "tests/host/cpu_tlb.h"
 #include "tests/host/cpu_virt.h"
 #include "tests/host/cpu_vmcs.h"
 
@@ -186,12 +187,14 @@ void invept(u64 type, u64 eptp)
 {
 	if (!(vmx_caps.proc2.may & PROC2_EPT) || (type == INVEPT_SINGLE && (eptp & 0x3f) != 0x1e))
 		hal_panic("INVEPT type %u with 0x%llx", (unsigned)type, (unsigned long long)eptp);
+	cpu_tlb_drop_root(type == INVEPT_SINGLE ? eptp : 0);
 }
 
 void invvpid(u64 type, u16 vpid)
 {
 	if (!vmx_caps.vpid || (type == INVVPID_SINGLE && !vpid))
 		hal_panic("INVVPID type %u with %u", (unsigned)type, vpid);
+	cpu_tlb_drop_vpid(type == INVVPID_SINGLE ? vpid : 0);
 }
 
 /* --- entries --- */
@@ -206,6 +209,7 @@ bool vmx_enter(struct arch_vcpu *v, u64 *host_rsp, bool launched)
 	(void)host_rsp;
 	(void)launched;
 	ASSERT((void *)current[hal_cpu_id()] == v->control);
+	cpu_tlb_enter(v);
 	if (!cpu_virt_run(v))
 		return false;
 	*field_at(VMCS_GUEST_RSP) = v->gpr[GPR_RSP];

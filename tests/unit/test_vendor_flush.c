@@ -6,12 +6,15 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "arch/x86/regs.h"
 #include "arch/x86/svm/control.h"
 #include "arch/x86/vmx/insn.h"
 #include "tests/host/cpu_tlb.h"
 #include "tests/host/cpu_virt.h"
 #include "tests/host/cpu_vmcs.h"
 #include "tests/host/hal.h"
+#include "tests/host/hyper.h"
+#include "tests/unit/host_vm.h"
 
 #define CPUS         2u
 #define MANY         20u /* vCPUs: more than there are ASIDs */
@@ -197,6 +200,68 @@ static void test_more_vcpus_than_tags(void **state)
 	}
 }
 
+/* --- what the guest does to its own translations --- */
+
+static struct {
+	u64 svm, vmx, info;
+	u8 length;
+} next;
+
+static bool whole_guest(struct arch_vcpu *v)
+{
+	hyper_stay();
+	seen = cpu_tlb_look(v, memory);
+	if (cpu_virt_is_vmx()) {
+		cpu_vmcs_set(VMCS_EXIT_REASON, next.vmx);
+		cpu_vmcs_set(VMCS_INSN_LENGTH, next.length);
+		cpu_vmcs_set(VMCS_QUALIFICATION, next.info);
+	} else {
+		svm_of(v)->vmcb.control.exit_code = next.svm;
+		svm_of(v)->vmcb.control.exit_info1 = next.info;
+	}
+	return true;
+}
+
+/* What the guest finds before it executes the instruction, which exits. */
+static u64 find_and_leave(struct vcpu *v, u64 value, const char *code, u8 length, u64 svm, u64 vmx,
+                          u64 info)
+{
+	assert_int_equal(guest_write(&v->vm->mem, gpa(v->arch.rip), code, length), length);
+	next.svm = svm;
+	next.vmx = vmx;
+	next.info = info;
+	next.length = length;
+	memory = value;
+	assert_int_equal(hyper_resume(0), HYPER_GUEST);
+	return seen;
+}
+
+static void test_a_write_of_efer_drops_what_is_cached(void **state)
+{
+	struct scenario_vm config = {
+	        .name = "guest", .image = "image", .memory_bytes = 2u << 20, .vcpus = 1};
+
+	(void)state;
+	for (const struct machine *m = machines; m < machines + ARRAY_SIZE(machines); m++) {
+		struct vcpu *v;
+
+		if (m->shadow)
+			continue;
+		cpu_tlb_reset();
+		assert_true(hyper_create(&m->virt, &config, whole_guest));
+		assert_int_equal(hyper_resume(0), HYPER_GUEST);
+		v = hyper_vcpu(0);
+		assert_int_equal(find_and_leave(v, 1, "\x0f\xa2", 2, 0x72, 10, 0), 1);
+		v->arch.gpr[GPR_RCX] = MSR_EFER;
+		v->arch.gpr[GPR_RAX] = EFER_SCE;
+		v->arch.gpr[GPR_RDX] = 0;
+		assert_int_equal(find_and_leave(v, 2, "\x0f\x30", 2, 0x7c, 32, 1), 1);
+		assert_int_equal(find_and_leave(v, 3, "\x0f\xa2", 2, 0x72, 10, 0), 3);
+		assert_true(hyper_end(64));
+		hyper_destroy();
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -205,7 +270,8 @@ int main(void)
 	        cmocka_unit_test(test_back_on_a_cpu_starts_afresh),
 	        cmocka_unit_test(test_number_and_root_may_have_been_anothers),
 	        cmocka_unit_test(test_more_vcpus_than_tags),
+	        cmocka_unit_test(test_a_write_of_efer_drops_what_is_cached),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return vm_group_run(tests, 2048);
 }
