@@ -113,6 +113,7 @@ static void set_policy(void)
 	a32_store(&policy.two_touch, scenario.two_touch);
 	a32_store(&policy.fault_touch, scenario.fault_touch);
 	a32_store(&policy.demote, scenario.demote);
+	a32_store(&policy.probation, scenario.probation);
 	a32_store(&policy.chunk, scenario.chunk);
 	a32_store(&policy.swappiness, scenario.swappiness);
 	a32_store(&policy.locked, scenario.locked);

@@ -411,6 +411,9 @@ static bool execute_setting(const struct command *c)
 	case COMMAND_DEMOTE:
 		setting_word(c, "demote", &policy.demote, no_yes);
 		return true;
+	case COMMAND_PROBATION:
+		setting_word(c, "probation", &policy.probation, no_yes);
+		return true;
 	case COMMAND_CHUNK:
 		setting_number(c, "chunk", &policy.chunk);
 		return true;

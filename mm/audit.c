@@ -38,7 +38,7 @@ struct audit {
 /* What the words and lists of one space add up to. */
 struct tally {
 	u64 tag[GFN_TAG + 1];
-	u64 listed;
+	u64 listed, probation;
 	s64 size[GEN_MAX][GEN_TYPES];
 };
 
@@ -207,11 +207,11 @@ static void audit_listed(struct audit *a, const struct space *s, u32 frame, u64 
 	t->size[gen_index(own)][state & FRAME_DIRTY ? GEN_DIRTY : GEN_CLEAN]++;
 }
 
-static void audit_list(struct audit *a, const struct space *s, u64 seq, enum gen_type type,
-                       struct tally *t)
+/* Of a generation; or, with the oldest one, that of pages on probation. */
+static void audit_list(struct audit *a, const struct space *s, const struct frame_list *list,
+                       u64 seq, enum gen_type type, struct tally *t)
 {
-	const struct frame_list *list = &s->lru.list[gen_index(seq)][type];
-	bool outside = seq < s->lru.min_seq[type];
+	bool outside = seq < s->lru.min_seq[type], probation = list == &s->lru.probation[type];
 	u32 prev = FRAME_NONE, frame = list->head;
 
 	if (outside && frame != FRAME_NONE)
@@ -224,6 +224,9 @@ static void audit_list(struct audit *a, const struct space *s, u64 seq, enum gen
 		}
 		expect(a, "back link (I3)", frame, frame_at(frame)->prev, prev);
 		audit_listed(a, s, frame, seq, type, t);
+		expect(a, "on probation, or not", frame,
+		       !!(a64_load(&frame_at(frame)->state) & FRAME_PROBATION), probation);
+		t->probation += probation;
 		prev = frame;
 		frame = frame_at(frame)->next;
 	}
@@ -248,9 +251,14 @@ static void audit_lists(struct audit *a, struct space *s, struct tally *t)
 
 	audit_window(a, s);
 	for (u64 seq = max - (GEN_MAX - 1); seq <= max; seq++) {
-		audit_list(a, s, seq, GEN_CLEAN, t);
-		audit_list(a, s, seq, GEN_DIRTY, t);
+		for (unsigned type = 0; type < GEN_TYPES; type++)
+			audit_list(a, s, &s->lru.list[gen_index(seq)][type], seq,
+			           (enum gen_type)type, t);
 	}
+	for (unsigned type = 0; type < GEN_TYPES; type++)
+		audit_list(a, s, &s->lru.probation[type], s->lru.min_seq[type], (enum gen_type)type,
+		           t);
+	expect(a, "pages on probation", s->id, s->lru.on_probation, t->probation);
 	for (unsigned g = 0; g < GEN_MAX; g++)
 		for (unsigned type = 0; type < GEN_TYPES; type++)
 			expect(a, "size of a generation", s->id, a64_load(&s->lru.size[g][type]),

@@ -29,6 +29,7 @@
 #include "mm/limits.h"
 #include "mm/notifier.h"
 #include "mm/policy.h"
+#include "mm/probation.h"
 #include "mm/refault.h"
 #include "mm/space.h"
 #include "mm/store.h"
@@ -49,6 +50,20 @@ bool evict_active(void)
 	return a32_load(&at_work) != 0;
 }
 
+/* A frame of the chunk stays in it: moves to the next place of those that do. */
+static void keep_in_chunk(struct gen_chunk *chunk, unsigned *kept, unsigned i)
+{
+	chunk->seen[*kept] = chunk->seen[i];
+	chunk->frame[(*kept)++] = chunk->frame[i];
+}
+
+/* Is an Accessed bit of this page a reason to keep it? mm/probation.h: not if it may be that of the retried access. */
+static bool sighting_counts(const struct gen_chunk *chunk, u32 frame)
+{
+	return !chunk->probation || a32_load(&policy.fault_touch) ||
+	       a64_load(&frame_at(frame)->state) & (FRAME_REFERENCED | FRAME_WORKINGSET);
+}
+
 static void ask(struct batch *b)
 {
 	struct space *s = b->space;
@@ -63,9 +78,10 @@ static void ask(struct batch *b)
 			huge_ask(s, g);
 		young = notifier_age_one(s, g, NOTIFIER_CLEAR);
 		/* A walker, or our own look-around, may have harvested it a moment ago. */
-		if (!(young & NOTIFIER_YOUNG) &&
-		    !(a64_load(&frame_at(frame)->state) & FRAME_SEEN)) {
-			b->chunk.frame[kept++] = frame;
+		if ((!(young & NOTIFIER_YOUNG) &&
+		     !(a64_load(&frame_at(frame)->state) & FRAME_SEEN)) ||
+		    !sighting_counts(&b->chunk, frame)) {
+			keep_in_chunk(&b->chunk, &kept, i);
 			continue;
 		}
 		age_look_around(s, g, young);
@@ -122,7 +138,7 @@ static unsigned unmap(struct batch *b, u32 *stay)
 		if (zap.dirty)
 			frame_state_change(frame, FRAME_UNPACKABLE, FRAME_DIRTY);
 		if (word_to_evicting(s, g, frame))
-			b->chunk.frame[kept++] = frame;
+			keep_in_chunk(&b->chunk, &kept, i);
 		else
 			stay[nstay++] = frame;
 	}
@@ -214,8 +230,9 @@ static void put_back(struct batch *b, u32 frame, enum store_result why)
 	b->result->store_full++;
 }
 
-static void pack(struct batch *b, u32 frame)
+static void pack(struct batch *b, unsigned i)
 {
+	u32 frame = b->chunk.frame[i];
 	struct space *s = b->space;
 	struct frame *f = frame_at(frame);
 	u64 state = a64_load(&f->state), copy = a64_load(&f->copy), word = 0;
@@ -233,7 +250,7 @@ static void pack(struct batch *b, u32 frame)
 		put_back(b, frame, result);
 		return;
 	}
-	word = (word & ~GFN_SHADOW) | refault_shadow(state, b->chunk.type, b->chunk.seq);
+	word = (word & ~GFN_SHADOW) | refault_shadow(state, b->chunk.type, b->chunk.seen[i]);
 	if (!word_leave_evicting(s, frame, word)) {
 		if (!reused)
 			store_drop(word & ~GFN_SHADOW);
@@ -245,6 +262,8 @@ static void pack(struct batch *b, u32 frame)
 		a64_count(&s->stats.clean_evictions_total, 1);
 	else if (copy)
 		store_drop(copy);
+	if (b->chunk.seen[i] & GEN_FIRST_PROBATION)
+		probation_left(&s->lru);
 	evicted(b, frame, state, word, reused);
 }
 
@@ -273,7 +292,7 @@ static void evict_isolated(struct batch *b)
 	b->result->dirty += dirty;
 	b->result->dirty_chunks += dirty && dirty == b->chunk.n;
 	for (unsigned i = 0; i < b->chunk.n; i++) {
-		pack(b, b->chunk.frame[i]);
+		pack(b, i);
 		/* The pool takes frames before it sets some free: let it have those early. */
 		if (frame_free_count() <= frame_marks.reserve)
 			epoch_poll();
@@ -341,6 +360,8 @@ struct evict_result evict_space(struct space *s, struct evict_request request)
 	while (result.freed < request.target && result.scanned < budget && !a32_load(&s->dying)) {
 		if (twolist_on())
 			twolist_balance(s);
+		if (request.last_seq == EVICT_ANY_SEQ)
+			probation_balance(s);
 		profile_begin(PROFILE_LISTS);
 		gen_isolate(&s->lru, swappiness_of(request), request.last_seq, &b.chunk);
 		profile_end(PROFILE_LISTS);

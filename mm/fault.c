@@ -23,6 +23,8 @@
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
 #include "mm/limits.h"
+#include "mm/policy.h"
+#include "mm/probation.h"
 #include "mm/reclaim.h"
 #include "mm/refault.h"
 #include "mm/space.h"
@@ -165,6 +167,8 @@ static u64 copy_to_keep(u64 word, bool write)
 /* What the refault shadow says: state bits to start with, and where the page enters. */
 static enum gen_entry judge(struct space *s, u64 word, u64 *state)
 {
+	bool recent;
+
 	if (gfn_word_tag(word) == GFN_NONE) {
 		a64_count(&s->stats.first_touch_total, 1);
 		return GEN_ENTER_FRESH;
@@ -173,9 +177,14 @@ static enum gen_entry judge(struct space *s, u64 word, u64 *state)
 	a64_count(&s->stats.refault_distance_total[min_of(refault_distance(&s->lru, word),
 	                                                  SPACE_DISTANCES - 1)],
 	          1);
-	if (!refault_count(&s->lru, word))
+	recent = refault_count(&s->lru, word);
+	a64_count(&s->stats.refaults_recent_total, recent);
+	if (a32_load(&policy.probation) && !twolist_on() && probation_in_test(&s->lru, word)) {
+		probation_came_back(&s->lru);
+		return GEN_ENTER_REFAULT_HOT;
+	}
+	if (!recent)
 		return GEN_ENTER_REFAULT;
-	a64_count(&s->stats.refaults_recent_total, 1);
 	if (word & GFN_WORKINGSET || twolist_on())
 		return GEN_ENTER_REFAULT_HOT;
 	/* What software had seen of it. The youngest generation is worth more than that. */
@@ -261,6 +270,8 @@ static enum fault_result bring_in_new(struct space *s, gfn_t g, bool write, stru
 	epoch_exit();
 	if (result != FAULT_FIXED)
 		frame_free(frame);
+	else
+		probation_arrived(s, g);
 	return result;
 }
 

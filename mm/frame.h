@@ -19,7 +19,9 @@
  * The state word. Fields below FRAME_USE change by compare-exchange from any CPU (promotion runs
  * without a lock); the use changes only in the hands of the frame's one owner (I1).
  *
- *   2:0   free
+ *   0     free
+ *   1     tested: on probation for the second time, from a generation; cleared with bit 2
+ *   2     on probation: it hangs on that list, not on the one of a generation (mm/probation.h)
  *   4:3   refs: software accesses seen, makes the tier
  *   5     referenced: seen accessed once
  *   6     workingset: was promoted, or came back recently
@@ -41,6 +43,8 @@
  *         are counted by both
  *   63    listed: it is on a list of its space's lruvec
  */
+#define FRAME_TESTED      BIT(1)
+#define FRAME_PROBATION   BIT(2)
 #define FRAME_REFS        BITS(4, 3)
 #define FRAME_REFS_SHIFT  3
 #define FRAME_REFERENCED  BIT(5)

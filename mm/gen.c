@@ -44,9 +44,14 @@
 
 #include "arch/hal.h"
 #include "mm/gen_word.h"
+#include "mm/gfnmap.h"
 #include "mm/policy.h"
+#include "mm/probation.h"
 #include "mm/refault.h"
 #include "mm/twolist.h"
+
+/* What a shadow keeps of a generation. */
+#define SEEN_MASK (GFN_SEQ >> GFN_SEQ_SHIFT)
 
 _Static_assert(POLICY_CHUNK_MAX == GEN_BATCH, "the largest chunk is a full one");
 
@@ -73,6 +78,9 @@ void gen_init(struct lruvec *l)
 		for (unsigned type = 0; type < GEN_TYPES; type++)
 			frame_list_init(&l->list[g][type]);
 	}
+	for (unsigned type = 0; type < GEN_TYPES; type++)
+		frame_list_init(&l->probation[type]);
+	l->since_pass = ~0ull >> 1; /* nothing was seen yet */
 	if (twolist_on())
 		twolist_init(l);
 }
@@ -80,17 +88,37 @@ void gen_init(struct lruvec *l)
 /* --- lists ----------------------------------------------------------------------------------------- */
 
 /* The list that a listed frame hangs on, by its ends; any list will do for one in the middle. */
-static struct frame_list *list_of_locked(struct lruvec *l, u32 frame)
+static struct frame_list *list_of_locked(struct lruvec *l, u32 frame, u64 state)
 {
 	const struct frame *f = frame_at(frame);
 	struct frame_list *list = &l->list[0][0];
 
+	if (state & FRAME_PROBATION)
+		return &l->probation[state_type(state)];
 	if (f->next != FRAME_NONE && f->prev != FRAME_NONE)
 		return list;
 	for (unsigned i = 0; i < GEN_MAX * GEN_TYPES; i++)
 		if (list[i].head == frame || list[i].tail == frame)
 			return &list[i];
 	hal_panic("frame %u is on no list of its lruvec", frame);
+}
+
+/* Takes a frame off its list; `state` is what its word said while it was on it. */
+static void leave_list_locked(struct lruvec *l, u32 frame, u64 state)
+{
+	frame_list_remove(list_of_locked(l, frame, state), frame);
+	l->on_probation -= state & FRAME_PROBATION ? 1 : 0;
+}
+
+/* Puts it at the young end of the list that its word says, where generation and list are the same. */
+static void join_list_locked(struct lruvec *l, u32 frame, u64 state, u64 seq)
+{
+	enum gen_type type = state_type(state);
+
+	l->on_probation += state & FRAME_PROBATION ? 1 : 0;
+	frame_list_push_head(state & FRAME_PROBATION ? &l->probation[type]
+	                                             : &l->list[gen_index(seq)][type],
+	                     frame);
 }
 
 static u64 entry_seq_locked(const struct lruvec *l, enum gen_entry how, u64 state)
@@ -111,7 +139,7 @@ static u64 entry_seq_locked(const struct lruvec *l, enum gen_entry how, u64 stat
 		seq = max - 1;
 		break;
 	case GEN_ENTER_REFAULT:
-		seq = max - 2;
+		seq = probation_takes_locked(l, how) ? max - 1 : max - 2;
 		break;
 	}
 	return max_of(seq, l->min_seq[state_type(state)]);
@@ -157,9 +185,11 @@ void gen_insert(struct lruvec *l, u32 frame, enum gen_entry how)
 		next = state;
 		seq = enter_locked(l, how, &next);
 		next = state_listed(next & ~(FRAME_ISOLATED | FRAME_SEEN), seq);
+		if (probation_takes_locked(l, how))
+			next |= FRAME_PROBATION;
 		/* ord L2: pairs with ord L1 of the next evictor, ord FR1 of who pins it */
 	} while (!a64_cas(&f->state, &state, next));
-	frame_list_push_head(&l->list[gen_index(seq)][state_type(next)], frame);
+	join_list_locked(l, frame, next, seq);
 	size_add(l, seq, state_type(next), 1);
 	if (twolist_in(l) && seq == twolist_active(l))
 		twolist_count(l);
@@ -179,7 +209,7 @@ bool gen_remove(struct lruvec *l, u32 frame)
 			return false;
 		}
 	} while (!a64_cas(&f->state, &state, state_unlisted(state)));
-	frame_list_remove(list_of_locked(l, frame), frame);
+	leave_list_locked(l, frame, state);
 	size_add(l, gen_seq_locked(l, state), state_type(state), -1);
 	spin_unlock(&l->lock);
 	return true;
@@ -202,8 +232,8 @@ void gen_make_dirty(struct lruvec *l, u32 frame)
 	} while (!a64_cas(&f->state, &state, next));
 	frame_count_unpackable(state, next);
 	if (state & FRAME_LISTED && !(state & FRAME_DIRTY)) {
-		frame_list_remove(list_of_locked(l, frame), frame);
-		frame_list_push_head(&l->list[gen_index(seq)][GEN_DIRTY], frame);
+		leave_list_locked(l, frame, state);
+		join_list_locked(l, frame, next, seq);
 	}
 	if (state & FRAME_LISTED) {
 		size_add(l, gen_seq_locked(l, state), state_type(state), -1);
@@ -225,12 +255,20 @@ static void advance_min_locked(struct lruvec *l, enum gen_type type)
 	l->min_seq[type]++;
 }
 
+/* Has the oldest generation of a type nothing left, on its list or on probation? */
+static bool oldest_empty_locked(const struct lruvec *l, enum gen_type type)
+{
+	unsigned min = gen_index(l->min_seq[type]);
+
+	return l->list[min][type].tail == FRAME_NONE &&
+	       (l->probation[type].tail == FRAME_NONE || (s64)a64_load(&l->size[min][type]) <= 0);
+}
+
 void gen_trim_locked(struct lruvec *l, enum gen_type type)
 {
 	if (twolist_in(l)) /* its window stands still */
 		return;
-	while (evictable_locked(l, type) &&
-	       l->list[gen_index(l->min_seq[type])][type].tail == FRAME_NONE) {
+	while (evictable_locked(l, type) && oldest_empty_locked(l, type)) {
 		advance_min_locked(l, type);
 		l->oldest_label[type] = l->min_seq[type];
 	}
@@ -312,7 +350,8 @@ bool gen_join_oldest_locked(struct lruvec *l, enum gen_type type, unsigned *budg
 	u64 min = l->min_seq[type];
 	struct frame_list *list = &l->list[gen_index(min)][type];
 
-	if (min - l->oldest_label[type] >= GEN_RELABEL && !relabel_oldest_locked(l, type, budget))
+	if (min - l->oldest_label[type] >= GEN_RELABEL &&
+	    (!probation_drain_locked(l, budget) || !relabel_oldest_locked(l, type, budget)))
 		return false;
 	if (list->head != FRAME_NONE)
 		frame_list_splice_tail(&l->list[gen_index(min + 1)][type], list, list->tail);
@@ -345,6 +384,7 @@ bool gen_advance(struct lruvec *l, u64 expected)
 	}
 	l->birth_ns[gen_index(expected + 1)] = hal_time_ns();
 	a64_store(&l->max_seq, expected + 1);
+	l->since_pass = 0;
 	spin_unlock(&l->lock);
 	return true;
 }
@@ -411,6 +451,7 @@ static void isolate_one_locked(struct lruvec *l, u32 frame, unsigned tier_limit,
 	} while (!a64_cas(&f->state, &state, state_unlisted(state) | FRAME_ISOLATED));
 	frame_list_remove(&l->list[gen_index(out->seq)][out->type], frame);
 	size_add(l, out->seq, out->type, -1);
+	out->seen[out->n] = (u16)(out->seq & SEEN_MASK);
 	out->frame[out->n++] = frame;
 	l->demoted_in_row = 0;
 }
@@ -459,15 +500,32 @@ static void isolate_locked(struct lruvec *l, unsigned swappiness, u64 last_seq,
 	                  !(swappiness && evictable_locked(l, GEN_DIRTY));
 }
 
+/* Takes the lock, with nothing on probation unless that is where frames are to be taken from. */
+static void lock_drained(struct lruvec *l, bool probation)
+{
+	unsigned budget = GEN_MAX_BATCH;
+
+	spin_lock(&l->lock);
+	while (!probation && !probation_drain_locked(l, &budget)) {
+		spin_unlock(&l->lock);
+		hal_pause();
+		budget = GEN_MAX_BATCH;
+		spin_lock(&l->lock);
+	}
+}
+
 void gen_isolate(struct lruvec *l, unsigned swappiness, u64 last_seq, struct gen_chunk *out)
 {
 	out->n = 0;
 	out->scanned = out->sorted = out->protected_ = out->rotated = out->demoted = 0;
 	/* Who asks for generations wants what is in them. */
 	out->demote = a32_load(&policy.demote) && last_seq == GEN_ANY_SEQ;
-	spin_lock(&l->lock);
+	out->probation = false;
+	lock_drained(l, last_seq == GEN_ANY_SEQ && a32_load(&policy.probation));
 	if (twolist_in(l))
 		twolist_isolate_locked(l, swappiness, out);
+	else if (probation_first_locked(l, last_seq))
+		probation_isolate_locked(l, swappiness, out);
 	else
 		isolate_locked(l, swappiness, last_seq, out);
 	spin_unlock(&l->lock);
@@ -492,7 +550,8 @@ bool gen_isolate_page(struct lruvec *l, u32 frame, u16 space_id, gfn_t g, struct
 		out->seq = twolist_in(l) ? twolist_stamp(l) : gen_seq_locked(l, state);
 		out->frame[out->n++] = frame;
 		out->scanned = 1;
-		frame_list_remove(list_of_locked(l, frame), frame);
+		out->seen[0] = (u16)(out->seq & SEEN_MASK);
+		leave_list_locked(l, frame, state);
 		size_add(l, gen_seq_locked(l, state), out->type, -1);
 	}
 	spin_unlock(&l->lock);

@@ -21,8 +21,10 @@
 #define GEN_ANY_SEQ (~0ull)
 #define GEN_DEMOTE_MAX \
 	64u /* ... for each that is taken, at most: where all are hot, one goes all the same */
-#define GEN_BATCH     64u   /* frames per eviction chunk */
-#define GEN_MAX_BATCH 4096u /* promotions batched before the counters are flushed */
+#define GEN_RECENT          4u /* pages that came in and are remembered: mm/probation.h */
+#define GEN_FIRST_PROBATION BIT(15)
+#define GEN_BATCH           64u   /* frames per eviction chunk */
+#define GEN_MAX_BATCH       4096u /* promotions batched before the counters are flushed */
 /* Labels may be so many generations older than the window before they are written anew. */
 #define GEN_RELABEL BIT(28)
 
@@ -43,6 +45,16 @@ struct lruvec {
 	/* mm/twolist.c: pages evicted or activated, and each type's claim to be evicted from; lruvec lock */
 	a64 turnover;
 	s64 credit[GEN_TYPES];
+	/* mm/probation.c: pages that are to prove themselves; lruvec lock but for the a64 */
+	struct frame_list probation[GEN_TYPES];
+	u64 on_probation; /* ... how many */
+	u64 since_pass;   /* pages taken from there since the last generation */
+	bool dirty_turn; /* of equally old pages, a dirty one is the next to leave the generations */
+	bool probation_started; /* the share means something */
+	a64 probation_share;    /* how many there are to be, signed; bounds: when it is used */
+	a64 probation_horizon;  /* label of the protected page that left last */
+	a64 recent[GEN_RECENT]; /* gfn + 1 of pages that came in, and have not been asked yet */
+	a32 recent_at;
 	/* Refault feedback of the generation now evicted, and its moving average. */
 	a64 evicted[GEN_TYPES][GEN_TIERS];
 	a64 refaulted[GEN_TYPES][GEN_TIERS];
@@ -143,6 +155,8 @@ void gen_trim_locked(struct lruvec *l, enum gen_type type);
 /* What an evictor took off the lists: in its hands (FRAME_ISOLATED) until gen_insert() or freed. */
 struct gen_chunk {
 	u32 frame[GEN_BATCH];
+	/* What its shadow is to say, low bits of the generation (twolist: of the stamp), and GEN_FIRST_PROBATION */
+	u16 seen[GEN_BATCH];
 	unsigned n;
 	u64 scanned;    /* looked at, whatever became of it */
 	u64 sorted;     /* promoted since they were listed: moved to the list they belong on */
@@ -152,6 +166,7 @@ struct gen_chunk {
 	u64 seq;        /* generation they come from (twolist: twolist_stamp()), and its type */
 	enum gen_type type;
 	bool demote; /* promoted pages have another turn: the policy, and any generation will do */
+	bool probation;  /* they are of mm/probation.h, so a first sighting is none */
 	bool need_aging; /* no type that may be evicted has more than the two youngest generations */
 };
 /* Frames of a chunk now: policy.chunk, or what the lruvec says; 1 .. GEN_BATCH. */

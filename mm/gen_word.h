@@ -18,12 +18,12 @@ static inline u64 state_label(u64 seq)
 
 static inline u64 state_unlisted(u64 state)
 {
-	return state & ~(FRAME_LISTED | FRAME_LABEL);
+	return state & ~(FRAME_LISTED | FRAME_LABEL | FRAME_PROBATION | FRAME_TESTED);
 }
 
 static inline u64 state_listed(u64 state, u64 seq)
 {
-	return state_unlisted(state) | state_label(seq);
+	return (state & ~(FRAME_LISTED | FRAME_LABEL)) | state_label(seq);
 }
 
 /* One more touch, where one counts for little and two for much; unless policy says that one is enough. */

@@ -1,11 +1,12 @@
 #include "mm/policy.h"
 
-#define DEFAULTS                                                                        \
-	{                                                                               \
-		.caps = {POLICY_CAPS}, .lookaround = {POLICY_LOOK_ANY},                 \
-		.flush = {POLICY_FLUSH_NONE}, .batch = {TABLE_PAGES}, .two_touch = {1}, \
-		.swappiness = {POLICY_SWAPPINESS}, .fault_touch = {POLICY_FAULT_TOUCH}, \
-		.chunk = {POLICY_CHUNK_AUTO}, .demote = {1}, .locked = {POLICY_AGER},   \
+#define DEFAULTS                                                                              \
+	{                                                                                     \
+		.caps = {POLICY_CAPS}, .lookaround = {POLICY_LOOK_ANY},                       \
+		.flush = {POLICY_FLUSH_NONE}, .batch = {TABLE_PAGES}, .two_touch = {1},       \
+		.swappiness = {POLICY_SWAPPINESS}, .fault_touch = {POLICY_FAULT_TOUCH},       \
+		.chunk = {POLICY_CHUNK_AUTO}, .demote = {1}, .probation = {POLICY_PROBATION}, \
+		.locked = {POLICY_AGER},                                                      \
 	}
 
 struct policy policy = DEFAULTS;

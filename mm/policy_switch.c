@@ -2,6 +2,7 @@
 
 #include "arch/hal.h"
 #include "mm/policy.h"
+#include "mm/probation.h"
 #include "mm/space.h"
 #include "mm/twolist.h"
 
@@ -21,7 +22,8 @@ static bool to_lists_locked(struct lruvec *l)
 	if (!twolist_in(l))
 		l->credit[GEN_CLEAN] = l->credit[GEN_DIRTY] = 0;
 	a32_store(&l->twolist, 1);
-	return join_locked(l, GEN_CLEAN, &budget) && join_locked(l, GEN_DIRTY, &budget);
+	return probation_drain_locked(l, &budget) && join_locked(l, GEN_CLEAN, &budget) &&
+	       join_locked(l, GEN_DIRTY, &budget);
 }
 
 static void to_generations_locked(struct lruvec *l)

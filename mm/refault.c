@@ -94,8 +94,10 @@ static bool not_worse(const struct side *pv, const struct side *sp)
 static u64 oldest_locked(const struct lruvec *l, enum gen_type type)
 {
 	u64 min = l->min_seq[type];
-	u32 frame = l->list[gen_index(min)][type].tail;
+	u32 frame = l->probation[type].tail;
 
+	if (frame == FRAME_NONE)
+		frame = l->list[gen_index(min)][type].tail;
 	if (frame == FRAME_NONE)
 		return min;
 	return gen_label_seq(a64_load(&frame_at(frame)->state), a64_load(&l->max_seq));

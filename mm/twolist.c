@@ -146,6 +146,7 @@ static void isolate_one_locked(struct lruvec *l, u32 frame, enum gen_type type,
 	} while (!a64_cas(&f->state, &state, state_unlisted(state) | FRAME_ISOLATED));
 	frame_list_remove(list_of(l, twolist_inactive(l), type), frame);
 	size_add(l, twolist_inactive(l), type, -1);
+	out->seen[out->n] = (u16)(out->seq & STAMP_MASK);
 	out->frame[out->n++] = frame;
 }
 

@@ -49,10 +49,15 @@ bool lab_ours_set(const char *name, u64 value)
 		const char *name;
 		a32 *where;
 	} settings[] = {
-	        {"two_touch", &policy.two_touch},   {"fault_touch", &policy.fault_touch},
-	        {"chunk", &policy.chunk},           {"demote", &policy.demote},
-	        {"lookaround", &policy.lookaround}, {"batch", &policy.batch},
-	        {"swappiness", &policy.swappiness}, {"caps", &policy.caps},
+	        {"two_touch", &policy.two_touch},
+	        {"fault_touch", &policy.fault_touch},
+	        {"chunk", &policy.chunk},
+	        {"demote", &policy.demote},
+	        {"lookaround", &policy.lookaround},
+	        {"batch", &policy.batch},
+	        {"swappiness", &policy.swappiness},
+	        {"probation", &policy.probation},
+	        {"caps", &policy.caps},
 	};
 
 	if (!strcmp(name, "age")) {
