@@ -11,6 +11,7 @@
 #include "mm/epoch.h"
 #include "mm/frame.h"
 #include "mm/huge.h"
+#include "mm/policy.h"
 #include "mm/store.h"
 #include "tests/host/hal.h"
 #include "tests/unit/host_vm.h"
@@ -546,5 +547,6 @@ int main(void)
 	        cmocka_unit_test(test_collapse_scan_takes_turns),
 	};
 
+	a32_store(&policy.probation, 0); /* what is tested here goes by age alone */
 	return vm_group_run(tests, FRAMES);
 }

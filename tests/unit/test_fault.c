@@ -30,6 +30,7 @@ static int setup(void **state)
 
 	(void)state;
 	policy_init();
+	a32_store(&policy.probation, 0); /* what is tested here goes by age alone */
 	fake_frames_create(FRAMES);
 	assert_true(store_init());
 	reclaim_init(NULL);

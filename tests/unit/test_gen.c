@@ -542,5 +542,6 @@ int main(void)
 	        T(test_gen_snapshot_tells_ages_and_sizes),
 	};
 
+	a32_store(&policy.probation, 0); /* what is tested here goes by age alone */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
