@@ -165,6 +165,30 @@ static void test_swap_dropped_while_it_is_read(void **state)
 	drop_all(20);
 }
 
+/* A number is given out again after 1024 generations: what was read for its last holder is not the next one's. */
+static void test_swap_a_handle_that_comes_again(void **state)
+{
+	u64 old;
+
+	(void)state;
+	put(0);
+	host_swap_settle();
+	while (!store_ready(word[0]))
+		;
+	old = word[0];
+	store_drop(old);
+	put(1);
+	for (unsigned n = 0; n < 2000 && word[1] != old; n++) {
+		store_drop(word[1]);
+		put(1);
+	}
+	assert_int_equal(word[1], old);
+	host_swap_settle();
+	assert_true(on_disk(1));
+	assert_returns(1);
+	store_drop(word[1]);
+}
+
 static void test_swap_more_wanted_than_can_be_read_at_a_time(void **state)
 {
 	(void)state;
@@ -285,6 +309,7 @@ int main(void)
 	        with_disk(test_swap_leaves_the_pool_its_share),
 	        with_disk(test_swap_dropped_while_it_is_written),
 	        with_disk(test_swap_dropped_while_it_is_read),
+	        with_disk(test_swap_a_handle_that_comes_again),
 	        with_disk(test_swap_more_wanted_than_can_be_read_at_a_time),
 	        with_disk(test_swap_what_nobody_comes_for_is_forgotten),
 	        with_disk(test_swap_a_disk_with_little_room),
