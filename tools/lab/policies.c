@@ -4,12 +4,12 @@
 #include "tools/lab/lab.h"
 
 extern const struct lab_policy lab_opt, lab_lru, lab_clock, lab_twoq, lab_arc, lab_lirs,
-        lab_clockpro, lab_s3fifo, lab_sieve, lab_ours, lab_ours_tuned, lab_twolist;
+        lab_clockpro, lab_s3fifo, lab_sieve, lab_hazard, lab_ours, lab_ours_tuned, lab_twolist;
 
 const struct lab_policy *const lab_policies[] = {
-        &lab_opt,        &lab_lru,      &lab_clock,  &lab_twoq,  &lab_arc,
-        &lab_lirs,       &lab_clockpro, &lab_s3fifo, &lab_sieve, &lab_ours,
-        &lab_ours_tuned, &lab_twolist,  NULL,
+        &lab_opt,  &lab_lru,        &lab_clock,   &lab_twoq,  &lab_arc,
+        &lab_lirs, &lab_clockpro,   &lab_s3fifo,  &lab_sieve, &lab_hazard,
+        &lab_ours, &lab_ours_tuned, &lab_twolist, NULL,
 };
 
 const struct lab_policy *lab_policy_find(const char *name)
