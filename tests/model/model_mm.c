@@ -39,6 +39,7 @@
 #define AUDIT     2000u
 #define PINS      6u
 #define FUEL      12u
+#define STEP_NS   400000u /* a step takes so long at most */
 
 struct guest {
 	struct fake_guest fake;
@@ -472,6 +473,7 @@ static void one_step(void)
 	u64 dice = random_below(1000);
 
 	fuel = FUEL;
+	host_time_add(random_below(STEP_NS));
 	disk_work(&rnd);
 	if (nr_pins && chance(20))
 		pin_release((unsigned)random_below(nr_pins));
@@ -516,6 +518,8 @@ static void run_seed(const u32 *list, unsigned n)
 
 	this_seed = steps_seed;
 	rnd = steps_seed * 0x9e3779b97f4a7c15ull + 1;
+	/* A run is the same each time: what depends on the clock as well. */
+	host_time_set(STEP_NS);
 	fake_frames_create(FRAMES);
 	disk_begin(&rnd);
 	reclaim_init(&ops);
@@ -537,6 +541,29 @@ static void run_seed(const u32 *list, unsigned n)
 	fake_frames_destroy();
 }
 
+/* What came of a seed is the same each time: else one that fails could not be run again, nor be made short. */
+static bool replays(u64 seed, unsigned n)
+{
+	u64 accesses[2], checks[2];
+	unsigned needed;
+
+	for (unsigned i = 0; i < 2; i++) {
+		accesses[i] = totals->accesses;
+		checks[i] = totals->verified;
+		if (!steps_pass(run_seed, seed, n, false, &needed))
+			return false;
+		accesses[i] = totals->accesses - accesses[i];
+		checks[i] = totals->verified - checks[i];
+	}
+	if (accesses[0] == accesses[1] && checks[0] == checks[1])
+		return true;
+	printf("seed %llu is not the same twice: %llu and %llu accesses, %llu and %llu checks\n",
+	       (unsigned long long)seed, (unsigned long long)accesses[0],
+	       (unsigned long long)accesses[1], (unsigned long long)checks[0],
+	       (unsigned long long)checks[1]);
+	return false;
+}
+
 int main(void)
 {
 	u64 steps = host_steps(SEEDS * 10000), nseeds = SEEDS;
@@ -553,6 +580,8 @@ int main(void)
 		if (!only || strtoull(only, NULL, 0) == i)
 			good &= steps_pass(run_seed, i, (unsigned)(only ? steps : steps / nseeds),
 			                   false, &needed);
+	if (!only)
+		good &= replays(1, (unsigned)(steps / nseeds));
 	printf("%llu steps, %llu accesses (%llu abandoned), %llu seams used, %llu stale writes, "
 	       "%llu victims, %llu checks\n",
 	       (unsigned long long)steps, (unsigned long long)totals->accesses,
