@@ -24,7 +24,7 @@ MUTANTS_PICKED = 12
 STEPS_MIN, SCHEDULES_MIN, SCENES_MIN = 5_000_000, 200_000, 10
 # Executions of a fuzz target below which it has shown nothing; a busy machine comes to several times as many.
 FUZZ_LONG_S, FUZZ_LONG = 60, {"decode": 10_000_000}
-FUZZ_MIN_ANY, FUZZ_MIN, DECODE_ALL_MIN = 5_000, {"pool": 1_000, "store": 1_000, "exit": 500, "emulate": 50_000, "decode": 50_000}, 5_000_000
+FUZZ_MIN_ANY, FUZZ_MIN, DECODE_ALL_MIN = 5_000, {"pool": 1_000, "store": 1_000, "exit": 300, "emulate": 50_000, "decode": 50_000}, 5_000_000
 
 
 def parse_arguments(argv):

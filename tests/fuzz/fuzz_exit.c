@@ -38,6 +38,8 @@
 #define GUEST_PAGES (GUEST_BYTES >> PAGE_SHIFT)
 #define OTHER_PAGES 8u
 #define STEPS_MAX   256u
+#define STEP_APIC   30u
+#define STEP_CALL   31u
 #define TURNS_MAX   200u   /* of a vCPU that gets nowhere, though there is memory */
 #define PAUSES_MAX  50000u /* in one turn */
 
@@ -45,6 +47,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 u32 __real_frame_alloc(enum frame_class class);
 u32 __wrap_frame_alloc(enum frame_class class);
+const char *__asan_default_options(void);
 
 static struct {
 	struct scenario_vm config;
@@ -163,16 +166,20 @@ static void step_exit(unsigned i, u8 op)
 	if (hyper_where(i) == HYPER_GUEST) {
 		if (f.neutral)
 			draw_neutral(v, &p);
-		else if (op < 2)
+		else if (op == STEP_APIC)
+			draw_apic(v, &p);
+		else if (op == STEP_CALL)
+			draw_call(v, &p);
+		else if (op < 1)
 			draw_raw(v, &p);
-		else if (op < 5)
+		else if (op < 8)
 			draw_insn(v, &p);
 		else
 			draw_access(&p);
 		if (exits_possible(&v->arch, &p))
 			*exits_plan(i) = p;
 	}
-	turn(i, op & 1);
+	turn(i, op != 7); /* or it may stay where it yields */
 }
 
 /* --- steps: the guest --- */
@@ -272,6 +279,7 @@ static void step_request(unsigned i)
 		break;
 	case 3:
 		host_time_add(draw_number() & BITS(40, 0));
+		hyper_tick();
 		break;
 	default:
 		vcpu_post(v, (u8)(what | 16));
@@ -320,6 +328,7 @@ static void step_reclaim(struct space *s)
 	case 5:
 		(void)reclaim_background();
 		reclaim_limits();
+		reclaim_age_periodic(hal_time_ns(), 1000000);
 		break;
 	case 6:
 		host_pages_limit(what & 0x80 ? HOST_NO_LIMIT : what >> 3);
@@ -367,7 +376,7 @@ static void step(void)
 		step_log(hyper_vm()->space);
 		break;
 	default:
-		step_exit(i, op & 7);
+		step_exit(i, op & 31);
 	}
 }
 
@@ -383,7 +392,27 @@ static void nobody_to_wake(void)
 {
 }
 
+static bool never_runs(struct space *s)
+{
+	(void)s;
+	return false;
+}
+
+static void nobody_inside(struct space *s, u64 gen)
+{
+	(void)s;
+	(void)gen;
+}
+
+static const struct space_ops other_ops = {
+        .shootdown = nobody_inside, .ran = never_runs, .ran_lately = never_runs};
 static const struct reclaim_ops ops = {.wake = nobody_to_wake, .out_of_memory = out_of_memory};
+
+/* Pages of the hypervisor come and go with each VM: what is kept of them for reports costs page faults. */
+const char *__asan_default_options(void)
+{
+	return "quarantine_size_mb=8";
+}
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
@@ -395,8 +424,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	host_frames_create(FRAMES);
 	check(store_init(), "no store");
 	reclaim_init(&ops);
-	first = space_create("first", NULL, NULL); /* the guest's number, which chaos counts from */
-	other = space_create("other", NULL, NULL);
+	first = space_create("first", &other_ops,
+	                     NULL); /* the guest's number, which chaos counts from */
+	other = space_create("other", &other_ops, NULL);
 	make_other();
 	space_drain(first);
 	space_destroy(first);

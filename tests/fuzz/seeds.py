@@ -100,7 +100,7 @@ def store_seeds():
 EXIT_HARDWARE = {"svm": 0x00DA, "svm-plain": 0x0002, "tcg": 0x002A, "vmx": 0x05FF, "vmx-plain": 0x0101, "vmx-shadow": 0x007F}
 EXIT_VM = {"tdp": 0x0862, "shadow": 0x0066, "both": 0x00EB, "no-ad": 0x0070, "limit": 0x0F60}
 EXIT_INSNS = 29
-RAW, INSN, ACCESS, MODE, REGISTERS, SEGMENT, MEMORY, ENTRY, REQUEST, RECLAIM, LOG = 1, 3, 5, 16, 18, 21, 22, 23, 24, 26, 29
+RAW, INSN, ACCESS, MODE, REGISTERS, SEGMENT, MEMORY, ENTRY, REQUEST, RECLAIM, LOG, APIC, CALL = 0, 3, 9, 16, 18, 21, 22, 23, 24, 26, 29, 30, 31
 
 
 def exit_place(rng):
@@ -111,7 +111,7 @@ def exit_place(rng):
 
 def exit_step(rng, vcpus):
     op = rng.choice((INSN, INSN, INSN, ACCESS, ACCESS, ACCESS, RAW, MODE, REGISTERS, REGISTERS, SEGMENT, MEMORY, ENTRY,
-                     REQUEST, RECLAIM, RECLAIM, LOG))
+                     REQUEST, REQUEST, RECLAIM, RECLAIM, LOG, APIC, APIC, CALL))
     head = bytes([op | rng.randrange(vcpus) << 5])
     if op == RAW:
         return head + bytes([rng.randrange(250), rng.randrange(64)]) + exit_place(rng) + bytes([rng.randrange(256), 0])
@@ -119,6 +119,12 @@ def exit_step(rng, vcpus):
         which = rng.choice((rng.randrange(EXIT_INSNS), 224 + rng.randrange(32)))
         tail = bytes([rng.randrange(0xE0), 0xFF]) if which >= 224 else exit_place(rng) + bytes([0, 0, rng.randrange(18)])
         return head + bytes([which]) + tail
+    if op == LOG:
+        return head + bytes([rng.choice((8, 8, 4, 0, 1, 2, 3))])
+    if op == APIC:
+        return head + bytes([rng.randrange(16) | rng.choice((0, 0, 0, 0x80)), rng.randrange(0xC0)])
+    if op == CALL:
+        return head + bytes([rng.randrange(256)]) + rng.randbytes(4)
     if op == ACCESS:
         return head + exit_place(rng) + bytes([rng.choice((0x18, 0x19, 0x1C, 0x1B, 0x11))])
     if op == MODE:

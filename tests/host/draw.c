@@ -3,9 +3,13 @@
 #include "arch/hal.h"
 #include "arch/x86/svm/control.h"
 #include "arch/x86/vcpu_event.h"
+#include "hv/experiment_call.h"
+#include "hv/fetch.h"
 #include "hv/mmu/guest_mem.h"
+#include "hv/pv_call.h"
 #include "hv/vm.h"
 #include "tests/host/cpu_virt.h"
+#include "tests/host/cpu_walker.h"
 #include "tests/host/hyper.h"
 
 static struct {
@@ -62,11 +66,12 @@ u64 draw_place(void)
 }
 
 /* AMD APM vol. 2, appendix C; Intel SDM vol. 3, appendix C: exits with a meaning here. */
-static const u16 svm_codes[] = {0x00, 0x03, 0x04, 0x10, 0x13, 0x14, 0x41, 0x4e, 0x51,
-                                0x52, 0x60, 0x61, 0x64, 0x72, 0x74, 0x77, 0x78, 0x79,
-                                0x7b, 0x7c, 0x7f, 0x80, 0x81, 0x89, 0x8d, 0xa2, 0x400};
-static const u8 vmx_reasons[] = {0,  1,  2,  7,  8,  10, 12, 13, 14, 18, 28, 30,
-                                 31, 32, 36, 40, 48, 49, 52, 54, 55, 58, 62, 63};
+static const u16 svm_codes[] = {0x41, 0x4e, 0x51, 0x52, 0x60, 0x61, 0x64, 0x72, 0x74, 0x77,
+                                0x78, 0x79, 0x7b, 0x7c, 0x80, 0x81, 0x89, 0x8d, 0xa2, 0x400};
+static const u8 vmx_reasons[] = {0,  1,  7,  8,  10, 12, 13, 14, 18, 30, 31,
+                                 32, 36, 40, 48, 52, 54, 55, 58, 62, 63};
+
+#define REX_B 0x41
 
 static const u32 msrs[] = {0x10,  0x1b,       0x3a,       0x3b,       0x174,      0x175,
                            0x176, 0x277,      0x6e0,      0xc0000080, 0xc0000081, 0xc0000082,
@@ -143,7 +148,7 @@ void draw_raw(struct vcpu *v, struct exit_plan *p)
 	p->length = (u8)(which % 15 + 1);
 	p->vectoring = take_vectoring(&v->arch);
 	if (!cpu_virt_is_vmx()) {
-		p->code = which < 250 ? svm_codes[which % ARRAY_SIZE(svm_codes)] : (u32)draw(4);
+		p->code = which < 250 ? svm_codes[which % ARRAY_SIZE(svm_codes)] : (u32)draw(2);
 		if (p->code == 0x7b)
 			p->info2 = v->arch.rip + p->length;
 		return;
@@ -165,6 +170,17 @@ static void write_code(struct vcpu *v, const u8 *bytes, u64 n)
 	(void)guest_write(&v->vm->mem, gpa(cs.base + v->arch.rip), bytes, n);
 }
 
+/* In 64-bit code, where REX prefixes are some. */
+static bool is_long(struct vcpu *v)
+{
+	bool yes;
+
+	hyper_visit(v->index);
+	yes = fetch_long_code(v);
+	hyper_visit(HYPER_VCPUS);
+	return yes;
+}
+
 static void plan_io(struct vcpu *v, struct exit_plan *p)
 {
 	u8 how = (u8)draw(1);
@@ -184,30 +200,85 @@ static void plan_io(struct vcpu *v, struct exit_plan *p)
 	v->arch.gpr[GPR_RDX] = port;
 }
 
+/* Any value, or one that the register may have. */
+static void plan_msr(struct vcpu *v)
+{
+	static const u64 values[] = {0x0007040600070406, 0xd01, 0x500, 0x1, 0xfee00900};
+	u8 which = (u8)draw(1);
+	u64 value = which & 0x80 ? draw_number() : values[which % ARRAY_SIZE(values)];
+
+	v->arch.gpr[GPR_RCX] = msrs[which % ARRAY_SIZE(msrs)];
+	v->arch.gpr[GPR_RAX] = (u32)value;
+	v->arch.gpr[GPR_RDX] = value >> 32;
+}
+
+/* Of an access: CPU_*, and in bits 4:3 whether it was no walk of the guest's. Code and tables are in memory, mostly. */
+static u8 draw_kind(gva_t at)
+{
+	u8 kind = (u8)draw(1);
+	bool ram = at.v < 0xa0000 || (at.v >= 0x100000 && at.v < DRAW_LIMIT);
+
+	return ram || kind >= 0xf0 ? kind : (u8)((kind & ~CPU_FETCH) | 0x18);
+}
+
+void draw_apic(struct vcpu *v, struct exit_plan *p)
+{
+	static const u16 registers[] = {0x20,  0x80,  0xb0,  0xd0,  0xe0,  0xf0,  0xf0,  0x300,
+	                                0x300, 0x310, 0x320, 0x350, 0x370, 0x380, 0x380, 0x3e0};
+	static const u32 values[] = {0x1ff,   0x40,    0x80,    0x20040, 0x4500, 0xc4500,
+	                             0x84650, 0x84400, 0x10040, 1000,    0xb,    0x01000000};
+	u8 which = (u8)draw(1), what = (u8)draw(1);
+
+	v->arch.gpr[GPR_RAX] = VLAPIC_BASE + registers[which % ARRAY_SIZE(registers)];
+	v->arch.gpr[GPR_RCX] = what < 0xc0 ? values[what % ARRAY_SIZE(values)] : draw_number();
+	write_code(v, (const u8 *)(which & 0x80 ? "\x8b\x08" : "\x89\x08"), 2);
+	p->how = EXIT_BY_ACCESS;
+	p->at = gva(v->arch.gpr[GPR_RAX]);
+	p->access = which & 0x80 ? 0x18 : 0x18 | CPU_WRITE;
+}
+
+void draw_call(struct vcpu *v, struct exit_plan *p)
+{
+	u8 which = (u8)draw(1);
+	u64 port = which & 0x80 ? PV_PORT : EXPERIMENT_PORT;
+
+	v->arch.gpr[GPR_RAX] = which & 15;
+	v->arch.gpr[GPR_RBX] = which & 0x40 ? draw_place() >> PAGE_SHIFT : draw_number();
+	v->arch.gpr[GPR_RCX] = draw_number();
+	v->arch.gpr[GPR_RDX] = port;
+	p->how = EXIT_BY_RAW;
+	p->length = 1;
+	p->code = cpu_virt_is_vmx() ? 30 : 0x7b;
+	p->info1 = port << 16 | (cpu_virt_is_vmx() ? 0xb : 0x41);
+	p->info2 = v->arch.rip + 1;
+}
+
 void draw_insn(struct vcpu *v, struct exit_plan *p)
 {
 	u8 which = (u8)draw(1);
 	const struct insn_case *c = &cases[which % ARRAY_SIZE(cases)];
+	unsigned skip;
 
 	p->how = EXIT_BY_RAW;
 	if (which >= 224) {
 		plan_io(v, p);
 		return;
 	}
-	write_code(v, c->bytes, c->length);
+	skip = c->bytes[0] == REX_B && !is_long(v);
+	write_code(v, c->bytes + skip, c->length - skip);
 	p->code = cpu_virt_is_vmx() ? c->vmx : c->svm;
-	p->length = c->length;
+	p->length = (u8)(c->length - skip);
 	p->info1 = c->info;
 	p->info2 = draw_place();
 	p->interruption = EVENT_VALID | BIT(11) | 3u << 8 | 13;
 	p->vectoring = take_vectoring(&v->arch);
 	p->shadow = (u8)draw(1) & 3;
 	if (c->svm == 0x7c)
-		v->arch.gpr[GPR_RCX] = msrs[draw(1) % ARRAY_SIZE(msrs)];
+		plan_msr(v);
 	else if (c->vmx == 48) {
 		p->how = EXIT_BY_ACCESS;
 		p->at = gva(p->info2);
-		p->access = (u8)draw(1);
+		p->access = draw_kind(p->at);
 	} else if (!cpu_virt_is_vmx() && svm_caps.decode && c->vmx == 28 && !(c->info & 0x20))
 		p->info1 = (c->info & 0xf00) >> 8 | BIT(63);
 }
@@ -216,7 +287,7 @@ void draw_access(struct exit_plan *p)
 {
 	p->how = EXIT_BY_ACCESS;
 	p->at = gva(draw_place());
-	p->access = (u8)draw(1);
+	p->access = draw_kind(p->at);
 	p->shadow = p->access >> 6;
 }
 

@@ -22,5 +22,8 @@ void draw_raw(struct vcpu *v, struct exit_plan *p);
 /* an instruction that leaves, with its bytes where the guest executes; an access to memory; */
 void draw_insn(struct vcpu *v, struct exit_plan *p);
 void draw_access(struct exit_plan *p);
+/* an access to a register of the local APIC; a call of experiments or of a guest that knows it is one; */
+void draw_apic(struct vcpu *v, struct exit_plan *p);
+void draw_call(struct vcpu *v, struct exit_plan *p);
 /* and what run() may return. */
 void draw_neutral(struct vcpu *v, struct exit_plan *p);

@@ -258,16 +258,32 @@ static bool not_in_vm86(u32 code)
 	return memchr(reasons, (int)code, code < 256 ? sizeof(reasons) : 0);
 }
 
+/* What is intercepted of exceptions, and of accesses to control registers by a guest on a second level. */
+static bool is_asked_for(const struct arch_vcpu *v, const struct exit_plan *p)
+{
+	u32 vector = is_vmx() ? p->interruption & 0xff : p->code - 0x40;
+	bool ours = vector == 1 || vector == 17 || vector == 18 || (vector == 14 && v->shadow);
+
+	if (is_vmx() && !p->code)
+		return (p->interruption >> 8 & 7) == 2 || is_vm86(v) || ours;
+	if (is_vmx() && p->code == 28 && (p->info1 & 0xf) == 3)
+		return v->shadow;
+	if (is_vmx())
+		return p->code != 28 || v->shadow || !(p->info1 & 0x30) ||
+		       (p->info1 & 0x3f) == 0x18;
+	return p->code < 0x40 || p->code > 0x5f || ours;
+}
+
 bool exits_possible(const struct arch_vcpu *v, const struct exit_plan *p)
 {
-	bool page_fault = is_vmx() ? !p->code && (p->interruption & 0x7ff) == (3u << 8 | 14)
-	                           : p->code == 0x4e;
 	bool own = is_vmx() ? p->code == 14 || p->code == 58 : p->code == 0x79;
 	bool second = is_vmx() ? p->code == 48 || p->code == 49 || p->code == 62 : p->code == 0x400;
 
 	if (p->how == EXIT_BY_NEUTRAL)
 		return !v->shadow || p->exit.kind != VEXIT_FAULT;
-	if (p->how == EXIT_BY_RAW && is_vm86(v) && not_in_vm86(p->code))
+	if (p->how != EXIT_BY_RAW)
+		return true;
+	if (is_vm86(v) && not_in_vm86(p->code))
 		return false;
-	return p->how != EXIT_BY_RAW || (v->shadow ? !second : !page_fault && !own);
+	return is_asked_for(v, p) && !(v->shadow ? second : own);
 }

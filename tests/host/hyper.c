@@ -191,6 +191,13 @@ static void pause_here(void *arg)
 		leave(HYPER_YIELDED);
 }
 
+void hyper_tick(void)
+{
+	for (unsigned cpu = 0; cpu <= x.threads; cpu++)
+		if (hv_cpus[cpu].deadline_ns <= hal_time_ns())
+			sched_kick(cpu);
+}
+
 u64 hyper_pauses(void)
 {
 	return x.pauses;

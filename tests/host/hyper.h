@@ -50,6 +50,8 @@ enum hyper_where hyper_where(unsigned i);
 void hyper_stay(void);
 /* Was the vCPU asked to leave its guest since it was last asked this? */
 bool hyper_kicked(unsigned i);
+/* Time has gone by: the timer interrupts of all CPUs whose deadline is over. */
+void hyper_tick(void);
 /* Ends the VM and lets its threads end: false if they do not within `tries` turns each. */
 bool hyper_end(unsigned tries) must_check;
 /* hal_pause() of all CPUs since the program began: what a wait without end counts up. */
