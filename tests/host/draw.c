@@ -170,6 +170,22 @@ static void write_code(struct vcpu *v, const u8 *bytes, u64 n)
 	(void)guest_write(&v->vm->mem, gpa(cs.base + v->arch.rip), bytes, n);
 }
 
+/* For MOV to a control register: what it has with a bit or two changed, which is where borders are. */
+static void plan_cr(struct vcpu *v, u32 info)
+{
+	static const enum vreg which[] = {[0] = VREG_CR0, [3] = VREG_CR3, [4] = VREG_CR4};
+	u64 value;
+
+	if (info & 0x30) /* not a MOV to one */
+		return;
+	hyper_visit(v->index);
+	value = vendor->get(&v->arch, which[info & 15]);
+	hyper_visit(HYPER_VCPUS);
+	value ^= 1ull << (draw(1) & 63);
+	value ^= (draw(1) & 0x21) << 16;
+	v->arch.gpr[info >> 8 & 15] = value;
+}
+
 /* In 64-bit code, where REX prefixes are some. */
 static bool is_long(struct vcpu *v)
 {
@@ -255,10 +271,13 @@ void draw_call(struct vcpu *v, struct exit_plan *p)
 
 void draw_insn(struct vcpu *v, struct exit_plan *p)
 {
+	static const u8 strict[] = {4, 5, 5, 8, 9, 10};
 	u8 which = (u8)draw(1);
 	const struct insn_case *c = &cases[which % ARRAY_SIZE(cases)];
 	unsigned skip;
 
+	if (which >= 176) /* RDMSR, WRMSR, MOV to control registers: the ones with most to refuse */
+		c = &cases[strict[which % ARRAY_SIZE(strict)]];
 	p->how = EXIT_BY_RAW;
 	if (which >= 224) {
 		plan_io(v, p);
@@ -279,7 +298,10 @@ void draw_insn(struct vcpu *v, struct exit_plan *p)
 		p->how = EXIT_BY_ACCESS;
 		p->at = gva(p->info2);
 		p->access = draw_kind(p->at);
-	} else if (!cpu_virt_is_vmx() && svm_caps.decode && c->vmx == 28 && !(c->info & 0x20))
+	} else if (c->vmx == 28 && draw(1) & 3) {
+		plan_cr(v, c->info);
+	}
+	if (!cpu_virt_is_vmx() && svm_caps.decode && c->vmx == 28 && !(c->info & 0x20))
 		p->info1 = (c->info & 0xf00) >> 8 | BIT(63);
 }
 

@@ -203,7 +203,8 @@ static void leave_as_planned(struct arch_vcpu *v, const struct exit_plan *p)
 		svm_of(v)->vmcb.control.exit_int_info = p->vectoring;
 		svm_of(v)->vmcb.control.next_rip = svm_caps.nrip ? v->rip + p->length : 0;
 	}
-	set_shadow(v, p->shadow);
+	set_shadow(v,
+	           p->vectoring ? 0 : p->shadow); /* whose delivery has begun is behind no shadow */
 	if (p->how == EXIT_BY_RAW)
 		leave_raw(v, p);
 	else if (p->how == EXIT_BY_ACCESS && v->shadow)
@@ -226,9 +227,8 @@ bool exits_guest(struct arch_vcpu *v)
 	check(valid_root, "another root table");
 	hyper_stay();
 	if (hyper_kicked(i))
-		leave_interrupted(v, true);
-	else
-		leave_as_planned(v, &plans[i]);
+		plans[i] = (struct exit_plan){.length = 1};
+	leave_as_planned(v, &plans[i]);
 	plans[i] = (struct exit_plan){0};
 	return true;
 }
