@@ -46,8 +46,14 @@ class CoverageTest(unittest.TestCase):
         text = tool.report_text(self.files, 1)
         self.assertIn("- `mm/a.c`: `never`", text)
         self.assertNotIn("`booted`", text)
-        self.assertIn("| `mm/a.c` | 9-10 |", text)
+        self.assertIn("| `mm/a.c` | 9-10 | not explained", text)
         self.assertIn("| mm/ and hv/mmu/ | 6 | 50.0 % | 3 | 33.3 % | 66.7 % |", text)
+
+    def test_what_is_not_reached_is_explained(self):
+        with open(os.path.join(tool.ROOT, "docs", "coverage.md"), encoding="utf-8") as f:
+            self.assertNotIn("not explained", f.read())
+        for path in tool.WHY:
+            self.assertTrue(os.path.exists(os.path.join(tool.ROOT, path)), path)
 
     def test_folders(self):
         self.assertEqual([tool.folder_of(p) for p in ("mm/a.c", "hv/mmu/b.c", "hv/c.c", "arch/x86/vmx/d.c", "tests/e.c")],

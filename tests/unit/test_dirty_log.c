@@ -340,6 +340,34 @@ static void test_dirty_log_splits_large_leaves(void **state)
 	}
 }
 
+/* One that was made before the log was on, and that nobody has split yet when it is read. */
+static void test_dirty_log_splits_what_it_finds_large(void **state)
+{
+	(void)state;
+	for_each_machine(m)
+	{
+		u64 bitmap[NOTIFIER_WORDS] = {0};
+
+		start(m);
+		a32_store(&vm.space->wants_huge, 1);
+		put(0, 7, 5);
+		assert_int_equal(a64_load(&vm.space->huge_mappings), 1);
+		if (spte_has_dirty(m->format)) {
+			assert_true(notifier_log_clean(vm.space, gfn(7)));
+			assert_int_equal(a64_load(&vm.space->huge_mappings), 0);
+			assert_false(is_dirty(7));
+		} else {
+			notifier_log_protect(vm.space, gfn(0), 512, bitmap);
+			assert_int_equal(a64_load(&vm.space->huge_mappings), 0);
+			assert_true(bitmap[0] & BIT(7));
+			assert_false(spte_saved_rights(m->format, host_vm_spte(&vm, gfn(7))) &
+			             SPTE_W);
+		}
+		check(1, 7);
+		stop();
+	}
+}
+
 static void test_dirty_log_knows_the_hypervisors_writes(void **state)
 {
 	(void)state;
@@ -542,6 +570,7 @@ int main(void)
 	        cmocka_unit_test(test_dirty_log_does_not_undo_other_protection),
 	        cmocka_unit_test(test_dirty_log_clears_no_dirty_that_nobody_knows),
 	        cmocka_unit_test(test_dirty_log_splits_large_leaves),
+	        cmocka_unit_test(test_dirty_log_splits_what_it_finds_large),
 	        cmocka_unit_test(test_dirty_log_knows_the_hypervisors_writes),
 	        cmocka_unit_test(test_dirty_log_says_no),
 	        cmocka_unit_test(test_dirty_log_of_hardware_is_heat),

@@ -72,6 +72,34 @@ static void test_no_aging_nothing_is_young_and_nobody_is_fast(void **state)
 		assert_true(a64_load(&guest.mmu[0].entry[page]) & FAKE_A);
 }
 
+/* Who asks for more than ages is told that there is nothing, and nothing is changed. */
+static void test_no_aging_has_nothing_to_tell(void **state)
+{
+	u64 bitmap[NOTIFIER_WORDS] = {~0ull, ~0ull, ~0ull}, visited = 0;
+	struct gen_batch batch = {.promoted = 0};
+	struct space *s = guest.space;
+	u32 frame = gfn_word_frame(fake_word(&guest, 0));
+	u64 was = a64_load(&frame_at(frame)->state);
+
+	(void)state;
+	notifier_dirty(s, gfn(100), PAGES, bitmap);
+	for (unsigned i = 0; i < PAGES / 64; i++)
+		assert_int_equal(bitmap[i], 0);
+	bitmap[0] = 1;
+	assert_int_equal(age_harvest(s, gfn(100), PAGES, NOTIFIER_CLEAR, &batch, &visited), 0);
+	assert_int_equal(age_promote(s, gfn(100), PAGES, bitmap, &batch), 0);
+	assert_false(gen_promote(&s->lru, frame, s->id, &batch));
+	gen_batch_flush(&s->lru, &batch);
+	age_look_around(s, gfn(100), 5);
+	collapse_scan();
+	assert_int_equal(batch.promoted, 0);
+	assert_int_equal(a64_load(&frame_at(frame)->state), was);
+	assert_int_equal(age_flush_poll(0), ~0ull);
+	assert_int_equal(age_false_old_permille(&s->stats), 0);
+	for (u64 page = 0; page < PAGES; page++)
+		assert_true(a64_load(&guest.mmu[0].entry[page]) & FAKE_A);
+}
+
 static void test_no_aging_makes_generations_without_a_look(void **state)
 {
 	struct space *s = guest.space;
@@ -131,6 +159,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        T(test_no_aging_nothing_is_young_and_nobody_is_fast),
+	        T(test_no_aging_has_nothing_to_tell),
 	        T(test_no_aging_makes_generations_without_a_look),
 	        T(test_no_aging_evicts_in_the_order_of_entry),
 	        T(test_no_aging_written_again_is_packed_again),

@@ -345,13 +345,20 @@ static void test_sampler_finds_the_hot_region_and_follows_it(void **state)
 static void test_sampler_of_a_tiny_guest_has_a_page_a_region(void **state)
 {
 	static struct sampler_report report;
+	u64 reports = 1, regions = 1;
 
 	(void)state;
 	create(&guest, 3);
+	sampler_extent(guest.space, &reports, &regions);
+	assert_int_equal(reports + regions, 0);
 	touch_all(&guest);
 	sampler_switch(guest.space, true);
 	run_reports(3, 1, 1);
 	assert_true(sampler_report(guest.space, &report));
+	sampler_extent(guest.space, &reports, &regions);
+	assert_int_equal(reports, report.nr_reports);
+	assert_int_equal(regions, report.nr);
+	assert_int_equal(regions, 3);
 	assert_true(heat(1, 1) >= 900);
 	assert_int_equal(heat(0, 1) + heat(2, 1), 0);
 }
