@@ -32,6 +32,13 @@
 #undef isolate_type_locked
 #undef list_of
 #undef size_of
+#define isolate_one_locked  prove_or_isolate_locked
+#define isolate_type_locked probation_isolate_type_locked
+#define stays_locked        probation_stays_locked
+#include "mm/probation.c"
+#undef isolate_one_locked
+#undef isolate_type_locked
+#undef stays_locked
 #define unmap        collapse_unmap
 #define isolate_page collapse_isolate_page
 #include "mm/collapse.c"
@@ -57,6 +64,7 @@ static void setup(void)
 	weak_reset(2);
 	memset(held_locks, 0, sizeof(held_locks));
 	evictors.raw = 0;
+	policy.probation.raw = 0;
 	memset(&space->lru, 0, sizeof(space->lru));
 	gen_init(&space->lru);
 	frame_at(first)->state.raw = (u64)FRAME_HELD << FRAME_USE_SHIFT;
@@ -86,6 +94,23 @@ static void setup_active(void)
 	take_off();
 	twolist_init(&space->lru);
 	gen_insert(&space->lru, first, GEN_ENTER_REFAULT_HOT);
+}
+
+/* To prove itself. */
+static void setup_probation(void)
+{
+	setup();
+	take_off();
+	policy.probation.raw = 1;
+	gen_insert(&space->lru, first, GEN_ENTER_FRESH);
+	if (!space->lru.on_probation)
+		explorer_panic("not on probation");
+}
+
+static void setup_proven(void)
+{
+	setup();
+	policy.probation.raw = 1;
 }
 
 static void run_pinner(void)
@@ -129,6 +154,31 @@ static void run_isolate_inactive(void)
 	spin_unlock(&space->lru.lock);
 	if (chunk.n)
 		use_taken(GEN_ENTER_FRESH);
+}
+
+static void run_isolate_probation(void)
+{
+	struct gen_chunk chunk = {.n = 0};
+
+	spin_lock(&space->lru.lock);
+	prove_or_isolate_locked(&space->lru, first, 3, &chunk);
+	spin_unlock(&space->lru.lock);
+	if (chunk.n)
+		use_taken(GEN_ENTER_FRESH);
+}
+
+static void run_release(void)
+{
+	spin_lock(&space->lru.lock);
+	release_locked(&space->lru, first, GEN_CLEAN, 0);
+	spin_unlock(&space->lru.lock);
+}
+
+static void run_to_probation(void)
+{
+	spin_lock(&space->lru.lock);
+	(void)probation_demote_locked(&space->lru);
+	spin_unlock(&space->lru.lock);
 }
 
 static void run_take_active(void)
@@ -228,6 +278,24 @@ static const struct explorer_scene scenes[] = {
          .setup = setup_active,
          .check = check_pins,
          .actor = {{"pinner", run_pinner}, {"evictor", run_take_active}},
+         .nr_actors = 2,
+         .max_preemptions = 2},
+        {.name = "pin, probation",
+         .setup = setup_probation,
+         .check = check_pins,
+         .actor = {{"pinner", run_pinner}, {"evictor", run_isolate_probation}},
+         .nr_actors = 2,
+         .max_preemptions = 2},
+        {.name = "pin, end of probation",
+         .setup = setup_probation,
+         .check = check_pins,
+         .actor = {{"pinner", run_pinner}, {"evictor", run_release}},
+         .nr_actors = 2,
+         .max_preemptions = 2},
+        {.name = "pin, probation again",
+         .setup = setup_proven,
+         .check = check_pins,
+         .actor = {{"pinner", run_pinner}, {"evictor", run_to_probation}},
          .nr_actors = 2,
          .max_preemptions = 2},
         {.name = "pin, collapse",
