@@ -124,7 +124,7 @@ class ComparisonsTest(unittest.TestCase):
         results = {"figures": [{"name": "a fault beside an ager that has 92 % ...", "median": 0.999}], "comparisons": [{"name": "kv-gets", "rows": rows}],
                    "profile": {"groups": {"waiting for locks and taking them": 0.004}}}
         text = "\n".join(seeds.markdown(results))
-        for cell in ("| 1.046 | kv, gets (icount) | 1.35 |", "| 0.4% |", "| a fault's instructions (icount) | 0.999 |", "(native) | – |"):
+        for cell in ("| 1.046 | kv, gets (icount) | 1.35 |", "| 0.4 % |", "| a fault's instructions (icount) | 0.999 |", "(native) | – |"):
             self.assertIn(cell, text)
         self.assertEqual(seeds.markdown({"figures": []}), [])
 

@@ -21,7 +21,7 @@ def _ratio(results, comparison, value, label, base):
 
 def _share(results, part):
     profiled = results.get("profile")
-    return f"{profiled['groups'].get(part, 0.0):.1%}" if profiled else None
+    return f"{profiled['groups'].get(part, 0.0) * 100:.1f} %" if profiled else None
 
 
 ROWS = (
