@@ -110,12 +110,18 @@ class ComparisonsTest(unittest.TestCase):
         text = "\n".join(policies.markdown(results))
         self.assertIn("| – | 1.25 (1.20 to 1.30) [150] | – | 1.2 |", text)
         self.assertIn("| 0.90 [10] | – | – | 0.95 |", text)
+        self.assertEqual(text.count("| touches"), 1)
+        results[0]["rows"].append({"label": policies.VARIANTS[2][0], "values": {policies.REFAULTS: [65, 240]}})
+        text = "\n".join(policies.markdown(results))
+        self.assertIn(f"| touches (`{policies.VARIANTS[2][1]}`)", text)
+        self.assertIn("| – | 1.50 (1.00 to 2.00) [152] | – | 1.2 |", text)
         xml.etree.ElementTree.fromstring(policies.draw(results))
         self.assertEqual((policies.figures([]), policies.markdown([]), policies.draw([])), ([], [], None))
 
     def test_policies_differ_in_the_policy_only(self):
         for c in policies.COMPARISONS.values():
-            self.assertEqual(c.variants, (("mglru", ""), ("twolist", "host.policy=twolist")))
+            self.assertEqual(c.variants[:2], (("mglru", ""), ("twolist", "host.policy=twolist")))
+            self.assertTrue(all(len(words.split()) == 1 for _, words in c.variants[1:]))
             self.assertTrue(set(c.values) <= set(comparisons.VALUES))
         self.assertEqual(len(policies.COMPARISONS), len(policies.WORKS) * len(policies.MEMORY))
 

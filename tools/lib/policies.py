@@ -36,12 +36,14 @@ WORKS = (
     Work("dense", "every page in turn, again and again", "work=dense", None, 1),
 )
 FLOOR = 0.95  # of twolist / mglru, on any of them
+TWOLIST = "twolist"
+VARIANTS = (("mglru", ""), (TWOLIST, "host.policy=twolist"), ("mglru, probation", "host.probation=yes"))  # the first has the defaults: of it are the figures
 
 
 def comparison(work, percent, memory):
     return Comparison(f"policy-{work.name}-{percent}", f"{work.title}; memory for {percent} %", "workload",
                       f"{work.args} warm={WARM} ops={MEASURED} seed={{seed}}", "work",
-                      (("mglru", ""), ("twolist", "host.policy=twolist")), VALUES, work.seeds, "", words=f"host.memory={memory} host.aging=1s")
+                      VARIANTS, VALUES, work.seeds, "", words=f"host.memory={memory} host.aging=1s")
 
 
 COMPARISONS = {(work.name, percent): comparison(work, percent, memory) for work in WORKS for percent, memory in MEMORY}
@@ -51,10 +53,14 @@ def is_one(result):
     return result["name"] in {c.name for c in COMPARISONS.values()}
 
 
-def ratios(result):
+def refaults(result, label):
+    """Of each order of pages; empty if that was not measured."""
+    return next((row["values"][REFAULTS] for row in result["rows"] if row["label"] == label), [])
+
+
+def ratios(result, label=VARIANTS[0][0]):
     """Refaults of two lists ÷ those of generations, for each order of pages."""
-    mglru, twolist = (row["values"][REFAULTS] for row in result["rows"])
-    return [b / a if a else 0.0 for a, b in zip(mglru, twolist)]
+    return [b / a if a else 0.0 for a, b in zip(refaults(result, label), refaults(result, TWOLIST))]
 
 
 def figures(results):
@@ -81,26 +87,33 @@ def _cell(values):
     return middle if min(values) == max(values) else f"{middle} ({min(values):.2f} to {max(values):.2f})"
 
 
-def markdown(results):
-    """One table of all; empty if none was measured."""
-    by_name = {r["name"]: r for r in results}
-    lines = ["**Two lists against generations: refaults of two lists ÷ those of generations, by memory for so many of the pages** "
-             f"(`make bench BENCH=policy-`; icount; {MEASURED} touches after {WARM} that are not measured; medians over orders of pages, least and most; "
-             "refaults of generations in brackets)", "", f"| touches | {' | '.join(f'{percent} %' for percent, _ in MEMORY)} | to reach |",
+def _table(by_name, label, words):
+    lines = [f"| touches{f' ({chr(96)}{words}{chr(96)})' if words else ''} | {' | '.join(f'{percent} %' for percent, _ in MEMORY)} | to reach |",
              "|---|" + "---|" * (len(MEMORY) + 1)]
     rows = 0
     for work in WORKS:
         cells = []
         for percent, _ in MEMORY:
             result = by_name.get(COMPARISONS[work.name, percent].name)
-            if result:
-                refaults = statistics.median(result["rows"][0]["values"][REFAULTS])
-                cells.append(f"{_cell(ratios(result))} [{number(refaults)}]")
-            else:
-                cells.append("–")
+            values = ratios(result, label) if result else []
+            cells.append(f"{_cell(values)} [{number(statistics.median(refaults(result, label)))}]" if values else "–")
         rows += any(c != "–" for c in cells)
         lines.append(f"| {work.title} (`{work.args}`) | {' | '.join(cells)} | {work.reach or FLOOR} |")
     return lines if rows else []
+
+
+def markdown(results):
+    """A table of all for each kind of generations; empty if none was measured."""
+    by_name = {r["name"]: r for r in results}
+    tables = [_table(by_name, label, words) for label, words in VARIANTS if label != TWOLIST]
+    if not any(tables):
+        return []
+    lines = ["**Two lists against generations: refaults of two lists ÷ those of generations, by memory for so many of the pages** "
+             f"(`make bench BENCH=policy-`; icount; {MEASURED} touches after {WARM} that are not measured; medians over orders of pages, least and most; "
+             "refaults of generations in brackets; the figures are those of the first table, the defaults)"]
+    for table in filter(None, tables):
+        lines += ["", *table]
+    return lines
 
 
 def draw(results):
