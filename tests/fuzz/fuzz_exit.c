@@ -212,7 +212,7 @@ static void step_registers(unsigned i)
 	} else if (which < 0xc0) { /* CF to OF without VM, IOPL, NT; RF, AC, ID */
 		v->rflags = (v->rflags & (BIT(17) | BITS(13, 12))) | 2 | (value & 0x250fd5);
 	} else if (which < 0xe0) {
-		v->rip = value % GUEST_BYTES & 0xffff;
+		v->rip = which & 0x10 ? 0xfffffff0u | (value & 15) : value & 0xffff;
 	} else {
 		v->cr8 = value & 15;
 	}

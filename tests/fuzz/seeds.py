@@ -116,7 +116,7 @@ def exit_step(rng, vcpus):
     if op == RAW:
         return head + bytes([rng.randrange(250), rng.randrange(64)]) + exit_place(rng) + bytes([rng.randrange(256), 0])
     if op == INSN:
-        which = rng.choice((rng.randrange(EXIT_INSNS), rng.randrange(176, 224), rng.randrange(224, 256)))
+        which = rng.choice((rng.randrange(EXIT_INSNS), rng.randrange(176, 224), 6, rng.randrange(224, 256)))
         tail = bytes([rng.randrange(0xE0), 0xFF]) if which >= 224 else exit_place(rng) + bytes([0, 0]) + rng.randbytes(4)
         return head + bytes([which]) + tail
     if op == LOG:

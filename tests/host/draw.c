@@ -228,6 +228,15 @@ static void plan_msr(struct vcpu *v)
 	v->arch.gpr[GPR_RDX] = value >> 32;
 }
 
+static void plan_xcr0(struct vcpu *v)
+{
+	u8 value = (u8)draw(1);
+
+	v->arch.gpr[GPR_RAX] = value & 7;
+	v->arch.gpr[GPR_RCX] = value >> 6 == 1;
+	v->arch.gpr[GPR_RDX] = value >> 6 == 2;
+}
+
 /* Of an access: CPU_*, and in bits 4:3 whether it was no walk of the guest's. Code and tables are in memory, mostly. */
 static u8 draw_kind(gva_t at)
 {
@@ -294,6 +303,8 @@ void draw_insn(struct vcpu *v, struct exit_plan *p)
 	p->shadow = (u8)draw(1) & 3;
 	if (c->svm == 0x7c)
 		plan_msr(v);
+	else if (c->svm == 0x8d)
+		plan_xcr0(v);
 	else if (c->vmx == 48) {
 		p->how = EXIT_BY_ACCESS;
 		p->at = gva(p->info2);

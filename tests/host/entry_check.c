@@ -50,6 +50,16 @@ static const char *check_event(u32 info, u32 error, bool protected_)
 	return NULL;
 }
 
+/* On our tables nothing may go past them: a guest without paging would have the machine's memory. */
+static const char *check_shadow(u64 cr0, u64 cr4)
+{
+	REFUSE(!(cr0 & 1) && cpu_virt_is_vmx(), "shadow tables in real mode");
+	REFUSE(!(cr0 & B(31)) || !(cr4 & B(5)), "shadow tables that are not in use");
+	REFUSE(!(cr0 & B(16)), "shadow tables without CR0.WP");
+	REFUSE(cr0 & (B(29) | B(30)), "caches that stay off");
+	return NULL;
+}
+
 /* --- SVM: AMD APM vol. 2, section 15.5.1 --- */
 
 static const char *svm_registers(const struct arch_vcpu *v, const struct vmcb_save *s)
@@ -70,7 +80,7 @@ static const char *svm_registers(const struct arch_vcpu *v, const struct vmcb_sa
 	REFUSE(lme && pg && (s->cr3 & ~(B(CR3_BITS(v)) - 1)), "CR3's reserved bits");
 	REFUSE(s->rflags & ~(u64)0x3f7fd7 || !(s->rflags & 2), "RFLAGS' reserved bits");
 	REFUSE(s->cpl > 3, "CPL");
-	return NULL;
+	return v->shadow ? check_shadow(s->cr0, s->cr4) : NULL;
 }
 
 static const char *svm_check(struct arch_vcpu *v)
@@ -149,6 +159,8 @@ static const char *vmx_registers(const struct arch_vcpu *v, bool is_long)
 	       "SYSENTER's addresses");
 	REFUSE(vmx_caps.pat && !pat_valid(get(VMCS_GUEST_PAT)), "PAT");
 	REFUSE(get(VMCS_LINK) != ~0ull, "the link pointer");
+	if (v->shadow && check_shadow(cr0, cr4))
+		return check_shadow(cr0, cr4);
 	if (!vmx_caps.efer)
 		return NULL;
 	REFUSE(efer & ~(B(0) | B(8) | B(10) | B(11)), "EFER's reserved bits");

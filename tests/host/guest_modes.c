@@ -60,11 +60,12 @@ void guest_mode_set(struct vcpu *v, enum guest_mode mode, bool user, u32 base)
 {
 	static const u64 cr3[GUEST_MODES] = {0, 0, 0, PD32, PAE4, PML4, PML4, PD32};
 	bool is_long = mode == GUEST_LONG || mode == GUEST_COMPATIBLE;
+	u64 cr4 = CR4_OSFXSR | (v->vm->cpuid.config.xcr0 ? CR4_OSXSAVE : 0);
 	u64 cr0 = CR0_ET | CR0_NE | (mode ? CR0_PE : 0) | (cr3[mode] ? CR0_PG | CR0_WP : 0);
 
 	vendor->set(&v->arch, VREG_CR0, CR0_PE | CR0_ET | CR0_NE);
 	vendor->set(&v->arch, VREG_EFER, is_long ? EFER_LME | EFER_SCE | EFER_NXE : 0);
-	vendor->set(&v->arch, VREG_CR4, is_long || mode == GUEST_PAE ? CR4_PAE : 0);
+	vendor->set(&v->arch, VREG_CR4, cr4 | (is_long || mode == GUEST_PAE ? CR4_PAE : 0));
 	vendor->set(&v->arch, VREG_CR3, cr3[mode]);
 	v->arch.rflags = FLAG_FIXED | (mode == GUEST_VM86 ? FLAG_VM | FLAG_IOPL : 0);
 	vendor->set(&v->arch, VREG_CR0, cr0);
