@@ -12,6 +12,7 @@
 #include "mm/frame.h"
 #include "mm/gen.h"
 #include "mm/store.h"
+#include "mm/zap.h"
 #include "tests/host/hal.h"
 #include "tests/unit/host_vm.h"
 
@@ -152,10 +153,32 @@ static void test_age_dirty_loses_no_write(void **state)
 	}
 }
 
+/* A zap that is no eviction finds Dirty: the page stays, its copy must not. */
+static void test_age_dirty_found_by_a_zap_of_the_range(void **state)
+{
+	u64 value = 0;
+
+	(void)state;
+	for_each_machine(m)
+	{
+		start(m);
+		assert_int_equal(host_vm_write(&vm, 0, gfn_gpa(gfn(9)), 99), FAULT_FIXED);
+		assert_true(zap_range(vm.space, gfn(0), PAGES) > 0);
+		assert_true(is_dirty(9));
+		for (unsigned i = 0; i < 8 && a64_load(&vm.space->resident); i++)
+			(void)host_vm_evict(&vm, PAGES);
+		assert_int_equal(a64_load(&vm.space->resident), 0);
+		assert_int_equal(host_vm_read(&vm, 0, gfn_gpa(gfn(9)), &value), FAULT_FIXED);
+		assert_int_equal(value, 99);
+		stop();
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_age_dirty_written_pages_leave_the_clean_type),
+	        cmocka_unit_test(test_age_dirty_found_by_a_zap_of_the_range),
 	        cmocka_unit_test(test_age_dirty_pages_only_read_stay_clean),
 	        cmocka_unit_test(test_age_dirty_loses_no_write),
 	};

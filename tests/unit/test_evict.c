@@ -14,7 +14,6 @@
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
 #include "mm/policy.h"
-#include "mm/zap.h"
 #include "tests/host/fake/store.c"
 #include "tests/host/fake_mmu.h"
 #include "tests/host/hal.h"
@@ -241,25 +240,6 @@ static void test_evict_dirty_found_by_the_zap_is_stored(void **state)
 	assert_int_equal(evict_space(guest.space, evict_any(64)).freed, 64);
 	assert_int_equal(fake_store.puts, 65);
 	assert_int_equal(fake_store.objects, 64); /* the old copy is gone */
-	assert_int_equal(fake_read(&guest, 0, 9, 6), 99);
-	assert_pages(64);
-}
-
-/* The same, of a zap that is no eviction: the page stays, its copy must not. */
-static void test_evict_dirty_found_by_a_zap_of_the_range_is_stored(void **state)
-{
-	(void)state;
-	start(false, 1);
-	write_pages(64);
-	fake_make_cold(&guest);
-	assert_int_equal(evict_space(guest.space, evict_any(64)).freed, 64);
-	assert_pages(64);
-	fake_write(&guest, 0, 9, 6, 99);
-	assert_false(fake_state(&guest, 9) & FRAME_DIRTY);
-	assert_int_equal(zap_range(guest.space, gfn(0), 64), 64);
-	assert_true(fake_state(&guest, 9) & FRAME_DIRTY);
-	fake_make_cold(&guest);
-	assert_int_equal(evict_space(guest.space, evict_any(64)).freed, 64);
 	assert_int_equal(fake_read(&guest, 0, 9, 6), 99);
 	assert_pages(64);
 }
@@ -594,7 +574,6 @@ int main(void)
 	        T(test_evict_zero_pages_need_no_store),
 	        T(test_evict_reuses_a_valid_copy),
 	        T(test_evict_dirty_found_by_the_zap_is_stored),
-	        T(test_evict_dirty_found_by_a_zap_of_the_range_is_stored),
 	        T(test_evict_lost_rescue),
 	        T(test_evict_rescue_keeps_the_dirty_of_the_zap),
 	        T(test_evict_page_written_through_a_stale_tlb_entry),
