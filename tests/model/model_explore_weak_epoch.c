@@ -21,6 +21,7 @@ static struct {
 	u64 object;
 	bool ended;
 	struct epoch_node node, other;
+	u64 newest; /* epoch that somebody has seen */
 } w;
 
 static void end(struct epoch_node *node)
@@ -28,6 +29,16 @@ static void end(struct epoch_node *node)
 	(void)node;
 	weak_write(&w.object);
 	w.ended = true;
+}
+
+/* Buckets are told apart by epochs that only grow. */
+static void look_at_epoch(void)
+{
+	u64 now = global.epoch.raw;
+
+	if (now < w.newest)
+		explorer_panic("the epoch went back");
+	w.newest = now;
 }
 
 static void run_reader(void)
@@ -43,13 +54,16 @@ static void run_writer(void)
 	a64_store(&w.link, 0);
 	epoch_defer(&w.node, end);
 	epoch_barrier();
+	look_at_epoch();
 }
 
 /* Another CPU steps too, for it has something of its own that waits. */
 static void run_stepper(void)
 {
 	epoch_poll();
+	look_at_epoch();
 	epoch_poll();
+	look_at_epoch();
 }
 
 static void end_other(struct epoch_node *node)
