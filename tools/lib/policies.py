@@ -37,7 +37,8 @@ WORKS = (
 )
 FLOOR = 0.95  # of twolist / mglru, on any of them
 TWOLIST = "twolist"
-VARIANTS = (("mglru", ""), (TWOLIST, "host.policy=twolist"), ("mglru, probation", "host.probation=yes"))  # the first has the defaults: of it are the figures
+# The first has the defaults, of which the figures are; one of the last two is the same.
+VARIANTS = (("mglru", ""), (TWOLIST, "host.policy=twolist"), ("mglru, probation", "host.probation=yes"), ("mglru, age alone", "host.probation=no"))
 
 
 def comparison(work, percent, memory):
