@@ -59,7 +59,7 @@ static inline bool policy_batch_valid(u32 batch)
 #define POLICY_CHUNK_AUTO     0u /* full ones; but of a space with a limit, this part of the limit: */
 #define POLICY_CHUNK_PART     128u
 #define POLICY_FAULT_TOUCH    0u
-#define POLICY_PROBATION      0u
+#define POLICY_PROBATION      1u
 
 struct policy {
 	a32 caps;       /* POLICY_CORE | ... */

@@ -99,7 +99,7 @@ static void isolate_type_locked(struct lruvec *l, enum gen_type type, struct gen
 void probation_isolate_locked(struct lruvec *l, unsigned swappiness, struct gen_chunk *out)
 {
 	enum gen_type type = refault_choose_type_locked(l, swappiness);
-	u64 all = gen_total(l);
+	u64 all = gen_total(l) / PROBATION_PASSES + 1;
 
 	out->probation = true;
 	/* Ages are what tells who stays: now and then they have to be new. */

@@ -6,7 +6,7 @@
  *
  *   - a page that was seen used again there joins its generation
  *   - one that was not goes, however young it is: its generation says when it was used, not that it will be
- *   - a page that comes back within its test was put to it too short: it joins the youngest generation at once, and the
+ *   - a page that comes back within its test was there for too short a time: it joins the youngest generation at once, and the
  *     share of memory for pages on probation grows by PROBATION_GROWTH; with each page that goes at the end of its
  *     first probation the share shrinks by one. So it settles where one page of 1 + PROBATION_GROWTH comes back
  *     within its test, and what is used once, be it a scan or a loop that does not fit, has little of memory
@@ -14,13 +14,15 @@
  *     asked first, and again before they are taken
  *
  * The test. A page that comes back was last used more lately than the protected page that was made to leave last, so
- * the two had better changed places. Ages are exact, so that is a comparison of two labels; equal ones, and one more
- * generation for the page's first sighting is the access that was retried, decide for who is there. In a loop all
- * are used equally often: those that are there stay and the others pass by, and part of the loop has no faults.
+ * the two had better changed places. Ages are exact, so that is a comparison of two labels; equal ones
+ * decide for who is there. In a loop all are used equally often: those that are there stay and the others pass by, and part of the loop has no faults.
  *
  * The retried access. A fault leaves the Accessed bit set, so the first sighting tells nothing. With the fault of
  * PROBATION_RECENT pages later a page is asked once, by then its bit is clean, and what sets it is another use. An
  * evictor that meets a page whose first sighting is still to come takes it as not used.
+ *
+ * Labels tell only as much as there are generations, so evictors ask for one when a quarter of the pages was taken
+ * since the last, whoever makes passes besides (PROBATION_PASSES).
  *
  * What is on probation belongs to the generation that its label says, as everybody does: ages and sizes are exact,
  * and pages on this list are counted in them. That a frame hangs here, its word says (FRAME_PROBATION). The list is
@@ -40,6 +42,7 @@ struct space;
 
 #define PROBATION_RECENT 2u /* faults after which a page that came in is asked for the first time */
 #define PROBATION_GROWTH 3u /* pages, for one that came back within its test */
+#define PROBATION_PASSES 4u /* generations asked for, while as many pages are taken as there are */
 #define PROBATION_WINDOW 8u /* frames among which the one to leave the generations is chosen */
 #define PROBATION_PART   20u /* of the pages of a space: its share is never less */
 

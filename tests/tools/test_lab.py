@@ -447,10 +447,22 @@ class Ours(unittest.TestCase):
             return math.exp(sum(math.log(v) for k, v in found.items() if k[2] == "ours") / 4)
 
         # The fault and the retried access are the two touches, so that two are one.
-        self.assertEqual(mean("fault_touch=1", "two_touch=0"), mean("fault_touch=1", "two_touch=1"))
-        self.assertLess(mean(), mean("fault_touch=1"))
-        self.assertLess(mean(), mean("two_touch=0"))
-        self.assertLess(mean(), mean("demote=0"))
+        age = "probation=0"
+        self.assertEqual(mean(age, "fault_touch=1", "two_touch=0"), mean(age, "fault_touch=1", "two_touch=1"))
+        self.assertLess(mean(age), mean(age, "fault_touch=1"))
+        self.assertLess(mean(age), mean(age, "two_touch=0"))
+        self.assertLess(mean(age), mean(age, "demote=0"))
+
+    def test_pages_of_one_use_go_first(self):
+        def ours(*more):
+            found = ratios("zipf-scan", "loop", "--capacities", "50", "--policies", "opt,lru,ours", *more)
+            return {trace: {p: v for (t, _, p, m), v in found.items() if t == trace and m == "bits"} for trace in ("zipf-scan", "loop")}
+
+        by_use, by_age = ours(), ours("--set", "probation=0")
+        for trace in by_use:
+            with self.subTest(trace=trace):
+                self.assertLess(by_use[trace]["ours"], 0.8 * by_age[trace]["ours"])
+                self.assertLess(by_use[trace]["ours"], 0.8 * by_use[trace]["lru"])
 
     def test_settings_of_a_variant_do_not_stay(self):
         both = ratios("zipf-0.99", "--capacities", "25", "--policies", "opt,ours-tuned,two-list,ours")

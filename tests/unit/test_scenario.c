@@ -90,7 +90,6 @@ static void test_scenario_defaults_of_the_policy(void **state)
 	assert_int_equal(s.min_ttl_ns, a64_load(&policy.min_ttl_ns));
 	assert_int_equal(s.target.kind, TARGET_NONE);
 	assert_int_equal(s.chaos_every, 0);
-	assert_false(s.trace_on);
 	assert_int_equal(s.vm[0].min_bytes, 0);
 	assert_int_equal(s.vm[0].low_bytes, 0);
 	assert_int_equal(s.vm[0].limit_bytes, 0);
@@ -101,7 +100,7 @@ static void test_scenario_defaults_of_the_policy(void **state)
 	assert_false(s.vm[0].huge);
 	assert_false(s.vm[0].null_mmu);
 	assert_false(s.vm[0].experiments || s.vm[0].pv);
-	assert_false(s.vm[0].sampler || s.vm[0].shares);
+	assert_false(s.trace_on || s.vm[0].sampler || s.vm[0].shares);
 }
 
 static void test_scenario_keys_of_the_policy(void **state)
