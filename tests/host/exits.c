@@ -194,13 +194,23 @@ static void leave_raw(struct arch_vcpu *v, const struct exit_plan *p)
 	}
 }
 
+/* An interrupt whose delivery was cut short had not cleared IF yet. */
+static u32 vectoring_of(const struct arch_vcpu *v, const struct exit_plan *p)
+{
+	bool interrupt = !(p->vectoring & EVENT_TYPE);
+
+	return interrupt && !(v->rflags & BIT(9)) ? 0 : p->vectoring;
+}
+
 static void leave_as_planned(struct arch_vcpu *v, const struct exit_plan *p)
 {
+	u32 vectoring = vectoring_of(v, p);
+
 	if (is_vmx()) {
-		cpu_vmcs_set(VMCS_VECTORING, p->vectoring);
+		cpu_vmcs_set(VMCS_VECTORING, vectoring);
 		cpu_vmcs_set(VMCS_INSN_LENGTH, p->length);
 	} else {
-		svm_of(v)->vmcb.control.exit_int_info = p->vectoring;
+		svm_of(v)->vmcb.control.exit_int_info = vectoring;
 		svm_of(v)->vmcb.control.next_rip = svm_caps.nrip ? v->rip + p->length : 0;
 	}
 	set_shadow(v,
