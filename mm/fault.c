@@ -270,7 +270,7 @@ static enum fault_result bring_in_new(struct space *s, gfn_t g, bool write, stru
 	epoch_exit();
 	if (result != FAULT_FIXED)
 		frame_free(frame);
-	else
+	else if (a64_load(&s->stats.evictions_total)) /* with memory to spare nobody is taken */
 		probation_arrived(s, g);
 	return result;
 }

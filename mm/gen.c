@@ -176,17 +176,17 @@ static u64 enter_locked(const struct lruvec *l, enum gen_entry how, u64 *state)
 void gen_insert(struct lruvec *l, u32 frame, enum gen_entry how)
 {
 	struct frame *f = frame_at(frame);
-	u64 state, next, seq;
+	u64 state, next, seq, probation;
 
 	spin_lock(&l->lock);
+	probation = probation_takes_locked(l, how) ? FRAME_PROBATION : 0;
 	state = a64_load(&f->state);
 	do {
 		ASSERT(!(state & FRAME_LISTED) && frame_use(state) == FRAME_GUEST);
 		next = state;
 		seq = enter_locked(l, how, &next);
 		next = state_listed(next & ~(FRAME_ISOLATED | FRAME_SEEN), seq);
-		if (probation_takes_locked(l, how))
-			next |= FRAME_PROBATION;
+		next |= probation;
 		/* ord L2: pairs with ord L1 of the next evictor, ord FR1 of who pins it */
 	} while (!a64_cas(&f->state, &state, next));
 	join_list_locked(l, frame, next, seq);

@@ -10,12 +10,6 @@
 #define SEQ_MASK         (GFN_SEQ >> GFN_SEQ_SHIFT)
 #define PROBATION_WINDOW 8u /* frames among which the one to leave is chosen */
 
-bool probation_takes_locked(const struct lruvec *l, enum gen_entry how)
-{
-	return (how == GEN_ENTER_FRESH || how == GEN_ENTER_REFAULT) &&
-	       a32_load(&policy.probation) && !twolist_in(l);
-}
-
 bool probation_first_locked(const struct lruvec *l, u64 last_seq)
 {
 	return last_seq == GEN_ANY_SEQ && l->on_probation;

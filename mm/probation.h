@@ -52,7 +52,11 @@ static inline bool probation_on(void)
 }
 
 /* Does a page that enters this way start on probation? lruvec lock held. */
-bool probation_takes_locked(const struct lruvec *l, enum gen_entry how);
+static inline bool probation_takes_locked(const struct lruvec *l, enum gen_entry how)
+{
+	return (how == GEN_ENTER_FRESH || how == GEN_ENTER_REFAULT) &&
+	       a32_load(&policy.probation) && !twolist_in(l);
+}
 /* Are pages on probation to be taken first? lruvec lock held. */
 bool probation_first_locked(const struct lruvec *l, u64 last_seq);
 /*
@@ -88,5 +92,5 @@ bool probation_demote_locked(struct lruvec *l);
  * Asks the MMUs: no lock held, not in an epoch section.
  */
 void probation_balance(struct space *s);
-/* A fault brought the page in. Same context. */
+/* A fault brought the page in, of a space that pages are taken from: else a pass tells as much. Same context. */
 void probation_arrived(struct space *s, gfn_t g);

@@ -69,8 +69,7 @@ void probation_arrived(struct space *s, gfn_t g)
 	struct lruvec *l = &s->lru;
 	u64 before;
 
-	/* With memory to spare nobody is taken, and a pass tells as much. */
-	if (!probation_on() || !a64_load(&s->stats.evictions_total))
+	if (!probation_on())
 		return;
 	before = a64_xchg(&l->recent[a32_fetch_add(&l->recent_at, 1) % PROBATION_RECENT], g.v + 1);
 	if (!before)

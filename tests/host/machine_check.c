@@ -162,6 +162,7 @@ void machine_check_ages(void)
 {
 	u64 flushes = a64_load(&machine.vm.space->flush.wanted), before;
 	bool all, flushed;
+	u32 probation;
 
 	(void)age_space(machine.vm.space, a64_load(&machine.vm.space->lru.max_seq), true);
 	flushed = a64_load(&machine.vm.space->flush.wanted) != flushes &&
@@ -169,7 +170,11 @@ void machine_check_ages(void)
 	clear_ages(); /* of what the pass had no generation for */
 	memset(machine.walked, 0, sizeof(machine.walked));
 	before = changes();
+	/* Else who came in is asked some faults later (mm/probation.h): no touch is lost, but its bit is gone. */
+	probation = a32_load(&policy.probation);
+	a32_store(&policy.probation, 0);
 	all = touch_some(machine.exact_wanted);
+	a32_store(&policy.probation, probation);
 	machine.exact_wanted = 0;
 	if (changes() != before)
 		return;
