@@ -520,14 +520,17 @@ void gen_isolate(struct lruvec *l, unsigned swappiness, u64 last_seq, struct gen
 	out->scanned = out->sorted = out->protected_ = out->rotated = out->demoted = 0;
 	/* Who asks for generations wants what is in them. */
 	out->demote = a32_load(&policy.demote) && last_seq == GEN_ANY_SEQ;
-	out->probation = false;
+	out->probation = out->need_aging = false;
 	lock_drained(l, last_seq == GEN_ANY_SEQ && a32_load(&policy.probation));
 	if (twolist_in(l))
 		twolist_isolate_locked(l, swappiness, out);
 	else if (probation_first_locked(l, last_seq))
 		probation_isolate_locked(l, swappiness, out);
-	else
+	/* Where the type that may be taken has nobody on probation, it has its generations. */
+	if (!twolist_in(l) && !out->scanned && !(out->probation && out->need_aging)) {
+		out->probation = false;
 		isolate_locked(l, swappiness, last_seq, out);
+	}
 	spin_unlock(&l->lock);
 }
 

@@ -60,8 +60,8 @@ static inline bool probation_takes_locked(const struct lruvec *l, enum gen_entry
 /* Are pages on probation to be taken first? lruvec lock held. */
 bool probation_first_locked(const struct lruvec *l, u64 last_seq);
 /*
- * gen_isolate() of pages on probation. Nothing looked at: there are none that the swappiness allows. lruvec lock
- * held.
+ * gen_isolate() of pages on probation. Nothing looked at and no aging needed: there are none that the swappiness
+ * allows, and it is for the generations to say. lruvec lock held.
  */
 void probation_isolate_locked(struct lruvec *l, unsigned swappiness, struct gen_chunk *out);
 /*

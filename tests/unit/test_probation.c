@@ -410,11 +410,35 @@ static void test_probation_keeps_contents(void **state)
 	}
 }
 
+/* With swappiness 0, a VM was stopped for memory while clean pages were in its generations: only dirty ones were on probation. */
+static void test_probation_of_the_other_type_leaves_the_generations(void **state)
+{
+	const struct evict_request clean_only = {10, 0, EVICT_ANY_SEQ};
+	u64 value;
+
+	(void)state;
+	start(&host_machines[0]);
+	a32_store(&policy.probation, 0);
+	for (u64 g = 0; g < 10; g++)
+		assert_int_equal(host_vm_read(&vm, 0, at(g), &value), FAULT_FIXED);
+	vm_flush(vm.space);
+	for (unsigned i = 0; i < 4; i++)
+		pass();
+	a32_store(&policy.probation, 1);
+	touch(10, 100);
+	assert_int_equal(lru()->on_probation, 100);
+	assert_int_equal(evict_space(vm.space, clean_only).freed, 10);
+	assert_int_equal(here(0, 10), 0);
+	assert_int_equal(here(10, 100), 100);
+	stop();
+}
+
 #define T(f) cmocka_unit_test(f)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	        T(test_probation_of_the_other_type_leaves_the_generations),
 	        T(test_probation_first_in_first_out),
 	        T(test_probation_asks_for_a_pass_first),
 	        T(test_probation_second_use_is_kept),
