@@ -7,8 +7,7 @@
 #include "mm/refault.h"
 #include "mm/twolist.h"
 
-#define SEQ_MASK         (GFN_SEQ >> GFN_SEQ_SHIFT)
-#define PROBATION_WINDOW 8u /* frames among which the one to leave is chosen */
+#define SEQ_MASK (GFN_SEQ >> GFN_SEQ_SHIFT)
 
 bool probation_first_locked(const struct lruvec *l, u64 last_seq)
 {

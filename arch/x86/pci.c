@@ -45,14 +45,14 @@ u8 pci_read8(struct pci_function f, u32 at)
 
 struct search {
 	bool (*match)(u16 vendor, u16 device);
-	u64 todo[BUSES / 64]; /* buses that a bridge leads to, and nobody has looked at */
+	u64 pending[BUSES / 64]; /* buses that a bridge leads to, and nobody has looked at */
 	u64 seen[BUSES / 64];
 };
 
 static void bus_add(struct search *s, u8 bus)
 {
 	if (!(s->seen[bus / 64] >> bus % 64 & 1))
-		s->todo[bus / 64] |= BIT(bus % 64);
+		s->pending[bus / 64] |= BIT(bus % 64);
 }
 
 /* False: there is nothing. `multi`: the device has further functions. */
@@ -92,12 +92,12 @@ static bool look_at_bus(struct search *s, u8 bus, struct pci_function *out)
 
 bool pci_find(bool (*match)(u16 vendor, u16 device), struct pci_function *out)
 {
-	struct search s = {.match = match, .todo = {1}};
+	struct search s = {.match = match, .pending = {1}};
 
 	for (unsigned i = 0; i < BUSES; i++) {
-		if (!(s.todo[i / 64] >> i % 64 & 1))
+		if (!(s.pending[i / 64] >> i % 64 & 1))
 			continue;
-		s.todo[i / 64] &= ~BIT(i % 64);
+		s.pending[i / 64] &= ~BIT(i % 64);
 		s.seen[i / 64] |= BIT(i % 64);
 		if (look_at_bus(&s, (u8)i, out))
 			return true;
