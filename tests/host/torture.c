@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "arch/hal.h"
 #include "lib/atomic.h"
@@ -12,7 +13,7 @@
 #include "tests/host/shrink.h"
 #include "tests/host/vm.h"
 
-#define ATTEMPTS 8u
+#define ATTEMPTS 20u
 
 /*
  * An evictor reads a page that is rescued and written meanwhile: on purpose, what it stored is dropped
@@ -25,6 +26,7 @@ const char *__tsan_default_suppressions(void)
 }
 
 static a32 vcpus_running;
+static time_t began;
 static const struct torture_threads *threads;
 
 noreturn_fn static void fail(const char *why)
@@ -59,13 +61,21 @@ bool torture_runs(void)
 	return a32_load_acquire(&vcpus_running);
 }
 
+static time_t seconds_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
 bool torture_goes_on(u64 done, u64 steps)
 {
 	if (done < steps)
 		return true;
 	/* Slower now: else the vCPUs undo what the others do before these run again. */
 	hal_pause();
-	return done < TORTURE_TIMES * steps && threads->missing();
+	return seconds_now() < began + TORTURE_SECONDS && threads->missing();
 }
 
 static void *thread_main(void *arg)
@@ -85,6 +95,7 @@ void torture_run(const struct torture_threads *t)
 	const char *missing;
 
 	threads = t;
+	began = seconds_now();
 	a32_store(&vcpus_running, t->vcpus);
 	for (unsigned i = 0; i < t->cpus; i++)
 		if (pthread_create(&thread[i], NULL, thread_main, (void *)(uintptr_t)i))

@@ -13,11 +13,11 @@ void torture_start(unsigned cpus, u64 frames);
 
 /*
  * What did not happen yet of all that shows that the threads met; NULL: it all did. Any thread asks, at any time. A busy
- * machine may keep a thread from its work for long: vCPUs go on until nothing is missing, or until they have done
- * TORTURE_TIMES their steps.
+ * machine may keep a thread from its work for long: vCPUs go on until nothing is missing, or until TORTURE_SECONDS are
+ * over.
  */
 typedef const char *(*torture_missing_fn)(void);
-#define TORTURE_TIMES 200u
+#define TORTURE_SECONDS 90
 
 struct torture_threads {
 	void *(*run[8])(void *cpu); /* each is CPU `cpu` already; the first `vcpus` of them vCPUs */

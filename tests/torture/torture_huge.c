@@ -121,6 +121,15 @@ static inline void spoilt_flush_wait(struct space *s, u64 gen)
 	lose_turn_for_long();
 }
 
+/* The frames of those that were copied before they were merged. */
+static a64 left_behind;
+
+static inline void counted_retire(u32 frame)
+{
+	a64_count(&left_behind, 1);
+	frame_retire(frame);
+}
+
 /* They stay listed, and whoever evicts may take them. */
 static inline bool spoilt_remove(struct lruvec *lru, u32 frame)
 {
@@ -159,7 +168,9 @@ static inline void spoilt_change(u32 frame, u64 clear, u64 set)
 #define flush_wait         spoilt_flush_wait
 #define gen_remove         spoilt_remove
 #define frame_state_change spoilt_change
+#define frame_retire       counted_retire
 #include "mm/collapse.c"
+#undef frame_retire
 #undef frame_state_change
 #undef gen_remove
 #undef flush_wait
@@ -180,6 +191,8 @@ static inline void spoilt_change(u32 frame, u64 clear, u64 set)
 /* A run takes a few seconds. One whose ager waits has no end. */
 #define SECONDS      60u
 #define NEVER_ENDS_S 10u
+/* Turns of the evictor, after which it waits for collapses to be tried. */
+#define BREATHER 256u
 /* Pages that the stores keep for the next time. */
 #define POOL_SLACK 64u
 
@@ -187,7 +200,7 @@ static struct host_vm vm;
 static u64 oracle[VCPUS][PAGES];
 static u64 steps, first_seed;
 static a64 harvests;
-static a64 sat[2], collapsed;
+static a64 sat[2], tried, collapsed;
 static u64 raced;
 
 static void fail(unsigned cpu, const char *what, u64 g, u64 expected, u64 found)
@@ -225,6 +238,9 @@ static bool access_inside(unsigned cpu, const struct access *a)
 	if (r != WALKER_OK)
 		fail(cpu, "no such translation", a->g, WALKER_OK, r);
 	word = (u64 *)(uintptr_t)where.v;
+	/* Now and then it takes long: who needs the translation gone has to wait for it. */
+	if (a->write && oracle[cpu][a->g] % 8 == 1)
+		lose_turn_for_long();
 	if (a->write)
 		*word = oracle[cpu][a->g];
 	else if (*word != oracle[cpu][a->g])
@@ -323,11 +339,12 @@ static void *run_ager(void *arg)
 	return NULL;
 }
 
-static void wait_for_harvests(void)
+/* Until `counter` is further by two: the second began after the call. */
+static void wait_for_two(const a64 *counter)
 {
-	u64 before = a64_load(&harvests);
+	u64 before = a64_load(counter);
 
-	while (a64_load(&harvests) < before + 2 && torture_runs())
+	while (a64_load(counter) < before + 2 && torture_runs())
 		hal_pause();
 }
 
@@ -337,7 +354,7 @@ static void sit_on_a_lock(bool large)
 		spin_lock(&vm.tdp.huge_lock);
 	else
 		write_lock(&vm.space->mmu_lock);
-	wait_for_harvests();
+	wait_for_two(&harvests);
 	if (large)
 		spin_unlock(&vm.tdp.huge_lock);
 	else
@@ -356,9 +373,12 @@ static void *run_evictor(void *arg)
 	u64 seed = 0xe71 + first_seed;
 
 	(void)arg;
-	while (torture_runs()) {
+	for (u64 n = 0; torture_runs(); n++) {
 		u64 r = host_random(&seed);
 
+		/* Else, where threads run by turns, a range would never be whole when it is to be collapsed. */
+		if (n % BREATHER == 0)
+			wait_for_two(&tried);
 		if (r % 2)
 			evict_one((r >> 8) % RANGES * TABLE_PAGES + (r >> 16) % 24);
 		else
@@ -371,11 +391,11 @@ static void *run_evictor(void *arg)
 	return NULL;
 }
 
-/* All pages of the range are there, so that it can be made whole. */
-static void bring_back(u64 first)
+/* All pages of the range are there, so that it can be made whole; without Dirty bits only if all count as dirty. */
+static void bring_back(u64 first, bool write)
 {
 	for (u64 g = first; g < first + TABLE_PAGES; g++)
-		take_fault(CHANGER, &(struct access){g, false});
+		take_fault(CHANGER, &(struct access){g, write});
 }
 
 static void *run_changer(void *arg)
@@ -391,8 +411,9 @@ static void *run_changer(void *arg)
 			notifier_split(vm.space, gfn(first + (r >> 32) % TABLE_PAGES));
 			continue;
 		}
-		bring_back(first);
+		bring_back(first, r >> 41 & 1);
 		result = collapse_range(vm.space, gfn(first));
+		a64_count(&tried, 1);
 		a64_count(&collapsed, result == COLLAPSE_DONE);
 		raced += result == COLLAPSE_RACED || result == COLLAPSE_PINNED;
 		/* At once: its first write may just be on its way. */
@@ -413,6 +434,7 @@ static const char *missing(void)
 	return !a64_load(&s->huge_faults_total)                  ? "no large first touch"
 	       : a64_load(&s->splits_total) < 4                  ? "hardly a split"
 	       : a64_load(&collapsed) < 4                        ? "hardly a collapse"
+	       : a64_load(&left_behind) < 8 * TABLE_PAGES        ? "hardly one with a copy"
 	       : !a64_load(&s->refaults_total)                   ? "nothing came back"
 	       : !a64_load(&sat[false]) || !a64_load(&sat[true]) ? "nobody sat on one of the locks"
 	                                                         : NULL;
@@ -464,7 +486,9 @@ static void torture(const struct host_machine *m)
 	memset(oracle, 0, sizeof(oracle));
 	a64_store(&sat[0], 0);
 	a64_store(&sat[1], 0);
+	a64_store(&tried, 0);
 	a64_store(&collapsed, 0);
+	a64_store(&left_behind, 0);
 	raced = 0;
 	host_vm_create(&vm, m, PAGES, VCPUS);
 	a32_store(&vm.space->wants_huge, 1);
