@@ -129,7 +129,8 @@ TORTURE_SRC := $(sort $(wildcard tests/torture/*.c))
 MODEL_SRC := $(sort $(wildcard tests/model/*.c))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 BENCH_SRC := $(sort $(wildcard tests/bench/bench_*.c))
-LAB_SRC := $(sort $(wildcard tools/lab/*.c))
+# With what a guest touches, drawn by its own sources.
+LAB_SRC := $(sort $(wildcard tools/lab/*.c)) guest-tests/workload/touches.c $(addprefix guest-tests/lib/,cmdline.c rng.c zipf.c)
 # Instructions that only the kernel of a machine may execute are functions there: tests/host/machine comes first.
 HOST_BASE := -std=gnu17 -g $(WARN) $(REPRO) $(PREFETCHW) -Itests/host/machine -I. -DVARVE_HOST -DVARVE_DEBUG -fno-strict-aliasing -fno-omit-frame-pointer
 HOST_CFLAGS_plain := $(HOST_BASE) -O2

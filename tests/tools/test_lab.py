@@ -3,16 +3,20 @@ of ratios that is known."""
 
 import contextlib
 import csv
+import gzip
 import io
 import math
 import os
 import random
+import re
+import struct
 import subprocess
 import tempfile
 import unittest
 
 from tests.tools.lab_models import MODELS, model_outcome, random_pages
 from tests.tools.load import ROOT, load_tool
+from tools.lib import policies
 
 report = load_tool("lab/report")
 ring = load_tool("lab/ring")
@@ -173,6 +177,90 @@ class Calibration(unittest.TestCase):
             for policy, ratio in row.items():
                 with self.subTest(trace=trace, percent=percent, policy=policy):
                     self.assertLess(abs(math.log(found[trace, percent, policy, "order"] / ratio)), math.log(1.03))
+
+
+def read_trace(path):
+    """(pages, [(page, write)]) of a trace file, as tools/lab/file.h describes it."""
+    with gzip.open(path) as f:
+        data = f.read()
+    pages, n = struct.unpack_from("<II", data, 12)
+    at, page, found = 28 + 48, 0, []
+    while at < len(data):
+        value, shift = 0, 0
+        while True:
+            value |= (data[at] & 127) << shift
+            at, shift = at + 1, shift + 7
+            if data[at - 1] < 128:
+                break
+        step = value >> 1
+        page += step >> 1 if not step & 1 else -(step >> 1) - 1
+        found.append((page, value & 1))
+    assert len(found) == n
+    return pages, found
+
+
+class Guests(unittest.TestCase):
+    """What the guest `workload` touches."""
+
+    def touches(self, name, *more):
+        path = os.path.join(folder.name, "guest.trace")
+        lab("make", name, "--output", path, *more)
+        return read_trace(path)
+
+    def test_a_guest_that_was_booted_drew_the_same(self):
+        # The row says what the guest prints; who changes what is drawn changes it there, or this fails.
+        with open(os.path.join(ROOT, "tests", "system", "list"), encoding="utf-8") as f:
+            row = next(line for line in f if line.startswith("workload-phase "))
+        printed = re.search(r"workload sum=(\d+)", row).group(1)
+        args = re.search(r"vm\.work\.args=([^\\]+)", row).group(1)
+        self.assertIn("first=", args)
+        self.assertEqual(re.search(r" sum=(\d+)", lab("info", args)).group(1), printed)
+        self.assertNotEqual(re.search(r" sum=(\d+)", lab("info", args, "--seed", 2)).group(1), printed)
+
+    def test_names_are_what_policies_are_compared_by(self):
+        listed = dict(re.findall(r"^guest  (\S+): .* \((.*)\)$", lab("list"), re.M))
+        common = f"warm={policies.WARM} ops={policies.MEASURED}"
+        compared = {policies.trace_name(work, percent): f"{policies.words_of(work, percent)} {common}"
+                    for work in policies.WORKS for percent, _ in policies.MEMORY}
+        self.assertEqual(listed, compared)
+
+    def test_memory_is_filled_then_used_and_every_second_touch_writes(self):
+        pages, found = self.touches("work=zipf first=300 warm=50 ops=70")
+        self.assertEqual((pages, found[:300]), (300, [(i, 1) for i in range(300)]))
+        self.assertEqual([w for _, w in found[300:]], [1, 0] * 60)
+        self.assertIn("from=350 ", lab("info", "work=zipf first=300 warm=50 ops=70"))
+
+    def test_phases_use_other_pages_and_those_only(self):
+        _, found = self.touches("work=phase hot=20 phases=4 first=500 warm=2000 ops=8000")
+        used = [{p for p, _ in found[500 + i * 2000:500 + (i + 1) * 2000]} for i in range(5)]
+        self.assertEqual([len(u) for u in used], [100] * 5)
+        self.assertEqual(len({frozenset(u) for u in used}), 5)
+
+    def test_loops_and_scans_go_on_where_the_warm_up_ends(self):
+        _, found = self.touches("work=dense first=70 warm=30 ops=100")
+        self.assertEqual([p for p, _ in found[70:]], [i % 70 for i in range(130)])
+        _, found = self.touches("work=scan hot=10 every=5 first=70 warm=30 ops=100")
+        self.assertEqual([p for p, _ in found[70::5]], list(range(26)))
+        self.assertLessEqual(len({p for i, (p, _) in enumerate(found[70:]) if i % 5}), 7)
+
+    def test_nonsense_is_refused(self):
+        for args in ("work=none", "work=zipf first=0", "work=scan every=0", "work=zipf hot=101", "work=zipf ops=x"):
+            done = subprocess.run([LAB, "info", args], capture_output=True, text=True, timeout=10)
+            self.assertEqual((done.returncode, done.stderr[:20]), (2, "lab: the guest says:"), args)
+
+    def test_refaults_are_parted_where_measuring_begins(self):
+        def row(*more):
+            return next(csv.DictReader(io.StringIO(lab("matrix", args, "--policies", "lru", "--frames", 40, *more))))
+
+        args = "work=scan first=100 warm=500 ops=1000"
+        _, found = self.touches(args)
+        outcome = lab("hits", args, "--policy", "lru", "--capacity", 40)
+        for where, at in (((), 600), (("--from", 0), 0), (("--from", 777), 777)):
+            got = row(*where)
+            self.assertEqual((got["frames"], got["percent"]), ("40", "40"))
+            self.assertEqual((int(got["before"]), int(got["refaults"])), (outcome[:at].count("r"), outcome[at:].count("r")))
+        self.assertGreater(outcome[:600].count("r"), 0)
+        self.assertEqual(len(found), 1600)
 
 
 class Recorded(unittest.TestCase):

@@ -31,6 +31,8 @@ struct lab_trace {
 	u32 n;
 	u32 filter; /* accesses to one of so many pages used last were left out when it was recorded */
 	bool real;   /* recorded, not made */
+	u32 from;    /* the first access that is measured; those before it warm up */
+	u64 sum;     /* of a guest's touches, as it prints it; else 0 */
 	u32 *access; /* page << 1 | write */
 };
 static inline u32 lab_page(u32 access)
@@ -94,10 +96,13 @@ struct lab_setup {
 	u32 capacity;
 	u32 interval; /* accesses between harvests */
 	bool bits;
+	u32 from;      /* refaults of earlier accesses are counted apart */
 	char *outcome; /* if not NULL: one character for each access, h(it), m(iss, first), r(efault) */
 };
 struct lab_result {
-	u64 accesses, first, refaults, evictions, scanned, harvested;
+	u64 accesses, first;
+	u64 refaults, before; /* from setup.from on, and before it */
+	u64 evictions, scanned, harvested;
 	double seconds;
 };
 struct lab_result lab_replay(const struct lab_policy *p, const struct lab_trace *t,

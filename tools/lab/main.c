@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "tools/lab/file.h"
+#include "tools/lab/guest.h"
 #include "tools/lab/lab.h"
 #include "tools/lab/matrix.h"
 #include "tools/lab/ours.h"
@@ -20,9 +21,11 @@ static const char usage[] =
         "                   --policy NAME --capacity PAGES [--bits --interval ACCESSES]\n"
         "lab matrix [TRACE...]   CSV, a line for each trace, capacity, policy and mode\n"
         "                   [--policies A,B --capacities PERCENT,PERCENT\n"
+        "                   or --frames PAGES,PAGES; --from ACCESS\n"
         "                   --interval PERCENT --jobs N]\n"
-        "TRACE is a file or the name of a synthetic one; for the matrix, \"synthetic\" is\n"
-        "all of those. --seed N: of synthetic ones; --set NAME=VALUE: see README.md\n";
+        "TRACE is a file, the name of a synthetic one or of what a guest does, or that\n"
+        "guest's arguments, \"work=...\"; for the matrix, \"synthetic\" is all synthetic\n"
+        "ones. --seed N: of synthetic ones; --set NAME=VALUE: see README.md\n";
 
 struct options {
 	const char *output, *name, *policy;
@@ -84,6 +87,8 @@ static bool option(struct options *o, const char *key, char *value)
 	        {"--policy", NULL, &o->policy},
 	        {"--policies", NULL, &o->matrix.policies},
 	        {"--capacities", NULL, &o->matrix.capacities},
+	        {"--frames", NULL, &o->matrix.frames},
+	        {"--from", &o->matrix.from, NULL},
 	        {"--jobs", &o->matrix.jobs, NULL},
 	};
 
@@ -129,6 +134,9 @@ static void list(void)
 		printf("policy %-10s %s\n", lab_policies[i]->name, lab_policies[i]->about);
 	for (unsigned i = 0; i < lab_nr_synths; i++)
 		printf("trace  %-10s %s\n", lab_synths[i].name, lab_synths[i].about);
+	for (unsigned i = 0; i < guest_nr_works; i++)
+		printf("guest  %s: %s (%s " GUEST_COMMON ")\n", guest_works[i].name,
+		       guest_works[i].about, guest_works[i].args);
 }
 
 static void info(const struct lab_trace *t)
@@ -137,8 +145,11 @@ static void info(const struct lab_trace *t)
 
 	for (u32 i = 0; i < t->n; i++)
 		writes += lab_write(t->access[i]);
-	printf("name=%s pages=%u accesses=%u writes=%llu filter=%u %s\n", t->name, t->pages, t->n,
-	       (unsigned long long)writes, t->filter, t->real ? "recorded" : "made");
+	printf("name=%s pages=%u accesses=%u writes=%lu filter=%u %s", t->name, t->pages, t->n,
+	       writes, t->filter, t->real ? "recorded" : "made");
+	if (t->sum)
+		printf(" from=%u sum=%lu", t->from, t->sum);
+	putchar('\n');
 }
 
 static void hits(const struct options *o, const struct lab_trace *t)
@@ -186,7 +197,7 @@ static void with_trace(const char *command, const struct options *o, const char 
 
 int main(int argc, char **argv)
 {
-	struct options o = {.seed = 1, .matrix = {.jobs = 1}};
+	struct options o = {.seed = 1, .matrix = {.jobs = 1, .from = LAB_FROM_TRACE}};
 	const char *command = argc > 1 ? argv[1] : "help";
 
 	lab_ours_reset();

@@ -16,7 +16,7 @@
 
 void lab_trace_get(const char *name, u64 seed, struct lab_trace *t)
 {
-	if (!lab_synth_make(name, seed, t))
+	if (!lab_synth_make(name, seed, t) && !lab_guest_make(name, seed, t))
 		lab_file_read(name, t);
 }
 
@@ -32,26 +32,24 @@ static unsigned split(char *copy, char **item)
 }
 
 static void print_row(FILE *out, const struct lab_trace *t, const struct lab_policy *p,
-                      const struct lab_setup *s, const char *percent, const struct lab_result *r)
+                      const struct lab_setup *s, u64 percent, const struct lab_result *r)
 {
-	fprintf(out, "%s,%s,%s,%u,%s,%s,%u,%llu,%llu,%llu,%llu,%llu,%llu,%.3f\n", t->name,
+	fprintf(out, "%s,%s,%lu,%u,%s,%s,%u,%lu,%lu,%lu,%lu,%lu,%lu,%.3f,%lu\n", t->name,
 	        t->real ? "real" : "made", percent, s->capacity, p->name,
-	        s->bits ? "bits" : "order", s->interval, (unsigned long long)r->accesses,
-	        (unsigned long long)r->first, (unsigned long long)r->refaults,
-	        (unsigned long long)r->evictions, (unsigned long long)r->scanned,
-	        (unsigned long long)r->harvested, r->seconds);
+	        s->bits ? "bits" : "order", s->interval, r->accesses, r->first, r->refaults,
+	        r->evictions, r->scanned, r->harvested, r->seconds, r->before);
 }
 
 /* Both modes, but what the future knows needs no bits, and ours knows nothing else. */
 static void run_policy(FILE *out, const struct lab_matrix *m, const struct lab_trace *t,
-                       const struct lab_policy *p, const char *percent)
+                       const struct lab_policy *p, u64 percent, u64 of)
 {
-	u64 of = t->pages * strtoull(percent, NULL, 10) / 100;
 	u64 interval = of * (m->interval ? m->interval : INTERVAL) / 100;
 
 	for (unsigned bits = 0; bits < 2; bits++) {
 		struct lab_setup s = {.capacity = (u32)max_of(of, 2ull),
 		                      .interval = (u32)max_of(interval, 1ull),
+		                      .from = m->from == LAB_FROM_TRACE ? t->from : (u32)m->from,
 		                      .bits = bits};
 		struct lab_result r;
 
@@ -62,29 +60,44 @@ static void run_policy(FILE *out, const struct lab_matrix *m, const struct lab_t
 	}
 }
 
+static void run_capacity(FILE *out, const struct lab_matrix *m, const struct lab_trace *t,
+                         u64 percent, u64 frames)
+{
+	char *policies = strdup(m->policies ? m->policies : ""), *policy[LISTED_MAX];
+	unsigned np = m->policies ? split(policies, policy) : 0;
+
+	for (unsigned i = 0; i < np; i++) {
+		const struct lab_policy *p = lab_policy_find(policy[i]);
+
+		if (!p)
+			lab_die("there is no policy %s", policy[i]);
+		run_policy(out, m, t, p, percent, frames);
+	}
+	for (unsigned i = 0; !np && lab_policies[i]; i++)
+		run_policy(out, m, t, lab_policies[i], percent, frames);
+	free(policies);
+}
+
 static void run_trace(FILE *out, const struct lab_matrix *m, const char *name)
 {
-	char *policies = strdup(m->policies ? m->policies : ""),
-	     *capacities = strdup(m->capacities ? m->capacities : CAPACITIES);
-	char *policy[LISTED_MAX], *capacity[LISTED_MAX];
-	unsigned np = m->policies ? split(policies, policy) : 0, nc = split(capacities, capacity);
+	char *list = strdup(m->frames ? m->frames : m->capacities ? m->capacities : CAPACITIES);
+	char *item[LISTED_MAX];
+	unsigned n = split(list, item);
 	struct lab_trace t;
 
 	lab_trace_get(name, m->seed, &t);
-	for (unsigned c = 0; c < nc; c++) {
-		for (unsigned i = 0; i < np; i++) {
-			const struct lab_policy *p = lab_policy_find(policy[i]);
+	for (unsigned i = 0; i < n; i++) {
+		u64 v = strtoull(item[i], NULL, 10);
 
-			if (!p)
-				lab_die("there is no policy %s", policy[i]);
-			run_policy(out, m, &t, p, capacity[c]);
-		}
-		for (unsigned i = 0; !np && lab_policies[i]; i++)
-			run_policy(out, m, &t, lab_policies[i], capacity[c]);
+		if (m->frames ? v < 2 || v > t.pages : v > 100)
+			lab_die("%s has %u pages: %s is no capacity", name, t.pages, item[i]);
+		if (m->frames)
+			run_capacity(out, m, &t, v * 100 / t.pages, v);
+		else
+			run_capacity(out, m, &t, v, t.pages * v / 100);
 	}
 	free(t.access);
-	free(policies);
-	free(capacities);
+	free(list);
 }
 
 /* Every jobs-th trace, each into a temporary file of its own. */
@@ -148,7 +161,7 @@ int lab_matrix_run(const struct lab_matrix *m, char **traces, int n)
 		status |= wait(&one) < 0 || one != 0;
 	}
 	puts("trace,kind,percent,frames,policy,mode,interval,accesses,first,refaults,evictions,"
-	     "scanned,harvested,seconds");
+	     "scanned,harvested,seconds,before");
 	for (int i = 0; i < n; i++)
 		copy_out(out[i]);
 	return status;

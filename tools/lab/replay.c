@@ -128,7 +128,7 @@ static void replay_all(const struct lab_policy *p, void *state, struct lab_env *
 			harvest(p, state, e);
 		hit = access_one(p, state, e, t->access[i]);
 		r->first += !hit && !seen[page];
-		r->refaults += !hit && seen[page];
+		*(i < setup->from ? &r->before : &r->refaults) += !hit && seen[page];
 		if (setup->outcome)
 			setup->outcome[i] = hit ? 'h' : seen[page] ? 'r' : 'm';
 		seen[page] = 1;

@@ -1,4 +1,4 @@
-"""Generations against two lists: refaults of six ways to touch pages, with memory for a quarter, half and three quarters of them.
+"""Generations against two lists: refaults of seven ways to touch pages, with memory for a quarter, half and three quarters of them.
 
 Both have the same defaults and the same evictor, chunks and accurate question at eviction; generations are made when eviction asks for
 them, and once a second besides, as in scenarios that say nothing of it: no pass is made for the measurement. A pass every 3000 touches
@@ -22,7 +22,7 @@ REFAULTS = VALUES[0]
 class Work:
     name: str
     title: str
-    args: str
+    args: str  # of the guest; `{hot}` is a percentage, somewhat less than that of memory
     reach: float | None  # twolist / mglru, at least
     seeds: int = 3  # orders of pages; a loop has one
 
@@ -33,17 +33,29 @@ WORKS = (
     Work("scan-hot", "two pages of five, uniform, and every fourth touch walks through all memory", "work=scan hot=40", 1.2),
     Work("phase", "zipf 1.2, other pages are the hot ones after each of four phases", "work=phase", 1.2),
     Work("phase-hot", "a quarter of the pages, uniform, another quarter in each of eight phases", "work=phase hot=25 phases=8", 1.2),
+    Work("phase-fit", "pages that just fit, uniform, others in each of eight phases", "work=phase hot={hot} phases=8", 1.2),
     Work("dense", "every page in turn, again and again", "work=dense", None, 1),
 )
+HOT = {25: 22, 50: 45, 75: 70}  # what else the guest and the hypervisor hold takes a percent or two of memory
 FLOOR = 0.95  # of twolist / mglru, on any of them
 TWOLIST = "twolist"
 # The first has the defaults, of which the figures are; one of the last two is the same.
 VARIANTS = (("mglru", ""), (TWOLIST, "host.policy=twolist"), ("mglru, probation", "host.probation=yes"), ("mglru, age alone", "host.probation=no"))
 
 
+def words_of(work, percent):
+    """What the guest is told to do where memory is for so many percent of its pages."""
+    return work.args.format(hot=HOT[percent])
+
+
+def trace_name(work, percent):
+    """Of the same touches in the laboratory (tools/lab/guest.c)."""
+    return f"guest-{work.name}{f'-{percent}' if words_of(work, percent) != work.args else ''}"
+
+
 def comparison(work, percent, memory):
     return Comparison(f"policy-{work.name}-{percent}", f"{work.title}; memory for {percent} %", "workload",
-                      f"{work.args} warm={WARM} ops={MEASURED} seed={{seed}}", "work",
+                      f"{words_of(work, percent)} warm={WARM} ops={MEASURED} seed={{seed}}", "work",
                       VARIANTS, VALUES, work.seeds, "", words=f"host.memory={memory} host.aging=1s")
 
 
@@ -88,6 +100,10 @@ def _cell(values):
     return middle if min(values) == max(values) else f"{middle} ({min(values):.2f} to {max(values):.2f})"
 
 
+def _title(work):
+    return f"{work.title} (`{work.args.format(hot='/'.join(map(str, HOT.values())))}`)"
+
+
 def _table(by_name, label, words):
     lines = [f"| touches{f' ({chr(96)}{words}{chr(96)})' if words else ''} | {' | '.join(f'{percent} %' for percent, _ in MEMORY)} | to reach |",
              "|---|" + "---|" * (len(MEMORY) + 1)]
@@ -99,7 +115,7 @@ def _table(by_name, label, words):
             values = ratios(result, label) if result else []
             cells.append(f"{_cell(values)} [{number(statistics.median(refaults(result, label)))}]" if values else "–")
         rows += any(c != "–" for c in cells)
-        lines.append(f"| {work.title} (`{work.args}`) | {' | '.join(cells)} | {work.reach or FLOOR} |")
+        lines.append(f"| {_title(work)} | {' | '.join(cells)} | {work.reach or FLOOR} |")
     return lines if rows else []
 
 
