@@ -174,6 +174,16 @@ static void run_other_flusher(void)
 	flush_wait(&space, flush_request(&space));
 }
 
+/* As an evictor: what it waited for stays done (I7), whoever else says what is done. */
+static void run_flusher(void)
+{
+	u64 gen = flush_request(&space);
+
+	flush_wait(&space, gen);
+	if (!flush_is_done(&space, gen))
+		explorer_panic("a generation that was done is not any more");
+}
+
 /* Whoever finds a generation done may use what was unmapped before it. */
 static u64 requested;
 static void run_requester(void)
@@ -278,6 +288,11 @@ static const struct explorer_scene scenes[] = {
          .setup = setup,
          .actor = {{"vcpu", run_vcpu_twice}, {"requester", run_requester}, {"user", run_late_user}},
          .nr_actors = 3,
+         .max_preemptions = 2},
+        {.name = "two shootdowns, each relies on its own",
+         .setup = setup,
+         .actor = {{"flusher", run_flusher}, {"flusher2", run_flusher}},
+         .nr_actors = 2,
          .max_preemptions = 2},
         {.name = "space made, space found",
          .setup = setup_registry,

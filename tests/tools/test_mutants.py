@@ -128,8 +128,14 @@ class FindTest(unittest.TestCase):
         killers = tool.read_list(os.path.join(ROOT, "tests", "mutants", "killers"))
         survivors = tool.read_list(os.path.join(ROOT, "tests", "mutants", "survivors"))
         self.assertEqual([n for n, by in killers if by not in programs], [])
-        self.assertEqual([n for n, why in survivors if len(why) < 20], [])
+        self.assertEqual({n for n, _ in survivors}, set(tool.explanations(ROOT)), "no row of docs/ordering.md that names it")
+        self.assertEqual(len(survivors), len({n for n, _ in survivors}))
         self.assertEqual({n for n, _ in killers} & {n for n, _ in survivors}, set())
+
+    def test_a_proof_is_of_mutants_that_there_are_and_that_survive(self):
+        proven = [n for names, _ in tool.read_proofs(ROOT).values() for n in names]
+        self.assertEqual(sorted(proven), sorted(tool.explanations(ROOT)))
+        self.assertEqual(set(proven) - {m.name for m in tool.find_mutants(ROOT)}, set())
 
 
 class JudgeTest(unittest.TestCase):
@@ -181,12 +187,27 @@ class JudgeTest(unittest.TestCase):
         self.assertTrue(killed)
         self.assertEqual({m.name for m in new}, {m.name for m in known} - killed)
 
-    def test_a_reason_makes_a_survivor_good(self):
-        self.write("tests/mutants/survivors", "mm/toy.c:toy_get:load_acquire:relaxed: nobody reads it\n")
+    def explain(self, row, mutant, proof, section=tool.PROOFS):
+        self.write("tests/mutants/survivors", "mm/toy.c:toy_get:load_acquire:relaxed: toy\n")
+        self.write("docs/ordering.md", f"# Ordering\n\n{section}\n\n| proof | at | mutants | why |\n|---|---|---|---|\n"
+                   f"| {row} | Z1 | `{mutant}` | {proof} |\n")
+
+    def test_a_proof_makes_a_survivor_good(self):
+        self.explain("toy", "mm/toy.c:toy_get:load_acquire:relaxed", "nobody reads it")
         for trust in (False, True):
             row = self.rows(trust)["mm/toy.c:toy_get:load_acquire:relaxed"]
-            self.assertEqual(row["explained"], "nobody reads it")
+            self.assertEqual(row["explained"], "toy: nobody reads it")
             self.assertTrue(tool.is_good(row))
+
+    def test_a_reason_that_is_nowhere_proven_is_none(self):
+        name = "mm/toy.c:toy_get:load_acquire:relaxed"
+        self.explain("toy", name, "nobody reads it")
+        self.assertIn(name, tool.explanations(self.root))
+        for wrong in (("another", name, "nobody reads it"), ("toy", "mm/toy.c:toy_add:fetch_add:torn", "nobody reads it"),
+                      ("toy", name, ""), ("toy", name, "nobody reads it", "## Elsewhere")):
+            self.explain(*wrong)
+            self.assertEqual(tool.explanations(self.root), {}, wrong)
+        self.assertFalse(tool.is_good(self.rows(trust=True)[name]))
 
     def test_a_test_that_fails_by_itself_kills_nothing(self):
         self.write("tests/model/model_explore_toy.c", TEST.replace("!= 64", "== 64"))
