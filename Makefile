@@ -176,7 +176,7 @@ test: ## set up, then every test; the last line counts them
 
 bench: ## figures and comparisons: out/bench/report.md (BENCH=NAME: one of them)
 	$(Q)tools/setup bench
-	$(Q)$(again) O=$(O)/release DEBUG=0 all benchmarks
+	$(Q)$(again) O=$(O)/release DEBUG=0 all benchmarks $(O)/release/host/bench/lab
 	$(Q)tools/bench --build $(O)/release --out out/bench $(if $(BENCH),--only '$(BENCH)')
 
 results: ## write the figures of the last `make bench` to docs/results.md and the headline to the README

@@ -34,12 +34,12 @@ class Unreadable(Exception):
     """A boot that does not say what is asked for."""
 
 
-def _console(folder, pattern):
+def _console(folder, pattern, kind=float):
     with open(os.path.join(folder, "console.log"), encoding="utf-8", errors="replace") as f:
         found = re.findall(pattern, f.read())
     if not found:
         raise Unreadable(f"{folder}: nothing like {pattern}")
-    return float(found[-1])
+    return kind(found[-1])
 
 
 def _last(folder, key):
@@ -70,6 +70,9 @@ VALUES = {
     "p99.9": ("us", False, lambda d: _console(d, r"\bp99.9_ns=(\d+)") / 1000),
     "refaults, measured part": ("", False, lambda d: _console(d, r"\bbench workload refaults=(\d+)")),
     "hot ones away": ("", False, lambda d: _console(d, r"\bbench workload hot .*\baway=(\d+)")),
+    "pages": ("", None, lambda d: _console(d, r"\bbench workload work=.*\bpages=(\d+)")),
+    "sum of touches": ("", None, lambda d: _console(d, r"\bbench workload sum=(\d+)", int)),
+    "resident": ("", None, lambda d: _last(d, "resident")),
     "refaults": ("", False, lambda d: _last(d, "refaults_total")),
     "evictions": ("", None, lambda d: _last(d, "evictions_total")),
     "rejected": ("", None, lambda d: _last(d, "rejected_total")),

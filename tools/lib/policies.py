@@ -14,7 +14,7 @@ from .figures import measured
 
 MEMORY = ((25, "6M"), (50, "12M"), (75, "18M"))  # percent of the guest's 24 MiB
 WARM, MEASURED = 60000, 120000  # touches
-VALUES = ("refaults, measured part", "hot ones away", "ops/s", "evictions", "passes", "aging")
+VALUES = ("refaults, measured part", "hot ones away", "ops/s", "evictions", "passes", "aging", "pages", "resident", "sum of touches")
 REFAULTS = VALUES[0]
 
 
@@ -100,7 +100,7 @@ def _cell(values):
     return middle if min(values) == max(values) else f"{middle} ({min(values):.2f} to {max(values):.2f})"
 
 
-def _title(work):
+def title(work):
     return f"{work.title} (`{work.args.format(hot='/'.join(map(str, HOT.values())))}`)"
 
 
@@ -115,7 +115,7 @@ def _table(by_name, label, words):
             values = ratios(result, label) if result else []
             cells.append(f"{_cell(values)} [{number(statistics.median(refaults(result, label)))}]" if values else "–")
         rows += any(c != "–" for c in cells)
-        lines.append(f"| {_title(work)} | {' | '.join(cells)} | {work.reach or FLOOR} |")
+        lines.append(f"| {title(work)} | {' | '.join(cells)} | {work.reach or FLOOR} |")
     return lines if rows else []
 
 
