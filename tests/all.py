@@ -20,6 +20,10 @@ from tests.system import run as system  # noqa: E402
 RINGS = ("build", "unit", "model", "torture", "tools", "mutants", "fuzz", "check", "system", "figures")
 UNIT_S, TORTURE_S, BUILD_S, MUTANTS_S, FIGURES_S = 180, 400, 900, 600, 300
 MUTANTS_PICKED = 12
+# Of the faults that a fuzz target can plant, from VARVE_PLANTED=1 on: what has to be said of each.
+REFUSED = "the CPU refuses to enter: "
+FUZZ_PLANTED = {"exit": (REFUSED + "an interrupt without RFLAGS.IF", REFUSED + ".*PE", "fuzz_exit: the audit", "use-after-poison",
+                         "fuzz_exit: stopped without a reason", REFUSED + "an interrupt in a shadow")}
 # What the models of one run have to come to, all together.
 STEPS_MIN, SCHEDULES_MIN, SCENES_MIN = 5_000_000, 200_000, 10
 # Executions of a fuzz target below which it has shown nothing; a busy machine comes to several times as many.
@@ -210,11 +214,24 @@ def run_fuzzer(report, options, name, path):
         report.fail(f"fuzz/{short}", f"exit status {status}; the input is in {work}", output)
     if short == "decode":
         decode_all(report, path)
+    for number, said in enumerate(FUZZ_PLANTED.get(short, ()), 1):
+        planted(report, path, short, number, said)
 
 
 def ring_fuzz(report, options):
     found = built(report, options, programs(options, "fuzz", "fuzz", "fuzz_"), "fuzz")
     side_by_side(options, lambda one: run_fuzzer(report, options, *one), found)
+
+
+def planted(report, path, short, number, said):
+    """A fault planted in the target (VARVE_PLANTED) has to be found by the seeds alone, and to be taken for what it is."""
+    command = [os.path.abspath(path), "-runs=0", "-timeout=10", f"-artifact_prefix={os.path.join(ROOT, 'out', 'fuzz', short)}/planted-",
+               os.path.join(ROOT, "tests", "fuzz", "corpus", short)]
+    status, output, _ = run(command, 120, cwd=ROOT, env=dict(os.environ, VARVE_PLANTED=str(number)))
+    if status != 0 and re.search(said, output):
+        report.ok(f"fuzz/{short}-planted-{number}", f"found: {said}")
+    else:
+        report.fail(f"fuzz/{short}-planted-{number}", f"not found, or for something else: exit status {status}, {said} wanted", output)
 
 
 def decode_all(report, path):

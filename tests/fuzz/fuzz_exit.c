@@ -7,6 +7,8 @@
  * What may never happen: an assertion, a report of a sanitizer, a wait without end; an access to a frame that is not
  * the guest's (all others are poisoned); a translation that leads out of the guest; state that the CPU would refuse
  * to enter (tests/host/entry_check.h); a VM that stops without a reason; memory that does not come back.
+ *
+ * VARVE_PLANTED=N plants a fault that the seeds alone have to find (tests/all.py looks that each is, by what it should be).
  */
 #include <sanitizer/asan_interface.h>
 #include <stdio.h>
@@ -31,6 +33,7 @@
 #include "tests/host/guest_modes.h"
 #include "tests/host/hal.h"
 #include "tests/host/hyper.h"
+#include "tests/host/planted.h"
 #include "tests/host/vm.h"
 
 #define FRAMES      192u
@@ -52,6 +55,7 @@ const char *__asan_default_options(void);
 static struct {
 	struct scenario_vm config;
 	bool neutral;
+	enum planted planted;
 } f;
 
 static struct space *other;
@@ -84,6 +88,8 @@ u32 __wrap_frame_alloc(enum frame_class class)
 {
 	u32 frame = __real_frame_alloc(class);
 
+	if (f.planted == PLANTED_FRAME && class == FRAME_FOR_FAULT && frame != FRAME_NONE)
+		frame = __real_frame_alloc(class);
 	if (frame != FRAME_NONE)
 		poison(frame, false);
 	return frame;
@@ -126,6 +132,16 @@ static void make_other(void)
 		      "it is not written");
 	}
 	pin_other(true);
+}
+
+/* PLANTED_FOREIGN */
+static u8 foreign_byte(void)
+{
+	for (u32 i = 0; i < FRAMES; i++)
+		if (frame_use(a64_load(&frame_at(i)->state)) == FRAME_GUEST &&
+		    frame_space_id(frame_at(i)) == other->id)
+			return *(const u8 *)frame_ptr(i);
+	return 0;
 }
 
 /* Memory, if it is that for which somebody waits. */
@@ -247,6 +263,8 @@ static void step_memory(void)
 
 	for (unsigned i = 0; i < n; i++)
 		bytes[i] = (u8)draw(1);
+	if (f.planted == PLANTED_FOREIGN)
+		bytes[0] = foreign_byte();
 	(void)guest_write(&hyper_vm()->mem, gpa(at), bytes, n);
 }
 
@@ -420,6 +438,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 	(void)argc;
 	(void)argv;
+	if (getenv("VARVE_PLANTED"))
+		f.planted = (enum planted)atoi(getenv("VARVE_PLANTED"));
 	host_time_set(1000000000);
 	host_frames_create(FRAMES);
 	check(store_init(), "no store");
@@ -488,6 +508,8 @@ static void end(u64 lines)
 	struct vm *vm = hyper_vm();
 	u64 frames;
 
+	if (f.planted == PLANTED_WHY)
+		vm->why[0] = 0;
 	if (a32_load(&vm->state) == VM_STOPPED)
 		check(vm->why[0] && host_log_lines() > lines, "stopped without a reason");
 	dirty_log_stop(vm->space);
@@ -526,6 +548,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 		*exits_plan(i) = (struct exit_plan){0};
 	host_time_set(1000000000);
 	check(hyper_create(&hardware, &f.config, exits_guest), "no VM");
+	planted_vendor(f.planted);
 	if (f.neutral) {
 		neutral = *vendor;
 		neutral.run = exits_neutral_run;

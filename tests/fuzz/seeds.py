@@ -140,12 +140,20 @@ def exit_step(rng, vcpus):
     return head + rng.randbytes(1)
 
 
+def exit_interrupt():
+    """The local APIC on, an interrupt while IF = 0, IF set; then STI's shadow at an access to a page that is not there, and MOV SS'."""
+    steps = bytes([APIC, 5, 0, REQUEST, 0x34, REGISTERS, 0x80, 0x80, 0x00, 0x02])
+    return steps + b"".join(bytes([ACCESS, 0x50, 0, page, 0x12, shadow | 0x18]) for page, shadow in ((0x00, 0x40), (0x10, 0x80), (0x20, 0)))
+
+
 def exit_seeds():
     rng = random.Random(3)
     for machine, hardware in EXIT_HARDWARE.items():
         for name, vm in EXIT_VM.items():
             vcpus = 1 + (vm & 3) % 3
             yield f"{machine}-{name}", struct.pack("<HH", hardware, vm) + b"".join(exit_step(rng, vcpus) for _ in range(96))
+    for machine, hardware in EXIT_HARDWARE.items():
+        yield f"{machine}-interrupt", struct.pack("<HH", hardware, EXIT_VM["tdp"] & ~3) + exit_interrupt()
     for i in range(4):
         steps = b"".join(bytes([INSN | 0, rng.randrange(28), rng.randrange(16)]) + rng.randbytes(3) for _ in range(64))
         yield f"neutral-{i}", struct.pack("<HH", 0x0012, 0x7060 | i * 4) + steps

@@ -33,7 +33,7 @@ static struct scenario_vm config;
 /* The next exit: numbers of both vendors, and what goes with them. */
 static struct {
 	u64 svm, vmx;
-	u64 info;
+	u64 info, at;
 	u32 interruption;
 	u8 length;
 } next;
@@ -46,11 +46,13 @@ static bool guest(struct arch_vcpu *v)
 		cpu_vmcs_set(VMCS_INSN_LENGTH, next.length);
 		cpu_vmcs_set(VMCS_QUALIFICATION, next.info);
 		cpu_vmcs_set(VMCS_EXIT_INTERRUPT, next.interruption);
+		cpu_vmcs_set(VMCS_GUEST_PHYS, next.at);
 	} else {
 		struct vmcb *vmcb = &svm_of(v)->vmcb;
 
 		vmcb->control.exit_code = next.svm;
 		vmcb->control.exit_info1 = next.info;
+		vmcb->control.exit_info2 = next.at;
 	}
 	return true;
 }
@@ -130,13 +132,34 @@ static void test_hlt_sleeps_until_stopped(void **state)
 	}
 }
 
+/* Of 16 bytes a register has the first four (SDM vol. 3, section 11.4.1); what is read beside them is all ones. */
+static void test_local_apic_between_its_registers(void **state)
+{
+	static const struct {
+		u32 at;
+		u64 value;
+	} cases[] = {{0x30, 0x00050014}, {0x34, 0xffffffff}, {0x3c, 0xffffffff}};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(both) * ARRAY_SIZE(cases); i++) {
+		struct vcpu *v = begin(both[i % ARRAY_SIZE(both)]);
+
+		next.at = v->arch.gpr[GPR_RAX] = VLAPIC_BASE + cases[i / ARRAY_SIZE(both)].at;
+		leave_with(v, "\x8b\x08", 2, 0x400, 48,
+		           cpu_virt_is_vmx() ? 0x181 : 0); /* MOV ECX, [EAX] */
+		assert_int_equal(v->arch.rip, HYPER_ENTRY + 2);
+		assert_int_equal(v->arch.gpr[GPR_RCX], cases[i / ARRAY_SIZE(both)].value);
+		end();
+	}
+}
+
 /* Real mode without EPT: the hypervisor delivers interrupts, through vectors and a stack that may be nowhere. */
 static const struct cpu_virt no_ept = {.vmx = true, .virtual_nmi = true, .efer = true};
 
-static struct vcpu *begin_real(u64 idt, u32 stack)
+static struct vcpu *begin_real(u64 idt, u32 limit, u32 stack)
 {
 	struct vcpu *v = begin(&no_ept);
-	struct seg_state table = {.base = idt, .limit = 0x3ff}, ss;
+	struct seg_state table = {.base = idt, .limit = limit}, ss;
 
 	hyper_visit(0);
 	guest_mode_set(v, GUEST_REAL, false, HYPER_IMAGE >> 4);
@@ -169,7 +192,7 @@ static void leave_real(struct vcpu *v, const char *code, u8 length)
 static void test_real_mode_interrupt(void **state)
 {
 	const u32 target = 0x12340056;
-	struct vcpu *v = begin_real(0, 0x2000);
+	struct vcpu *v = begin_real(0, 4 * 0x10 + 3, 0x2000);
 
 	(void)state;
 	assert_int_equal(guest_write(&v->vm->mem, gpa(4 * 0x10), &target, 4), 4);
@@ -183,16 +206,17 @@ static void test_real_mode_interrupt_that_can_never_be_delivered_stops_the_vm(vo
 {
 	static const struct {
 		u64 idt;
-		u32 stack;
+		u32 stack, limit;
 		const char *code, *what;
 	} cases[] = {
-	        {0xa0000, 0x2000, "\xcd\x10", "its vectors"},
-	        {0, 0xb0000, "\xcd\x10", "its stack"},
+	        {0xa0000, 0x2000, 0x3ff, "\xcd\x10", "its vectors"},
+	        {0, 0xb0000, 0x3ff, "\xcd\x10", "its stack"},
+	        {0, 0x2000, 4 * 0x10 + 2, "\xcd\x10", "behind its table"},
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct vcpu *v = begin_real(cases[i].idt, cases[i].stack);
+		struct vcpu *v = begin_real(cases[i].idt, cases[i].limit, cases[i].stack);
 
 		leave_real(v, cases[i].code, 2);
 		assert_int_equal(a32_load(&v->vm->state), VM_STOPPED);
@@ -204,7 +228,7 @@ static void test_real_mode_interrupt_that_can_never_be_delivered_stops_the_vm(vo
 /* LIDT DS:[bx]: a base of 16 times a selector, here 0xa0000. */
 static void test_real_mode_table_from_nowhere_stops_the_vm(void **state)
 {
-	struct vcpu *v = begin_real(0, 0x2000);
+	struct vcpu *v = begin_real(0, 0x3ff, 0x2000);
 	struct seg_state ds;
 
 	(void)state;
@@ -227,6 +251,7 @@ int main(void)
 	        cmocka_unit_test(test_begins_as_a_loader_promises),
 	        cmocka_unit_test(test_cpuid),
 	        cmocka_unit_test(test_hlt_sleeps_until_stopped),
+	        cmocka_unit_test(test_local_apic_between_its_registers),
 	        cmocka_unit_test(test_real_mode_interrupt),
 	        cmocka_unit_test(test_real_mode_interrupt_that_can_never_be_delivered_stops_the_vm),
 	        cmocka_unit_test(test_real_mode_table_from_nowhere_stops_the_vm),
