@@ -7,6 +7,8 @@
 #include "hv/mmu/guest_mem.h"
 #include "hv/vcpu.h"
 #include "hv/vm.h"
+#include "mm/epoch.h"
+#include "mm/gfnmap.h"
 
 #define SEG_ACCESS_DPL  BITS(6, 5)
 #define SEG_ACCESS_LONG BIT(13)
@@ -17,14 +19,28 @@
 
 struct walk {
 	struct vcpu *v;
-	bool short_of_memory; /* there is RAM, but it could not be read now */
+	bool short_of_memory; /* there is memory, but it could not be read now */
 };
 
+/* RAM, or what an experiment has added to it. */
+static bool has_memory(struct vcpu *v, gfn_t g)
+{
+	const struct slot *slot;
+	bool has;
+
+	epoch_enter();
+	slot = gfnmap_slot(v->vm->space, g);
+	has = slot && !slot->closed;
+	epoch_exit();
+	return has;
+}
+
+/* Within a page. */
 static bool read_guest(struct walk *w, gpa_t at, void *to, u64 bytes)
 {
 	if (guest_read(&w->v->vm->mem, at, to, bytes) == bytes)
 		return true;
-	w->short_of_memory |= vm_has_ram(w->v->vm, at, bytes);
+	w->short_of_memory |= has_memory(w->v, gpa_gfn(at));
 	return false;
 }
 

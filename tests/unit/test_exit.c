@@ -11,13 +11,17 @@
 #include "arch/x86/svm/control.h"
 #include "arch/x86/vcpu_event.h"
 #include "arch/x86/vmx/insn.h"
+#include "mm/frame.h"
+#include "mm/gfnmap.h"
 #include "tests/host/cpu_vmcs.h"
 #include "tests/host/guest_modes.h"
 #include "tests/host/hal.h"
 #include "tests/host/hyper.h"
 #include "tests/unit/host_vm.h"
 
-#define TURNS 64u
+#define TURNS  64u
+#define FRAMES 1024u
+#define ADDED  0x10000000ull /* no RAM of the guest */
 
 static const struct cpu_virt svm = {.ad = true}, vmx = {.vmx = true,
                                                         .ept = true,
@@ -153,6 +157,49 @@ static void test_local_apic_between_its_registers(void **state)
 	}
 }
 
+/* Code is fetched where hardware does not tell how long an instruction is: from RAM, or what was added to it. */
+static void test_code_is_fetched_again_when_memory_is_short(void **state)
+{
+	static const u64 places[] = {0x150000, ADDED};
+	u32 frames[FRAMES + 1];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+		struct vcpu *v = begin(&svm);
+		unsigned n = 0;
+
+		assert_true(gfnmap_add(v->vm->space, gpa_gfn(gpa(ADDED)), 1));
+		while ((frames[n] = frame_alloc(FRAME_FOR_POOL)) != FRAME_NONE)
+			n++;
+		v->arch.rip = places[i];
+		next.svm = 0x72;
+		hyper_resume(0);
+		assert_int_equal(hyper_where(0), HYPER_YIELDED);
+		assert_int_equal(a32_load(&v->vm->state), VM_RUNNING);
+		assert_int_equal(v->arch.rip, places[i]);
+		while (n--)
+			frame_free(frames[n]);
+		assert_int_equal(guest_write(&v->vm->mem, gpa(places[i]), "\x0f\xa2", 2), 2);
+		assert_int_equal(hyper_resume(0), HYPER_GUEST);
+		hyper_resume(0);
+		assert_int_equal(v->arch.rip, places[i] + 2);
+		end();
+	}
+}
+
+static void test_code_from_nowhere_stops_the_vm(void **state)
+{
+	struct vcpu *v = begin(&svm);
+
+	(void)state;
+	v->arch.rip = ADDED;
+	next.svm = 0x72;
+	hyper_resume(0);
+	assert_int_equal(a32_load(&v->vm->state), VM_STOPPED);
+	assert_non_null(strstr(v->vm->why, "where there is no memory"));
+	end();
+}
+
 /* Real mode without EPT: the hypervisor delivers interrupts, through vectors and a stack that may be nowhere. */
 static const struct cpu_virt no_ept = {.vmx = true, .virtual_nmi = true, .efer = true};
 
@@ -252,10 +299,12 @@ int main(void)
 	        cmocka_unit_test(test_cpuid),
 	        cmocka_unit_test(test_hlt_sleeps_until_stopped),
 	        cmocka_unit_test(test_local_apic_between_its_registers),
+	        cmocka_unit_test(test_code_is_fetched_again_when_memory_is_short),
+	        cmocka_unit_test(test_code_from_nowhere_stops_the_vm),
 	        cmocka_unit_test(test_real_mode_interrupt),
 	        cmocka_unit_test(test_real_mode_interrupt_that_can_never_be_delivered_stops_the_vm),
 	        cmocka_unit_test(test_real_mode_table_from_nowhere_stops_the_vm),
 	};
 
-	return vm_group_run(tests, 1024);
+	return vm_group_run(tests, FRAMES);
 }
