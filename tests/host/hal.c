@@ -1,6 +1,5 @@
 #include "tests/host/hal.h"
 
-#include <sched.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 #include <time.h>
 
 #include "lib/atomic.h"
+#include "tests/host/turn.h"
 
 static _Thread_local unsigned this_cpu;
 static _Thread_local bool fpu_active[HAL_MAX_CPUS]; /* this thread may be several CPUs by turns */
@@ -57,7 +57,7 @@ void hal_pause(void)
 	if (pause_fn)
 		pause_fn(pause_arg);
 	else
-		sched_yield();
+		host_turn();
 }
 
 void host_time_set(u64 ns)

@@ -17,7 +17,7 @@ static void silence(void)
 	dup2(nowhere, 2);
 }
 
-bool shrink_fails(void (*run)(void *arg), void *arg, bool quiet, unsigned seconds)
+int shrink_status(void (*run)(void *arg), void *arg, bool quiet, unsigned seconds)
 {
 	int status = 1;
 	pid_t child;
@@ -33,7 +33,12 @@ bool shrink_fails(void (*run)(void *arg), void *arg, bool quiet, unsigned second
 		_exit(0);
 	}
 	ASSERT(child > 0 && waitpid(child, &status, 0) == child);
-	return status != 0;
+	return status;
+}
+
+bool shrink_fails(void (*run)(void *arg), void *arg, bool quiet, unsigned seconds)
+{
+	return shrink_status(run, arg, quiet, seconds) != 0;
 }
 
 struct attempt {

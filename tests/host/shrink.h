@@ -15,6 +15,8 @@
  * nowhere. One that takes longer than `seconds` fails; 0: no limit.
  */
 bool shrink_fails(void (*run)(void *arg), void *arg, bool quiet, unsigned seconds) must_check;
+/* The same, and how it ended: as waitpid(2) says it, SIGALRM if it took longer. */
+int shrink_status(void (*run)(void *arg), void *arg, bool quiet, unsigned seconds) must_check;
 /*
  * Takes away from the n elements at `list` whatever is not needed for run() to fail, which is given the rest.
  * Returns how many are left: none of them can be left out alone. run() fails with the whole list.

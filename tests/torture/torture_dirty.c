@@ -31,7 +31,6 @@
 #include "mm/notifier.h"
 #include "mm/space.h"
 #include "tests/host/hal.h"
-#include "tests/host/shrink.h"
 #include "tests/host/torture.h"
 #include "tests/host/vm.h"
 
@@ -52,12 +51,11 @@
 #define LOG_FAULT_ENUM(name, what) FAULT_##name,
 enum planted { LOG_FAULTS(LOG_FAULT_ENUM) FAULTS };
 #define LOG_FAULT_TEXT(name, what) what,
-static const char *const fault_text[] = {LOG_FAULTS(LOG_FAULT_TEXT)};
-static enum planted fault_planted;
+static const char *const fault_text[FAULTS] = {LOG_FAULTS(LOG_FAULT_TEXT)};
 
 static inline bool planted(enum planted fault)
 {
-	return unlikely(fault_planted == fault);
+	return unlikely(torture_fault == fault);
 }
 
 static inline void spoilt_flush_wait(struct space *s, u64 gen)
@@ -127,10 +125,9 @@ static inline void spoilt_mark(struct space *s, gfn_t g)
 #define STAY    16u /* writes, unless it is kicked */
 /* Readings between two starts of the log. */
 #define READINGS 40u
-#define SECONDS  60u
 
 static struct host_vm vm;
-static u64 steps, first_seed;
+static u64 steps;
 /* By vCPU and page: written so often, and copied by the reader. A word of the page has the number. */
 static a64 written[VCPUS][PAGES];
 static u64 copied[VCPUS][PAGES];
@@ -210,7 +207,7 @@ static u64 stay_inside(unsigned cpu, u64 *g, u64 *seed)
 static void *run_vcpu(void *arg)
 {
 	unsigned cpu = (unsigned)(uintptr_t)arg;
-	u64 seed = 0xd1 + cpu + 16 * first_seed, g = draw_page(&seed);
+	u64 seed = 0xd1 + cpu + 16 * torture_attempt, g = draw_page(&seed);
 
 	for (u64 done = 0; torture_goes_on(done, steps);) {
 		done += stay_inside(cpu, &g, &seed);
@@ -311,7 +308,7 @@ static void start_log(u64 *seed)
 
 static void *run_reader(void *arg)
 {
-	u64 seed = 0x4ead + first_seed;
+	u64 seed = 0x4ead + torture_attempt;
 
 	for (unsigned i = 0; torture_runs(); i++) {
 		u64 first = host_random(&seed) % PAGES;
@@ -329,7 +326,7 @@ static void *run_reader(void *arg)
 
 static void *run_evictor(void *arg)
 {
-	u64 seed = 0xe71 + first_seed;
+	u64 seed = 0xe71 + torture_attempt;
 
 	while (torture_runs()) {
 		u64 r = host_random(&seed);
@@ -370,8 +367,9 @@ static void check(void)
 				     copied[cpu][g]);
 }
 
-static void torture(const struct host_machine *m)
+static void torture(unsigned variant)
 {
+	const struct host_machine *m = &host_machines[variant];
 	static const struct torture_threads threads = {
 	        .run = {run_vcpu, run_vcpu, run_reader, run_evictor},
 	        .vcpus = VCPUS,
@@ -408,32 +406,18 @@ static void torture(const struct host_machine *m)
 	epoch_barrier();
 }
 
-static void as_it_is(void *arg)
-{
-	(void)arg;
-	torture_start(CPUS, FRAMES);
-	for (unsigned i = 0; i < HOST_MACHINES; i++)
-		torture(&host_machines[i]);
-}
-
-/* On machines with Dirty bits, by turns: there the log has all its ways. */
-static void spoilt(void *arg)
-{
-	first_seed = (u64)(uintptr_t)arg;
-	torture_start(CPUS, FRAMES);
-	torture(&host_machines[first_seed % 2 ? 0 : 2]);
-}
-
 int main(void)
 {
-	bool good;
+	static const struct torture_program program = {
+	        .cpus = CPUS,
+	        .frames = FRAMES,
+	        .run = torture,
+	        .variants = HOST_MACHINES,
+	        .spoilt = {2, 0}, /* with Dirty bits: there the log has all its ways */
+	        .planted = fault_text,
+	        .faults = FAULTS,
+	};
 
-	/* Each in a process of its own: this one has no threads. */
 	steps = host_steps(40000);
-	good = !shrink_fails(as_it_is, NULL, false, 0);
-	for (unsigned fault = FAULT_SOUND + 1; fault < FAULTS && !getenv("VARVE_AS_IS"); fault++) {
-		fault_planted = (enum planted)fault;
-		good &= torture_notices(spoilt, fault_text[fault], SECONDS);
-	}
-	return good ? 0 : 1;
+	return torture_main(&program);
 }

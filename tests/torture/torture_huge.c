@@ -27,7 +27,6 @@
 #include "mm/evict.h"
 #include "mm/frame.h"
 #include "tests/host/hal.h"
-#include "tests/host/shrink.h"
 #include "tests/host/torture.h"
 #include "tests/host/vm.h"
 
@@ -49,12 +48,11 @@
 #define HUGE_FAULT_ENUM(name, what) FAULT_##name,
 enum planted { HUGE_FAULTS(HUGE_FAULT_ENUM) FAULTS };
 #define HUGE_FAULT_TEXT(name, what) what,
-static const char *const fault_text[] = {HUGE_FAULTS(HUGE_FAULT_TEXT)};
-static enum planted fault_planted;
+static const char *const fault_text[FAULTS] = {HUGE_FAULTS(HUGE_FAULT_TEXT)};
 
 static inline bool planted(enum planted fault)
 {
-	return unlikely(fault_planted == fault);
+	return unlikely(torture_fault == fault);
 }
 
 /* hv/mmu/tdp_age.c: what was seen, without Accessed, whatever is there by now. */
@@ -188,9 +186,6 @@ static inline void spoilt_change(u32 frame, u64 clear, u64 set)
 #define CHANGER (VCPUS + 2)
 #define CPUS    (VCPUS + 3)
 #define STAY    32u /* accesses, unless it is kicked */
-/* A run takes a few seconds. One whose ager waits has no end. */
-#define SECONDS      60u
-#define NEVER_ENDS_S 10u
 /* Turns of the evictor, after which it waits for collapses to be tried. */
 #define BREATHER 256u
 /* Pages that the stores keep for the next time. */
@@ -198,7 +193,7 @@ static inline void spoilt_change(u32 frame, u64 clear, u64 set)
 
 static struct host_vm vm;
 static u64 oracle[VCPUS][PAGES];
-static u64 steps, first_seed;
+static u64 steps;
 static a64 harvests;
 static a64 sat[2], tried, collapsed;
 static u64 raced;
@@ -291,7 +286,7 @@ static u64 stay_inside(unsigned cpu, struct access *a, u64 *seed, bool *fault)
 static void *run_vcpu(void *arg)
 {
 	unsigned cpu = (unsigned)(uintptr_t)arg;
-	u64 seed = 0x70c + cpu + 16 * first_seed;
+	u64 seed = 0x70c + cpu + 16 * torture_attempt;
 	struct access a = draw_access(cpu, &seed);
 
 	for (u64 done = 0; torture_goes_on(done, steps);) {
@@ -326,7 +321,7 @@ static void harvest(u64 first, u64 *visited)
 
 static void *run_ager(void *arg)
 {
-	u64 seed = 0xa9e + first_seed, visited = 0;
+	u64 seed = 0xa9e + torture_attempt, visited = 0;
 
 	(void)arg;
 	while (torture_runs()) {
@@ -339,22 +334,13 @@ static void *run_ager(void *arg)
 	return NULL;
 }
 
-/* Until `counter` is further by two: the second began after the call. */
-static void wait_for_two(const a64 *counter)
-{
-	u64 before = a64_load(counter);
-
-	while (a64_load(counter) < before + 2 && torture_runs())
-		hal_pause();
-}
-
 static void sit_on_a_lock(bool large)
 {
 	if (large)
 		spin_lock(&vm.tdp.huge_lock);
 	else
 		write_lock(&vm.space->mmu_lock);
-	wait_for_two(&harvests);
+	torture_wait_for_two(&harvests);
 	if (large)
 		spin_unlock(&vm.tdp.huge_lock);
 	else
@@ -370,7 +356,7 @@ static void evict_one(u64 g)
 
 static void *run_evictor(void *arg)
 {
-	u64 seed = 0xe71 + first_seed;
+	u64 seed = 0xe71 + torture_attempt;
 
 	(void)arg;
 	for (u64 n = 0; torture_runs(); n++) {
@@ -378,7 +364,7 @@ static void *run_evictor(void *arg)
 
 		/* Else, where threads run by turns, a range would never be whole when it is to be collapsed. */
 		if (n % BREATHER == 0)
-			wait_for_two(&tried);
+			torture_wait_for_two(&tried);
 		if (r % 2)
 			evict_one((r >> 8) % RANGES * TABLE_PAGES + (r >> 16) % 24);
 		else
@@ -400,7 +386,7 @@ static void bring_back(u64 first, bool write)
 
 static void *run_changer(void *arg)
 {
-	u64 seed = 0x5b1 + first_seed;
+	u64 seed = 0x5b1 + torture_attempt;
 
 	(void)arg;
 	while (torture_runs()) {
@@ -473,7 +459,7 @@ static void report(void)
 	       (unsigned long long)a64_load(&sat[1]));
 }
 
-static void torture(const struct host_machine *m)
+static void torture(unsigned variant)
 {
 	static const struct torture_threads threads = {
 	        .run = {run_vcpu, run_vcpu, run_ager, run_evictor, run_changer},
@@ -490,7 +476,7 @@ static void torture(const struct host_machine *m)
 	a64_store(&collapsed, 0);
 	a64_store(&left_behind, 0);
 	raced = 0;
-	host_vm_create(&vm, m, PAGES, VCPUS);
+	host_vm_create(&vm, &host_machines[variant], PAGES, VCPUS);
 	a32_store(&vm.space->wants_huge, 1);
 	/* Read first: what a large leaf maps is then clean until its Dirty bit says otherwise. */
 	for (u64 g = 0; g < PAGES; g += TABLE_PAGES)
@@ -504,33 +490,19 @@ static void torture(const struct host_machine *m)
 		fail(0, "tables or maps leaked", 0, pages_used, hal_pages_used());
 }
 
-static void as_it_is(void *arg)
-{
-	(void)arg;
-	torture_start(CPUS, FRAMES);
-	for (unsigned i = 0; i < HOST_MACHINES; i++)
-		torture(&host_machines[i]);
-}
-
-/* On machines with Dirty bits, by turns: most of what can be spoilt is about them. */
-static void spoilt(void *arg)
-{
-	first_seed = (u64)(uintptr_t)arg;
-	torture_start(CPUS, FRAMES);
-	torture(&host_machines[first_seed % 2 ? 0 : 2]);
-}
-
 int main(void)
 {
-	bool good;
+	static const struct torture_program program = {
+	        .cpus = CPUS,
+	        .frames = FRAMES,
+	        .run = torture,
+	        .variants = HOST_MACHINES,
+	        .spoilt = {2, 0}, /* with Dirty bits: most of what can be spoilt is about them */
+	        .planted = fault_text,
+	        .faults = FAULTS,
+	        .endless = FAULT_AGER_WAITS,
+	};
 
-	/* Each in a process of its own: this one has no threads. */
 	steps = host_steps(400000);
-	good = !shrink_fails(as_it_is, NULL, false, 0);
-	for (unsigned fault = FAULT_SOUND + 1; fault < FAULTS && !getenv("VARVE_AS_IS"); fault++) {
-		fault_planted = (enum planted)fault;
-		good &= torture_notices(spoilt, fault_text[fault],
-		                        fault == FAULT_AGER_WAITS ? NEVER_ENDS_S : SECONDS);
-	}
-	return good ? 0 : 1;
+	return torture_main(&program);
 }

@@ -3,8 +3,6 @@
  * generations' walk and at the sampler. Each toucher touches one of its pages and waits until both have reported
  * it; a touch that is lost is waited for in vain. On real cores, under the race detector.
  */
-#include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -14,16 +12,19 @@
 #include "mm/store.h"
 #include "tests/host/fake_mmu.h"
 #include "tests/host/hal.h"
+#include "tests/host/torture.h"
 
-#define TOUCHERS 2u
-#define PAGES    (TABLE_PAGES * 2)
-#define WALKER   TOUCHERS
-#define SAMPLER  (TOUCHERS + 1)
-#define CPUS     (TOUCHERS + 2)
-#define PATIENCE 60000000000ull /* ns: on a busy machine */
+#define TOUCHERS    2u
+#define PAGES       (TABLE_PAGES * 2)
+#define SAMPLER     (TOUCHERS + 1)
+#define SAMPLES     8u /* in a turn */
+#define CPUS        (TOUCHERS + 2)
+#define TOUCHES_MIN 200u
+#define PATIENCE    60000000000ull /* ns: on a busy machine */
 
 static struct fake_guest guest;
-static a32 seen[LEDGER_READERS][PAGES], running;
+static a32 seen[LEDGER_READERS][PAGES];
+static a64 touches;
 static u64 steps;
 
 static void found(enum ledger_reader who, u64 first, unsigned n, const u64 *young)
@@ -69,7 +70,7 @@ static void wait_for(enum ledger_reader who, u64 page)
 	u64 until = hal_time_ns() + PATIENCE;
 
 	while (!a32_load_acquire(&seen[who][page])) {
-		sched_yield();
+		hal_pause();
 		if (hal_time_ns() < until)
 			continue;
 		printf("page %llu was touched, and reader %u never told\n",
@@ -89,36 +90,58 @@ static void touch(unsigned cpu, u64 *rnd)
 	fake_write(&guest, cpu, page, 0, page);
 	for (unsigned who = 0; who < LEDGER_READERS; who++)
 		wait_for(who, page);
+	a64_count(&touches, 1);
 }
 
-static void *cpu_main(void *arg)
+static void *run_toucher(void *arg)
 {
 	unsigned cpu = (unsigned)(uintptr_t)arg;
 	u64 rnd = cpu + 1;
 
-	host_cpu_set(cpu);
-	if (cpu < TOUCHERS) {
-		for (u64 i = 0; i < steps; i++)
-			touch(cpu, &rnd);
-		a32_fetch_add(&running, -1u);
-	} else {
-		while (a32_load_acquire(&running)) {
-			if (cpu == WALKER)
-				walk();
-			else
-				sample(&rnd);
-			sched_yield();
-		}
-	}
+	for (u64 i = 0; torture_goes_on(i, steps); i++)
+		touch(cpu, &rnd);
 	epoch_poll();
 	return NULL;
+}
+
+static void *run_walker(void *arg)
+{
+	while (torture_runs()) {
+		walk();
+		hal_pause();
+	}
+	epoch_poll();
+	return arg;
+}
+
+static void *run_sampler(void *arg)
+{
+	u64 rnd = SAMPLER + 1;
+
+	while (torture_runs()) {
+		for (unsigned i = 0; i < SAMPLES; i++)
+			sample(&rnd);
+		hal_pause();
+	}
+	epoch_poll();
+	return arg;
+}
+
+static const char *missing(void)
+{
+	return a64_load(&touches) < TOUCHES_MIN ? "hardly a touch" : NULL;
 }
 
 int main(void)
 {
 	const struct fake_config c = {
 	        .name = "told", .npages = PAGES, .nr_vcpus = TOUCHERS, .upper_bits = true};
-	pthread_t thread[CPUS];
+	static const struct torture_threads threads = {
+	        .run = {run_toucher, run_toucher, run_walker, run_sampler},
+	        .vcpus = TOUCHERS,
+	        .cpus = CPUS,
+	        .missing = missing,
+	};
 
 	steps = host_steps(1500);
 	host_cpu_count_set(CPUS);
@@ -126,13 +149,9 @@ int main(void)
 	ASSERT(store_init());
 	fake_guest_create(&guest, &c);
 	ASSERT(ledger_open(guest.space));
-	a32_store(&running, TOUCHERS);
-	for (unsigned cpu = 0; cpu < CPUS; cpu++)
-		ASSERT(!pthread_create(&thread[cpu], NULL, cpu_main, (void *)(uintptr_t)cpu));
-	for (unsigned cpu = 0; cpu < CPUS; cpu++)
-		pthread_join(thread[cpu], NULL);
+	torture_run(&threads);
 	ledger_close(guest.space);
-	printf("torture_ledger: %llu touches on each of %u CPUs arrived twice\n",
-	       (unsigned long long)steps, TOUCHERS);
+	printf("torture_ledger: %llu touches on %u CPUs arrived twice\n",
+	       (unsigned long long)a64_load(&touches), TOUCHERS);
 	return 0;
 }

@@ -5,7 +5,6 @@
  * The store is the real one. VARVE_STEPS: accesses of each vCPU.
  */
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -18,29 +17,24 @@
 #include "mm/store.h"
 #include "tests/host/fake_mmu.h"
 #include "tests/host/hal.h"
+#include "tests/host/torture.h"
 
 #define PAGES  400u
 #define FRAMES 440u
 #define VCPUS  2u
 #define GUESTS 2u
-#define CPU_OF (VCPUS * GUESTS) /* first CPU that is no vCPU */
-#define CPUS   (CPU_OF + 4u)
+#define CPUS   (VCPUS * GUESTS + 4u)
+#define CPU_OF_GOES \
+	(CPUS - VCPUS) /* first vCPU of the guest that goes; others have torture_run()'s numbers */
 #define PROBES 3u
 
 struct guest {
 	struct fake_guest fake;
 	u64 *last; /* per page: what its vCPU wrote last, 0 = nothing */
-	u64 steps;
-};
-
-struct seat {
-	struct guest *g;
-	unsigned vcpu, cpu;
-	u64 seed;
 };
 
 static struct guest stays, goes;
-static a32 over;
+static u64 steps;
 static a64 checks, rounds, pins, oom;
 
 static const unsigned probe[PROBES] = {0, 100, PAGE_SIZE / 8 - 1};
@@ -98,44 +92,44 @@ static void do_write(u64 *words, void *arg)
 	a->g->last[a->page] = a->round;
 }
 
-static void *vcpu_main(void *arg)
+/* One access, the vCPU's `i`th, from 1 on. */
+static void access_some(struct guest *g, unsigned vcpu, u64 i, u64 *rnd)
 {
-	struct seat *seat = arg;
-	struct guest *g = seat->g;
-	u64 rnd = seat->seed;
+	u64 r = host_random(rnd) >> 8, page = r % (r & 1 ? PAGES : PAGES / 8);
+	bool write = host_random(rnd) % 3 == 0;
+	struct access a = {.g = g, .round = i, .noise = host_random(rnd) % 16 == 0};
+	enum fault_result result;
 
-	host_cpu_set(seat->cpu);
-	for (u64 i = 1; i <= g->steps; i++) {
-		u64 r = host_random(&rnd) >> 8, page = r % (r & 1 ? PAGES : PAGES / 8);
-		bool write = host_random(&rnd) % 3 == 0;
-		struct access a = {.g = g, .round = i, .noise = host_random(&rnd) % 16 == 0};
-		enum fault_result result;
+	a.page = page / VCPUS * VCPUS + vcpu;
+	result = fake_access(&g->fake, vcpu, a.page, write, ~0u, write ? do_write : do_read, &a);
+	if (result == FAULT_NO_MEMORY)
+		hal_pause();
+	else if (result != FAULT_FIXED && result != FAULT_STOP_VM)
+		hal_panic("fault: %d", (int)result);
+	epoch_poll();
+}
 
-		a.page = page / VCPUS * VCPUS + seat->vcpu;
-		result = fake_access(&g->fake, seat->vcpu, a.page, write, ~0u,
-		                     write ? do_write : do_read, &a);
-		if (result == FAULT_NO_MEMORY)
-			sched_yield();
-		else if (result != FAULT_FIXED && result != FAULT_STOP_VM)
-			hal_panic("fault: %d", (int)result);
-		epoch_poll();
-	}
+static void *run_stays(void *arg)
+{
+	unsigned vcpu = (unsigned)(uintptr_t)arg;
+	u64 rnd = 0x57a + vcpu;
+
+	for (u64 i = 1; torture_goes_on(i, steps); i++)
+		access_some(&stays, vcpu, i, &rnd);
 	epoch_barrier();
 	return NULL;
 }
 
-static void guest_run(struct guest *g, unsigned which, u64 steps)
+static void *vcpu_goes(void *arg)
 {
-	struct seat seat[VCPUS];
-	pthread_t thread[VCPUS];
+	unsigned vcpu = (unsigned)(uintptr_t)arg;
+	u64 rnd = 0x90e5 + vcpu;
 
-	g->steps = steps;
-	for (unsigned i = 0; i < VCPUS; i++) {
-		seat[i] = (struct seat){g, i, which * VCPUS + i, steps + i + 1};
-		pthread_create(&thread[i], NULL, vcpu_main, &seat[i]);
-	}
-	for (unsigned i = 0; i < VCPUS; i++)
-		pthread_join(thread[i], NULL);
+	host_cpu_set(CPU_OF_GOES + vcpu);
+	for (u64 i = 1; i <= steps / 16 + 1; i++)
+		access_some(&goes, vcpu, i, &rnd);
+	epoch_barrier();
+	return NULL;
 }
 
 static void guest_start(struct guest *g, const struct fake_config *c)
@@ -150,54 +144,60 @@ static void guest_end(struct guest *g)
 	free(g->last);
 }
 
-/* The guest that stays, on a thread of its own; everything ends with it. */
-static void *stays_main(void *arg)
+/* The guest that goes, and comes again. */
+static void *run_goes(void *arg)
 {
-	guest_run(&stays, 0, *(u64 *)arg);
-	a32_store_release(&over, 1);
-	return NULL;
+	static const struct fake_config go = {
+	        .name = "goes", .npages = PAGES, .nr_vcpus = VCPUS, .nr_mmus = 2, .no_dirty = true};
+	pthread_t thread[VCPUS];
+
+	while (torture_runs()) {
+		guest_start(&goes, &go);
+		for (uintptr_t i = 0; i < VCPUS; i++)
+			pthread_create(&thread[i], NULL, vcpu_goes, (void *)i);
+		for (unsigned i = 0; i < VCPUS; i++)
+			pthread_join(thread[i], NULL);
+		guest_end(&goes);
+		a64_count(&rounds, 1);
+	}
+	epoch_barrier();
+	return arg;
 }
 
-static void *reclaimer_main(void *arg)
+static void *run_reclaimer(void *arg)
 {
-	(void)arg;
-	host_cpu_set(CPU_OF);
-	while (!a32_load_acquire(&over)) {
+	while (torture_runs()) {
 		(void)reclaim_background();
 		epoch_poll();
-		sched_yield();
+		hal_pause();
 	}
 	epoch_barrier();
-	return NULL;
+	return arg;
 }
 
-static void *ager_main(void *arg)
+static void *run_ager(void *arg)
 {
-	(void)arg;
-	host_cpu_set(CPU_OF + 1);
-	while (!a32_load_acquire(&over)) {
+	while (torture_runs()) {
 		reclaim_age_periodic(hal_time_ns(), 1000000);
-		sched_yield();
+		hal_pause();
 	}
 	epoch_barrier();
-	return NULL;
+	return arg;
 }
 
 /* Reads pages of the guest that stays, as a device would: pinned, they stay where they are. */
-static void *device_main(void *arg)
+static void *run_device(void *arg)
 {
 	u64 rnd = 77;
 
-	(void)arg;
-	host_cpu_set(CPU_OF + 2);
-	while (!a32_load_acquire(&over)) {
+	while (torture_runs()) {
 		struct space *s = stays.fake.space;
 		u64 page = host_random(&rnd) % PAGES, before;
 		struct fault_page found;
 		bool pinned;
 
 		if (fault_bring_in(s, gfn(page), false, true, &found) != FAULT_FIXED) {
-			sched_yield();
+			hal_pause();
 			continue;
 		}
 		epoch_enter();
@@ -208,7 +208,7 @@ static void *device_main(void *arg)
 			continue;
 		if (fake_word(&stays.fake, page) == gfn_word(GFN_RESIDENT, found.frame)) {
 			before = a64_load((a64 *)frame_ptr(found.frame));
-			sched_yield();
+			hal_pause();
 			/* Somebody else's page would have other bits there. */
 			if (before && before >> 40 != page)
 				hal_panic("pinned page %llu has %llx", (unsigned long long)page,
@@ -219,7 +219,7 @@ static void *device_main(void *arg)
 		frame_unpin(found.frame);
 	}
 	epoch_barrier();
-	return NULL;
+	return arg;
 }
 
 static void no_wake(void)
@@ -233,48 +233,52 @@ static void on_oom(struct space *victim, const char *why)
 	a64_count(&oom, 1);
 }
 
+static const char *missing(void)
+{
+	const struct space_stats *s = &stays.fake.space->stats;
+
+	return !a64_load(&s->evictions_total)  ? "nothing was evicted"
+	       : !a64_load(&s->refaults_total) ? "nothing came back"
+	       : !a64_load(&s->passes_total)   ? "nothing was aged"
+	       : !a64_load(&pins)              ? "nothing was pinned"
+	       : a64_load(&rounds) < 2         ? "no guest has gone twice"
+	                                       : NULL;
+}
+
 int main(void)
 {
+	static const struct torture_threads threads = {
+	        .run = {run_stays, run_stays, run_reclaimer, run_ager, run_device, run_goes},
+	        .vcpus = VCPUS,
+	        .cpus = CPU_OF_GOES,
+	        .missing = missing,
+	};
 	static const struct reclaim_ops ops = {.wake = no_wake, .out_of_memory = on_oom};
 	static const struct fake_config stay = {
 	        .name = "stays", .npages = PAGES, .nr_vcpus = VCPUS};
-	static const struct fake_config go = {
-	        .name = "goes", .npages = PAGES, .nr_vcpus = VCPUS, .nr_mmus = 2, .no_dirty = true};
-	u64 steps = host_steps(12000), faults;
-	pthread_t thread[4];
+	const struct space_stats *s;
+	u64 faults;
 
+	steps = host_steps(12000);
 	host_cpu_count_set(CPUS);
-	host_cpu_set(CPUS - 1);
 	fake_frames_create(FRAMES);
 	ASSERT(store_init());
 	reclaim_init(&ops);
 	guest_start(&stays, &stay);
-	pthread_create(&thread[0], NULL, stays_main, &steps);
-	pthread_create(&thread[1], NULL, reclaimer_main, NULL);
-	pthread_create(&thread[2], NULL, ager_main, NULL);
-	pthread_create(&thread[3], NULL, device_main, NULL);
-	while (!a32_load_acquire(&over)) {
-		guest_start(&goes, &go);
-		guest_run(&goes, 1, steps / 16 + 1);
-		guest_end(&goes);
-		a64_count(&rounds, 1);
-	}
-	for (unsigned i = 0; i < 4; i++)
-		pthread_join(thread[i], NULL);
+	torture_run(&threads);
 	epoch_barrier();
 	faults = audit_all(NULL);
 	if (faults)
 		fprintf(stderr, "audit: %s\n", host_log_last());
+	s = &stays.fake.space->stats;
 	printf("%llu checks, %llu evictions, %llu rescues, %llu refaults, %llu passes, %llu pins, "
 	       "%llu guests gone, %llu out of memory\n",
 	       (unsigned long long)a64_load(&checks),
-	       (unsigned long long)a64_load(&stays.fake.space->stats.evictions_total),
-	       (unsigned long long)a64_load(&stays.fake.space->stats.rescues_total),
-	       (unsigned long long)a64_load(&stays.fake.space->stats.refaults_total),
-	       (unsigned long long)a64_load(&stays.fake.space->stats.passes_total),
-	       (unsigned long long)a64_load(&pins), (unsigned long long)a64_load(&rounds),
-	       (unsigned long long)a64_load(&oom));
-	faults += !a64_load(&stays.fake.space->stats.evictions_total);
+	       (unsigned long long)a64_load(&s->evictions_total),
+	       (unsigned long long)a64_load(&s->rescues_total),
+	       (unsigned long long)a64_load(&s->refaults_total),
+	       (unsigned long long)a64_load(&s->passes_total), (unsigned long long)a64_load(&pins),
+	       (unsigned long long)a64_load(&rounds), (unsigned long long)a64_load(&oom));
 	guest_end(&stays);
 	fake_frames_destroy();
 	return faults != 0;

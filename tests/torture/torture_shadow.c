@@ -35,7 +35,6 @@
 #include "mm/evict.h"
 #include "mm/frame.h"
 #include "tests/host/hal.h"
-#include "tests/host/shrink.h"
 #include "tests/host/torture.h"
 #include "tests/host/vm.h"
 
@@ -79,9 +78,8 @@ enum { PML4, PDPT, PDPT_PAE, DIRECTORY, OWN_TABLE, TABLES };
 /* Shadow pages at most: so few that they are recycled all the time. */
 #define LIMIT 20u
 /* Accesses between two evictions: pages are to stay for more than one. */
-#define PERIOD  32u
-#define PAUSES  100u
-#define SECONDS 60u
+#define PERIOD 32u
+#define PAUSES 100u
 
 enum mode { LONG, PAE, UNPAGED, MODES };
 
@@ -90,7 +88,7 @@ static const char *format_name;
 static u64 oracle[VCPUS][DATA];
 static u64 own[VCPUS][OWN_PAGES]; /* the page behind each entry */
 static enum mode mode[VCPUS];
-static u64 steps, remaps[VCPUS], shrunk, first_seed;
+static u64 steps, remaps[VCPUS], shrunk;
 static a64 guest_faults[VCPUS];
 static struct {
 	a64 begun, written; /* how often */
@@ -353,7 +351,7 @@ static void step(unsigned cpu, u64 *seed)
 static void *run_vcpu(void *arg)
 {
 	unsigned cpu = (unsigned)(uintptr_t)arg;
-	u64 seed = 0x5ad0 + cpu + first_seed;
+	u64 seed = 0x5ad0 + cpu + torture_attempt;
 
 	vm.vcpu[cpu].walker.reads = look_at_table;
 	for (u64 i = 0; torture_goes_on(i, steps); i++) {
@@ -370,7 +368,7 @@ static void *run_vcpu(void *arg)
 
 static void *run_ager(void *arg)
 {
-	u64 seed = 0xa9e + first_seed, visited = 0;
+	u64 seed = 0xa9e + torture_attempt, visited = 0;
 
 	(void)arg;
 	while (torture_runs()) {
@@ -405,7 +403,7 @@ static void evict_one(u64 g)
 
 static void *run_evictor(void *arg)
 {
-	u64 seed = 0xe71 + first_seed, r;
+	u64 seed = 0xe71 + torture_attempt, r;
 
 	(void)arg;
 	while (torture_runs()) {
@@ -467,7 +465,7 @@ static void report(void)
 	       (unsigned long long)a64_load(&s->rescues_total));
 }
 
-static void torture(const struct spte_format *format, const char *name)
+static void torture(unsigned variant)
 {
 	static const struct torture_threads threads = {
 	        .run = {run_vcpu, run_vcpu, run_ager, run_evictor},
@@ -475,8 +473,10 @@ static void torture(const struct spte_format *format, const char *name)
 	        .cpus = CPUS,
 	        .missing = missing,
 	};
+	const struct spte_format *format = variant ? &spte_shadow_track : &spte_shadow_ad;
 
-	format_name = name;
+	shadow_planted = torture_fault;
+	format_name = variant ? "access tracking" : "Accessed and Dirty";
 	memset(oracle, 0, sizeof(oracle));
 	memset(remaps, 0, sizeof(remaps));
 	for (unsigned cpu = 0; cpu < VCPUS; cpu++)
@@ -506,21 +506,6 @@ static void torture(const struct spte_format *format, const char *name)
 		fail(0, "table frames leaked", 0, 0, frame_table_count());
 }
 
-static void as_it_is(void *arg)
-{
-	(void)arg;
-	torture_start(CPUS, FRAMES);
-	torture(&spte_shadow_ad, "Accessed and Dirty");
-	torture(&spte_shadow_track, "access tracking");
-}
-
-static void spoilt(void *arg)
-{
-	first_seed = (u64)(uintptr_t)arg;
-	torture_start(CPUS, FRAMES);
-	torture(first_seed % 2 ? &spte_shadow_ad : &spte_shadow_track, "spoilt");
-}
-
 /*
  * What threads notice, nearly always at once. The rest takes several steps in one order, or two CPUs within a few
  * instructions (the look for an invalidation): tests/model/model_shadow_scenes.c, model_machine_shadow.c.
@@ -534,15 +519,19 @@ static const enum shadow_fault_planted for_threads[] = {
 
 int main(void)
 {
-	bool good;
+	static const char *text[SHADOW_FAULTS_NR];
+	static const struct torture_program program = {
+	        .cpus = CPUS,
+	        .frames = FRAMES,
+	        .run = torture,
+	        .variants = 2,
+	        .spoilt = {1, 0},
+	        .planted = text,
+	        .faults = SHADOW_FAULTS_NR,
+	};
 
-	/* Each in a process of its own: this one has no threads. */
+	for (unsigned i = 0; i < ARRAY_SIZE(for_threads); i++)
+		text[for_threads[i]] = shadow_fault_text[for_threads[i]];
 	steps = host_steps(20000);
-	good = !shrink_fails(as_it_is, NULL, false, 0);
-	steps = host_steps(10000);
-	for (unsigned i = 0; i < ARRAY_SIZE(for_threads) && !getenv("VARVE_AS_IS"); i++) {
-		shadow_planted = for_threads[i];
-		good &= torture_notices(spoilt, shadow_fault_text[for_threads[i]], SECONDS);
-	}
-	return good ? 0 : 1;
+	return torture_main(&program);
 }

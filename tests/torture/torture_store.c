@@ -3,7 +3,6 @@
  * scratch and share those of the others. A page comes back as it left, however often the pool moved it.
  * torture_swap.c is the same above a disk, with a fifth CPU that moves pages there.
  */
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include "tests/host/disk.h"
 #endif
 #include "tests/host/hal.h"
+#include "tests/host/torture.h"
 
 #define CPUS   4u
 #define OWNERS 2u /* CPUs with a scratch */
@@ -78,9 +78,9 @@ static void page_put(struct page *x, u32 frame, u64 of)
 }
 
 #ifdef TORTURE_DISK
-#define SECTORS 4000u
-
-static a32 moving;
+#define SECTORS      4000u
+#define CPUS_OF_DISK 1
+#define TURN_NS      1000000ull
 
 /* Forgets the page at once, while it is read for it. */
 static void page_ask(const struct page *x)
@@ -88,23 +88,33 @@ static void page_ask(const struct page *x)
 	(void)!store_ready(x->word);
 }
 
+/* The clock stands still while this thread has no turn, or somebody would lose patience with the disk. */
 static void *mover(void *arg)
 {
-	host_cpu_set((unsigned)(uintptr_t)arg);
-	while (a32_load(&moving))
-		(void)swap_turn();
+	while (torture_runs()) {
+		host_time_add(TURN_NS);
+		if (swap_turn() != SWAP_AGAIN)
+			hal_pause();
+	}
 	host_swap_settle();
-	return NULL;
+	return arg;
 }
-
-static pthread_t mover_thread;
 
 static void disk_begin(void)
 {
+	host_time_set(TURN_NS);
 	host_swap_create(SECTORS, 20);
 	host_disk.late = 3;
-	a32_store(&moving, 1);
-	ASSERT(!pthread_create(&mover_thread, NULL, mover, (void *)(uintptr_t)CPUS));
+}
+
+static const char *missing(void)
+{
+	struct swap_stats st;
+
+	swap_snapshot(&st);
+	return !st.written_objects_total ? "nothing went to the disk"
+	       : !st.reads_total         ? "nothing came back from the disk"
+	                                 : NULL;
 }
 
 /* Transfers of what was dropped end by themselves. */
@@ -112,21 +122,20 @@ static void disk_end(void)
 {
 	struct swap_stats st;
 
-	a32_store(&moving, 0);
-	pthread_join(mover_thread, NULL);
 	for (unsigned i = 0; i < 10000 && host_disk.under_way; i++)
 		(void)swap_turn();
 	swap_snapshot(&st);
 	printf("%llu moved in %llu writes, %llu reads\n",
 	       (unsigned long long)st.written_objects_total, (unsigned long long)st.writes_total,
 	       (unsigned long long)st.reads_total);
-	if (!st.written_objects_total || !st.reads_total)
-		hal_panic("the disk was not needed");
 	if (st.sectors_used || st.errors_total)
 		hal_panic("sectors were left over, or not answered");
 	host_swap_destroy();
 }
 #else
+#define CPUS_OF_DISK 0
+#define mover        NULL
+
 static void page_ask(const struct page *x)
 {
 	(void)x;
@@ -134,6 +143,12 @@ static void page_ask(const struct page *x)
 
 static void disk_begin(void)
 {
+}
+
+/* All that is wanted is there once a CPU has done its steps. */
+static const char *missing(void)
+{
+	return NULL;
 }
 
 static void disk_end(void)
@@ -147,8 +162,7 @@ static void *cpu(void *arg)
 	unsigned self = (unsigned)(uintptr_t)arg;
 	u64 rnd = 0x1234567 * (self + 1);
 
-	host_cpu_set(self);
-	for (u64 i = 0; i < steps; i++) {
+	for (u64 i = 0; torture_goes_on(i, steps); i++) {
 		struct page *x = &page[host_random(&rnd) % PAGES];
 
 		if (!x->of) {
@@ -194,7 +208,12 @@ static void setup(void)
 
 int main(void)
 {
-	pthread_t thread[CPUS];
+	static const struct torture_threads threads = {
+	        .run = {cpu, cpu, cpu, cpu, mover},
+	        .vcpus = CPUS,
+	        .cpus = CPUS + CPUS_OF_DISK,
+	        .missing = missing,
+	};
 	struct store_stats st;
 
 	steps = host_steps(3000);
@@ -203,10 +222,7 @@ int main(void)
 	disk_begin();
 	host_pages_limit(
 	        PAGES_LEFT); /* what the index of shared pages needs, and a page for either */
-	for (unsigned i = 0; i < CPUS; i++)
-		ASSERT(!pthread_create(&thread[i], NULL, cpu, (void *)(uintptr_t)i));
-	for (unsigned i = 0; i < CPUS; i++)
-		pthread_join(thread[i], NULL);
+	torture_run(&threads);
 	host_pages_limit(HOST_NO_LIMIT);
 	disk_end();
 	store_snapshot(&st);
