@@ -117,7 +117,10 @@ static bool enter_guest(struct shadow_vm *vm, struct shadow_vm_vcpu *v)
 	a32_store_full(&v->in_guest, 1);
 	wanted = a64_load_acquire(&vm->space->flush.wanted);
 	if (a64_load(&v->flushed) != wanted) {
-		if (!SHADOW_VM_NO_LOOK && !shadow_vcpu_root_valid(&v->shadow)) {
+		bool valid = shadow_vcpu_root_valid(&v->shadow);
+
+		a64_count(&vm->roots_gone, !valid);
+		if (!SHADOW_VM_NO_LOOK && !valid) {
 			a32_store_release(&v->in_guest, 0);
 			return false;
 		}

@@ -30,6 +30,7 @@ struct shadow_vm {
 	unsigned nr_vcpus;
 	struct shadow_vm_vcpu vcpu[SHADOW_VM_VCPUS];
 	a32 ran, ran_lately;
+	a64 roots_gone; /* between the question for them and the entry: so often */
 	/*
 	 * vCPUs stay in the guest after an access, until the next that finds them kicked, or faults, or something of
 	 * what is below. Whoever calls the hypervisor otherwise, waits, or ends: shadow_vm_leave() first.

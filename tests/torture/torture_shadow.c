@@ -21,7 +21,14 @@
 #define SHADOW_ZAPPED() lose_turn_for_long()
 #include "tests/host/shadow_spoilt.h"
 
-#define SHADOW_VM_GAP()        lose_turn_for_long()
+/* A root that goes in it is what the look at an entry is for. */
+static inline void gap(void)
+{
+	for (unsigned i = 0; i < (planted(SHADOW_FAULT_ENTRY) ? 8u : 1u); i++)
+		lose_turn_for_long();
+}
+
+#define SHADOW_VM_GAP()        gap()
 #define CPU_TLB                12u
 #define SHADOW_VM_NO_SHOOTDOWN planted(SHADOW_FAULT_SHOOTDOWN)
 #define SHADOW_VM_NO_LOOK      planted(SHADOW_FAULT_ENTRY)
@@ -80,6 +87,8 @@ enum { PML4, PDPT, PDPT_PAE, DIRECTORY, OWN_TABLE, TABLES };
 /* Accesses between two evictions: pages are to stay for more than one. */
 #define PERIOD 32u
 #define PAUSES 100u
+/* At least, before an entry; it has to notice. */
+#define ROOTS_GONE (planted(SHADOW_FAULT_ENTRY) ? 24u : 2u)
 
 enum mode { LONG, PAE, UNPAGED, MODES };
 
@@ -431,6 +440,7 @@ static const char *missing(void)
 	return !a64_load(&vm.space->stats.refaults_total) ? "nothing came back"
 	       : !a64_load(&sh->unsync_total)             ? "no table was let go"
 	       : !a64_load(&sh->synced_total)             ? "no table was synchronised"
+	       : a64_load(&vm.roots_gone) < ROOTS_GONE    ? "hardly a root went before an entry"
 	       : !a64_load(&guest_faults[0]) || !a64_load(&guest_faults[1]) ? "a guest had no fault"
 	                                                                    : NULL;
 }
@@ -455,11 +465,12 @@ static void report(void)
 	const struct shadow_stats *sh = &vm.shadow.stats;
 
 	printf("%s: %llu shadow faults, %llu pages made, %llu given back, %llu unsync, %llu "
-	       "settled, %llu remaps, %llu evictions, %llu rescues\n",
+	       "settled, %llu roots gone, %llu remaps, %llu evictions, %llu rescues\n",
 	       format_name, (unsigned long long)a64_load(&sh->faults_total),
 	       (unsigned long long)a64_load(&sh->made_total), (unsigned long long)shrunk,
 	       (unsigned long long)a64_load(&sh->unsync_total),
 	       (unsigned long long)a64_load(&sh->settled_total),
+	       (unsigned long long)a64_load(&vm.roots_gone),
 	       (unsigned long long)(remaps[0] + remaps[1]),
 	       (unsigned long long)a64_load(&s->evictions_total),
 	       (unsigned long long)a64_load(&s->rescues_total));
