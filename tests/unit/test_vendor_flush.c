@@ -95,13 +95,6 @@ static u64 look(struct arch_vcpu *v, u64 value)
 	return seen;
 }
 
-static void go_to(struct arch_vcpu *v, unsigned cpu)
-{
-	vendor->put(v);
-	host_cpu_set(cpu);
-	vendor->load(v);
-}
-
 static void test_flush_drops_what_is_cached(void **state)
 {
 	(void)state;
@@ -121,9 +114,9 @@ static void test_flush_drops_what_is_cached(void **state)
 	}
 }
 
-static void test_another_root_is_another_world(void **state)
+/* There and back again: nothing is used of what was kept before, neither there nor here. */
+static void assert_starts_afresh(void (*go)(struct arch_vcpu *v, bool back))
 {
-	(void)state;
 	for_each(m)
 	{
 		struct arch_vcpu *v;
@@ -131,32 +124,38 @@ static void test_another_root_is_another_world(void **state)
 		begin(m);
 		v = make(m, 0, 1, SOME_ROOT);
 		assert_int_equal(look(v, 1), 1);
-		v->root = hpa(2 * SOME_ROOT);
+		go(v, false);
 		assert_int_equal(look(v, 2), 2);
-		v->root = hpa(SOME_ROOT); /* the page may have been another's meanwhile */
+		go(v, true);
 		assert_int_equal(look(v, 3), 3);
 		give_back(v);
 		end();
 	}
 }
 
+/* The page of the first may have been another's meanwhile. */
+static void go_to_root(struct arch_vcpu *v, bool back)
+{
+	v->root = hpa(back ? SOME_ROOT : 2 * SOME_ROOT);
+}
+
+static void go_to_cpu(struct arch_vcpu *v, bool back)
+{
+	vendor->put(v);
+	host_cpu_set(back ? 0 : 1);
+	vendor->load(v);
+}
+
+static void test_another_root_is_another_world(void **state)
+{
+	(void)state;
+	assert_starts_afresh(go_to_root);
+}
+
 static void test_back_on_a_cpu_starts_afresh(void **state)
 {
 	(void)state;
-	for_each(m)
-	{
-		struct arch_vcpu *v;
-
-		begin(m);
-		v = make(m, 0, 1, SOME_ROOT);
-		assert_int_equal(look(v, 1), 1);
-		go_to(v, 1);
-		assert_int_equal(look(v, 2), 2);
-		go_to(v, 0);
-		assert_int_equal(look(v, 3), 3);
-		give_back(v);
-		end();
-	}
+	assert_starts_afresh(go_to_cpu);
 }
 
 static void test_number_and_root_may_have_been_anothers(void **state)
