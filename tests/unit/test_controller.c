@@ -275,11 +275,11 @@ static void test_controller_keeps_min_and_the_young(void **state)
 	assert_int_equal(resident(1), 2000);
 }
 
-static void test_controller_takes_what_is_cold_in_a_guest(void **state)
+static void take_what_is_cold(u64 refaults_max)
 {
+	u64 refaults;
 	struct space *s;
 
-	(void)state;
 	start();
 	s = guests[0].space;
 	controller_set(s, (struct controller_target){CONTROLLER_REFAULTS, 2000});
@@ -292,8 +292,24 @@ static void test_controller_takes_what_is_cold_in_a_guest(void **state)
 		controller_run(hal_time_ns());
 	}
 	assert_in_range(resident(0), 500, 600);
-	assert_int_equal(a64_load(&s->stats.refaults_total), 0);
-	assert_int_equal(a64_load(&s->stats.given_total), 2000 - resident(0));
+	refaults = a64_load(&s->stats.refaults_total);
+	assert_in_range(refaults, 0, refaults_max);
+	assert_int_equal(a64_load(&s->stats.given_total), 2000 + refaults - resident(0));
+}
+
+static void test_controller_takes_what_is_cold_in_a_guest(void **state)
+{
+	(void)state;
+	take_what_is_cold(0);
+}
+
+/* In the first second nothing has proved itself: what is then taken may be in use, but not more than one batch. */
+static void test_controller_takes_what_is_cold_with_probation(void **state)
+{
+	(void)state;
+	policy_init();
+	assert_true(a32_load(&policy.probation));
+	take_what_is_cold(GEN_BATCH);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -310,6 +326,7 @@ int main(void)
 	        T(test_controller_free_is_met_by_all),
 	        T(test_controller_keeps_min_and_the_young),
 	        T(test_controller_takes_what_is_cold_in_a_guest),
+	        T(test_controller_takes_what_is_cold_with_probation),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
