@@ -1,9 +1,11 @@
 #include "tests/host/shrink.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,6 +27,8 @@ int shrink_status(void (*run)(void *arg), void *arg, bool quiet, unsigned second
 	fflush(NULL);
 	child = fork();
 	if (!child) {
+		/* Whoever ends the test ends what it has begun. */
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (quiet)
 			silence();
 		alarm(seconds);

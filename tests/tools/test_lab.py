@@ -389,7 +389,7 @@ class Files(unittest.TestCase):
             for content in (b"", b"VARVELAB", b"nothing of ours" * 20):
                 with open(path, "wb") as f:
                     f.write(content)
-                done = subprocess.run([LAB, "info", path], capture_output=True, text=True, timeout=10)
+                done = subprocess.run([LAB, "info", path], capture_output=True, text=True, timeout=100)
                 self.assertEqual(done.returncode, 2)
                 self.assertIn("no trace", done.stderr)
 
