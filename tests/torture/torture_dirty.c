@@ -163,7 +163,8 @@ static enum walker_result write_inside(unsigned cpu, u64 g)
 	r = walker_translate(&vm.vcpu[cpu].walker, at, true, false, &where);
 	if (r != WALKER_OK)
 		return r;
-	lose_turn();
+	/* Now and then it stays for long, with what it has translated: who reads the log has to wait for it. */
+	lose_turn_for_long();
 	word = (a64 *)(uintptr_t)where.v;
 	if (a64_load(word) != n - 1)
 		fail("a write was lost", g, n - 1, a64_load(word));
