@@ -29,9 +29,10 @@ BY_NAME = os.path.join(ROOT, "tests", "system", "list-by-name")  # run only when
 SCENARIO_PLACES = ("tools/scenarios", "tests/system", "tests/system/bad")
 trace = load_tool("trace")
 SLOTS = 2  # emulator threads that run at a time
-MULTI_TRIES = 3
+TRIES = 3
 CHECK = "check="
 VARIANT = "build="
+AGAIN = "again"
 CHECK_S = 60
 
 
@@ -47,6 +48,7 @@ class Test:
     options: list = field(default_factory=list)
     check: list = field(default_factory=list)  # a program of tools/ with arguments, to be asked about the boot's folder
     variant: str = ""  # an image of tests/lib/variants.py instead of the usual one
+    again: bool = False  # what is expected takes an emulator that is not held up
 
     @property
     def multi(self):
@@ -58,8 +60,8 @@ class Test:
 
     @property
     def tries(self):
-        """QEMU with a thread for each CPU breaks guests by itself now and then (docs/decisions.md, 17)."""
-        return MULTI_TRIES if self.multi else 1
+        """QEMU with a thread for each CPU breaks guests by itself now and then (docs/decisions.md, 17); `again`: see the list."""
+        return TRIES if self.multi or self.again else 1
 
 
 def parse_line(line):
@@ -74,8 +76,9 @@ def parse_line(line):
     variant = [w[len(VARIANT):] for w in words[6:] if w.startswith(VARIANT)]
     if [v for v in variant if v not in variants.NAMES] or len(variant) > 1:
         raise ValueError(f"{' '.join(variant)}: allowed is one of {' '.join(variants.NAMES)}")
-    options = [w for w in words[6:] if not w.startswith((CHECK, VARIANT))]
-    return Test(words[0], words[1], int(words[2]), int(words[3]), words[4], verdict, pattern, options, sum(checks, []), "".join(variant))
+    options = [w for w in words[6:] if not w.startswith((CHECK, VARIANT)) and w != AGAIN]
+    return Test(words[0], words[1], int(words[2]), int(words[3]), words[4], verdict, pattern, options, sum(checks, []), "".join(variant),
+                AGAIN in words[6:])
 
 
 def read_list(*paths):

@@ -116,6 +116,8 @@ class SystemListTest(unittest.TestCase):
         self.assertEqual((t.verdict, t.pattern, t.options, t.slots), ("fail", "no.image", ["--append", "x y"], 1))
         self.assertEqual((t.tries, system.parse_line("a qemu-svm 2 30 smoke pass --multi").tries), (1, 3))
         self.assertEqual(system.parse_line("a qemu-svm 2 30 smoke pass --multi").slots, 2)
+        t = system.parse_line("a qemu-svm 2 30 smoke pass check=flame again")
+        self.assertEqual((t.tries, t.options, t.check), (3, [], ["flame"]))
         self.assertEqual(system.parse_line("a qemu-svm 2 30 smoke pass build=o0").variant, "o0")
         for wrong in ("a qemu-svm 2 30 smoke", "a qemu-svm 2 30 smoke maybe", "a qemu-svm 2 30 smoke pass build=other"):
             with self.assertRaises(ValueError):
