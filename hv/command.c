@@ -347,6 +347,8 @@ static const struct command_form forms[] = {
          "pages that were promoted and grew old have another turn", .arg = {&no_yes}},
         {"probation", COMMAND_PROBATION, "probation [yes|no]",
          "pages of one use go before those that were used twice", .arg = {&no_yes}},
+        {"guard", COMMAND_GUARD, "guard [yes|no]",
+         "... unless going by age would have fewer refaults", .arg = {&no_yes}},
         {"chunk", COMMAND_CHUNK, "chunk [N]",
          "frames an evictor takes at a time, up to 64; 0: by the size of the VM", .arg = {&chunk}},
         {"swappiness", COMMAND_SWAPPINESS, "swappiness [N]",

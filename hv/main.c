@@ -114,6 +114,7 @@ static void set_policy(void)
 	a32_store(&policy.fault_touch, scenario.fault_touch);
 	a32_store(&policy.demote, scenario.demote);
 	a32_store(&policy.probation, scenario.probation);
+	a32_store(&policy.guard, scenario.guard);
 	a32_store(&policy.chunk, scenario.chunk);
 	a32_store(&policy.swappiness, scenario.swappiness);
 	a32_store(&policy.locked, scenario.locked);

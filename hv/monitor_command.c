@@ -414,6 +414,9 @@ static bool execute_setting(const struct command *c)
 	case COMMAND_PROBATION:
 		setting_word(c, "probation", &policy.probation, no_yes);
 		return true;
+	case COMMAND_GUARD:
+		setting_word(c, "guard", &policy.guard, no_yes);
+		return true;
 	case COMMAND_CHUNK:
 		setting_number(c, "chunk", &policy.chunk);
 		return true;

@@ -429,6 +429,7 @@ static void set_defaults(struct scenario *s)
 	s->fault_touch = POLICY_FAULT_TOUCH;
 	s->demote = true;
 	s->probation = POLICY_PROBATION;
+	s->guard = POLICY_GUARD;
 	s->chunk = POLICY_CHUNK_AUTO;
 	s->swappiness = POLICY_SWAPPINESS;
 	s->swap_pool = SWAP_POOL;

@@ -77,6 +77,7 @@ struct scenario {
 	bool fault_touch;
 	bool demote;
 	bool probation;
+	bool guard;
 	u32 chunk; /* 0: by the size of the space */
 	u32 swappiness;
 	u32 direct_rate; /* times a second that faulting vCPUs may reclaim; 0: no bound */

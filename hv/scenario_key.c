@@ -136,6 +136,7 @@ const struct scenario_key scenario_host_keys[] = {
         {"fault_touch", "yes or no", FLAG(scenario, fault_touch, no_yes)},
         {"demote", "yes or no", FLAG(scenario, demote, no_yes)},
         {"probation", "yes or no", FLAG(scenario, probation, no_yes)},
+        {"guard", "yes or no", FLAG(scenario, guard, no_yes)},
         {"chunk", "a number from 0 (by the size of the VM) to 64",
          NUMBER(scenario, chunk, 0, POLICY_CHUNK_MAX)},
         {"swappiness", "a number from 0 to 200",

@@ -57,6 +57,7 @@ static void add_policy(struct stats_line *l)
 	line_count(l, "fault_touch", a32_load(&policy.fault_touch));
 	line_count(l, "demote", a32_load(&policy.demote));
 	line_count(l, "probation", a32_load(&policy.probation));
+	line_count(l, "guard", a32_load(&policy.guard));
 	line_count(l, "chunk", a32_load(&policy.chunk));
 	line_count(l, "swappiness", a32_load(&policy.swappiness));
 	line_count(l, "twolist", a32_load(&policy.twolist));

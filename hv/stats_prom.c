@@ -26,6 +26,8 @@ const struct stats_counter stats_counters[] = {
         COUNTER(clean_evictions_total, "Evictions that found a valid copy."),
         COUNTER(refaults_total, "Pages brought back."),
         COUNTER(refaults_recent_total, "Pages brought back within the window of generations."),
+        COUNTER(guard_alarms_total, "Times that recency began to rule."),
+        COUNTER(guard_refaults_total, "Refaults while it ruled."),
         COUNTER(rescues_total, "Pages touched while they were being evicted."),
         COUNTER(rejected_total, "Pages that the evictor found young."),
         COUNTER(store_full_total, "Pages that no store took."),

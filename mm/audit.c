@@ -9,6 +9,7 @@
  *   lists    links are sound; what hangs on the list of a generation is of that generation or younger, and
  *            inside the window (I4); sizes agree with the state words; all that is listed is all that is
  *            resident (I3)
+ *   gone     pages that are away are as many, by label, as the guard has counted (mm/guard.h)
  *   stores   their own recount; objects agree with the words and copies that name them
  *   balloon  its pages have neither frame nor copy, and are as many as it says
  *   MMUs     their own audit: entries against the gfn map, I6
@@ -40,6 +41,7 @@ struct tally {
 	u64 tag[GFN_TAG + 1];
 	u64 listed, probation;
 	s64 size[GEN_MAX][GEN_TYPES];
+	s64 gone[GUARD_LABELS + 1]; /* by guard_index_locked() */
 };
 
 static void fault(struct audit *a, const char *what, u64 where, u64 found, u64 expected)
@@ -160,6 +162,8 @@ static void audit_word(struct audit *a, const struct space *s, gfn_t g, u64 word
 	if (!gfn_word_away(word) && word & GFN_SHADOW)
 		fault(a, "shadow of a page that is here", g.v, word, 0);
 	a->nr_objects += gfn_word_tag(word) == GFN_POOLED;
+	if (gfn_word_away(word))
+		t->gone[guard_index_locked(&s->lru, (word & GFN_SEQ) >> GFN_SEQ_SHIFT)]++;
 }
 
 static void audit_words(struct audit *a, struct space *s, struct tally *t)
@@ -264,6 +268,9 @@ static void audit_lists(struct audit *a, struct space *s, struct tally *t)
 			expect(a, "size of a generation", s->id, a64_load(&s->lru.size[g][type]),
 			       (u64)t->size[g][type]);
 	expect(a, "listed frames (I3)", s->id, t->listed, t->tag[GFN_RESIDENT]);
+	for (unsigned i = 0; i < GUARD_LABELS && !s->lru.guard.inexact; i++)
+		expect(a, "pages that are gone, by label", i, (u64)s->lru.guard.gone[i],
+		       (u64)t->gone[i]);
 }
 
 static void audit_balloon(struct audit *a, struct space *s)

@@ -25,6 +25,7 @@
 #include "mm/frame.h"
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
+#include "mm/guard.h"
 #include "mm/huge.h"
 #include "mm/limits.h"
 #include "mm/notifier.h"
@@ -41,6 +42,8 @@ struct batch {
 	struct space *space;
 	struct gen_chunk chunk;
 	struct evict_result *result;
+	u16 gone[GEN_BATCH]; /* what the shadows of those say that went */
+	unsigned ngone;
 };
 
 static a32 at_work; /* CPUs that have frames isolated */
@@ -84,6 +87,7 @@ static void ask(struct batch *b)
 			keep_in_chunk(&b->chunk, &kept, i);
 			continue;
 		}
+		guard_kept(&s->lru, b->chunk.seen[i]);
 		age_look_around(s, g, young);
 		gen_insert(&s->lru, frame, GEN_ENTER_REJECTED);
 		a64_count(&s->stats.rejected_total, 1);
@@ -264,6 +268,7 @@ static void pack(struct batch *b, unsigned i)
 		store_drop(copy);
 	if (b->chunk.seen[i] & GEN_FIRST_PROBATION)
 		probation_left(&s->lru);
+	b->gone[b->ngone++] = b->chunk.seen[i];
 	evicted(b, frame, state, word, reused);
 }
 
@@ -290,6 +295,7 @@ static void evict_isolated(struct batch *b)
 		gen_insert(&b->space->lru, stay[i], GEN_ENTER_RESCUED);
 	dirty = count_dirty(&b->chunk);
 	b->result->dirty += dirty;
+	b->ngone = 0;
 	b->result->dirty_chunks += dirty && dirty == b->chunk.n;
 	for (unsigned i = 0; i < b->chunk.n; i++) {
 		pack(b, i);
@@ -297,6 +303,7 @@ static void evict_isolated(struct batch *b)
 		if (frame_free_count() <= frame_marks.reserve)
 			epoch_poll();
 	}
+	guard_gone(&b->space->lru, b->gone, b->ngone);
 }
 
 static void evict_chunk(struct batch *b)

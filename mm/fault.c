@@ -22,6 +22,7 @@
 #include "mm/frame.h"
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
+#include "mm/guard.h"
 #include "mm/limits.h"
 #include "mm/policy.h"
 #include "mm/probation.h"
@@ -177,9 +178,11 @@ static enum gen_entry judge(struct space *s, u64 word, u64 *state)
 	a64_count(&s->stats.refault_distance_total[min_of(refault_distance(&s->lru, word),
 	                                                  SPACE_DISTANCES - 1)],
 	          1);
+	a64_count(&s->stats.guard_refaults_total, guard_rules(&s->lru));
+	a64_count(&s->stats.guard_alarms_total, guard_came_back(&s->lru, word));
 	recent = refault_count(&s->lru, word);
 	a64_count(&s->stats.refaults_recent_total, recent);
-	if (a32_load(&policy.probation) && !twolist_on() && probation_in_test(&s->lru, word)) {
+	if (probation_on(&s->lru) && probation_in_test(&s->lru, word)) {
 		probation_came_back(&s->lru);
 		return GEN_ENTER_REFAULT_HOT;
 	}

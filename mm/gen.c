@@ -81,6 +81,7 @@ void gen_init(struct lruvec *l)
 	for (unsigned type = 0; type < GEN_TYPES; type++)
 		frame_list_init(&l->probation[type]);
 	l->since_pass = ~0ull >> 1; /* nothing was seen yet */
+	guard_init(l);
 	if (twolist_on())
 		twolist_init(l);
 }
@@ -139,7 +140,8 @@ static u64 entry_seq_locked(const struct lruvec *l, enum gen_entry how, u64 stat
 		seq = max - 1;
 		break;
 	case GEN_ENTER_REFAULT:
-		seq = probation_takes_locked(l, how) ? max - 1 : max - 2;
+		if (!guard_rules(l))
+			seq = probation_takes_locked(l, how) ? max - 1 : max - 2;
 		break;
 	}
 	return max_of(seq, l->min_seq[state_type(state)]);
@@ -384,6 +386,7 @@ bool gen_advance(struct lruvec *l, u64 expected)
 	}
 	l->birth_ns[gen_index(expected + 1)] = hal_time_ns();
 	a64_store(&l->max_seq, expected + 1);
+	guard_advance_locked(l);
 	l->since_pass = 0;
 	spin_unlock(&l->lock);
 	return true;
@@ -519,9 +522,9 @@ void gen_isolate(struct lruvec *l, unsigned swappiness, u64 last_seq, struct gen
 	out->n = 0;
 	out->scanned = out->sorted = out->protected_ = out->rotated = out->demoted = 0;
 	/* Who asks for generations wants what is in them. */
-	out->demote = a32_load(&policy.demote) && last_seq == GEN_ANY_SEQ;
+	out->demote = a32_load(&policy.demote) && last_seq == GEN_ANY_SEQ && !guard_rules(l);
 	out->probation = out->need_aging = false;
-	lock_drained(l, last_seq == GEN_ANY_SEQ && a32_load(&policy.probation));
+	lock_drained(l, last_seq == GEN_ANY_SEQ && a32_load(&policy.probation) && !guard_rules(l));
 	if (twolist_in(l))
 		twolist_isolate_locked(l, swappiness, out);
 	else if (probation_first_locked(l, last_seq))
@@ -530,6 +533,8 @@ void gen_isolate(struct lruvec *l, unsigned swappiness, u64 last_seq, struct gen
 	if (!twolist_in(l) && !out->scanned && !(out->probation && out->need_aging)) {
 		out->probation = false;
 		isolate_locked(l, swappiness, last_seq, out);
+		l->since_pass += out->n;
+		out->need_aging |= guard_rules(l) && probation_pass_due_locked(l);
 	}
 	spin_unlock(&l->lock);
 }

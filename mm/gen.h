@@ -14,6 +14,7 @@
 #include "lib/types.h"
 #include "mm/frame.h"
 #include "mm/frame_list.h"
+#include "mm/guard.h"
 
 #define GEN_MIN     2u /* never fewer: the two youngest cannot be evicted */
 #define GEN_MAX     4u
@@ -55,6 +56,7 @@ struct lruvec {
 	a64 probation_horizon;  /* label of the protected page that left last */
 	a64 recent[GEN_RECENT]; /* gfn + 1 of pages that came in, and have not been asked yet */
 	a32 recent_at;
+	struct guard guard; /* mm/guard.c */
 	/* Refault feedback of the generation now evicted, and its moving average. */
 	a64 evicted[GEN_TYPES][GEN_TIERS];
 	a64 refaulted[GEN_TYPES][GEN_TIERS];

@@ -6,7 +6,7 @@
 		.flush = {POLICY_FLUSH_NONE}, .batch = {TABLE_PAGES}, .two_touch = {1},       \
 		.swappiness = {POLICY_SWAPPINESS}, .fault_touch = {POLICY_FAULT_TOUCH},       \
 		.chunk = {POLICY_CHUNK_AUTO}, .demote = {1}, .probation = {POLICY_PROBATION}, \
-		.locked = {POLICY_AGER},                                                      \
+		.guard = {POLICY_GUARD}, .locked = {POLICY_AGER},                             \
 	}
 
 struct policy policy = DEFAULTS;

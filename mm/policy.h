@@ -60,6 +60,7 @@ static inline bool policy_batch_valid(u32 batch)
 #define POLICY_CHUNK_PART     128u
 #define POLICY_FAULT_TOUCH    0u
 #define POLICY_PROBATION      1u
+#define POLICY_GUARD          0u
 
 struct policy {
 	a32 caps;       /* POLICY_CORE | ... */
@@ -72,6 +73,7 @@ struct policy {
 	a32 chunk; /* frames that an evictor takes at a time: 1 .. POLICY_CHUNK_MAX, or POLICY_CHUNK_AUTO */
 	a32 demote; /* 1: pages that were promoted and have grown old have one more turn; 0: they go */
 	a32 probation;  /* 1: pages of one use go first, mm/probation.h; 0: by age alone */
+	a32 guard;      /* 1: recency rules where probation has more refaults, mm/guard.h */
 	a32 swappiness; /* 0 .. POLICY_SWAPPINESS_MAX */
 	a32 twolist; /* 1: active and inactive lists, mm/twolist.h. Once a space is there, by mm/policy_switch.h only */
 	a32 locked; /* enum policy_locked */

@@ -22,6 +22,7 @@ static bool to_lists_locked(struct lruvec *l)
 	if (!twolist_in(l))
 		l->credit[GEN_CLEAN] = l->credit[GEN_DIRTY] = 0;
 	a32_store(&l->twolist, 1);
+	l->guard.inexact = true;
 	return probation_drain_locked(l, &budget) && join_locked(l, GEN_CLEAN, &budget) &&
 	       join_locked(l, GEN_DIRTY, &budget);
 }

@@ -89,23 +89,29 @@ static void isolate_type_locked(struct lruvec *l, enum gen_type type, struct gen
 		isolate_one_locked(l, list->tail, tier_limit, out);
 }
 
+bool probation_pass_due_locked(struct lruvec *l)
+{
+	u64 all = gen_total(l) / PROBATION_PASSES + 1;
+
+	if (l->since_pass < all)
+		return false;
+	l->since_pass = all - all / 8;
+	return true;
+}
+
 void probation_isolate_locked(struct lruvec *l, unsigned swappiness, struct gen_chunk *out)
 {
 	enum gen_type type = refault_choose_type_locked(l, swappiness);
-	u64 all = gen_total(l) / PROBATION_PASSES + 1;
 
 	out->probation = true;
 	/* Ages are what tells who stays: now and then they have to be new. */
-	if (l->since_pass >= all) {
-		l->since_pass = all - all / 8;
-		out->need_aging = true;
+	out->need_aging = probation_pass_due_locked(l);
+	if (out->need_aging)
 		return;
-	}
 	isolate_type_locked(l, type, out);
 	if (!out->scanned && swappiness)
 		isolate_type_locked(l, type == GEN_CLEAN ? GEN_DIRTY : GEN_CLEAN, out);
 	l->since_pass += out->n;
-	out->need_aging = false;
 }
 
 /* --- the share ------------------------------------------------------------------------------------- */

@@ -46,16 +46,17 @@ struct space;
 #define PROBATION_WINDOW 8u /* frames among which the one to leave the generations is chosen */
 #define PROBATION_PART   20u /* of the pages of a space: its share is never less */
 
-static inline bool probation_on(void)
+/* Not while recency rules (mm/guard.h). */
+static inline bool probation_on(const struct lruvec *l)
 {
-	return a32_load(&policy.probation) && !twolist_on();
+	return a32_load(&policy.probation) && !twolist_on() && !guard_rules(l);
 }
 
 /* Does a page that enters this way start on probation? lruvec lock held. */
 static inline bool probation_takes_locked(const struct lruvec *l, enum gen_entry how)
 {
 	return (how == GEN_ENTER_FRESH || how == GEN_ENTER_REFAULT) &&
-	       a32_load(&policy.probation) && !twolist_in(l);
+	       a32_load(&policy.probation) && !twolist_in(l) && !guard_rules(l);
 }
 /* Are pages on probation to be taken first? lruvec lock held. */
 bool probation_first_locked(const struct lruvec *l, u64 last_seq);
@@ -64,6 +65,8 @@ bool probation_first_locked(const struct lruvec *l, u64 last_seq);
  * allows, and it is for the generations to say. lruvec lock held.
  */
 void probation_isolate_locked(struct lruvec *l, unsigned swappiness, struct gen_chunk *out);
+/* Were enough taken for another generation? Asks once, and again if none is made. lruvec lock held. */
+bool probation_pass_due_locked(struct lruvec *l);
 /*
  * Takes the frames off the list, each to that of its generation; false when the budget ran out before the last.
  * lruvec lock held.

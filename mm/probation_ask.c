@@ -57,7 +57,7 @@ static bool balance_once(struct space *s)
 void probation_balance(struct space *s)
 {
 	DEBUG_ASSERT(!epoch_active());
-	if (!probation_on())
+	if (!probation_on(&s->lru))
 		return;
 	for (unsigned i = 0; i < ROUNDS && balance_once(s); i++)
 		;
@@ -69,7 +69,7 @@ void probation_arrived(struct space *s, gfn_t g)
 	struct lruvec *l = &s->lru;
 	u64 before;
 
-	if (!probation_on())
+	if (!probation_on(&s->lru))
 		return;
 	before = a64_xchg(&l->recent[a32_fetch_add(&l->recent_at, 1) % PROBATION_RECENT], g.v + 1);
 	if (!before)

@@ -50,6 +50,10 @@ void gen_batch_flush(struct lruvec *l, struct gen_batch *b)
 		for (unsigned type = 0; type < GEN_TYPES; type++)
 			size_add(l, max_of(batch_first(b) + i, l->min_seq[type]), type,
 			         b->delta[i][type]);
+	/* The last is what they are promoted to. */
+	for (unsigned i = 0; b->to && i < GEN_MAX - 1; i++)
+		guard_seen_locked(l, batch_first(b) + i,
+		                  (u64) - (b->delta[i][GEN_CLEAN] + b->delta[i][GEN_DIRTY]));
 	spin_unlock(&l->lock);
 	*b = (struct gen_batch){.promoted = 0};
 }

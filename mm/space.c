@@ -192,6 +192,7 @@ static enum drop drop_word(struct space *s, gfn_t g, u32 *frame)
 	} else if (!gfnmap_busy_try(where, &word)) {
 		result = DROP_WAIT;
 	} else if (gfn_word_away(word)) {
+		guard_dropped(&s->lru, word);
 		store_drop(word & ~GFN_SHADOW);
 		if (space_counter(s, word))
 			a64_count(space_counter(s, word), -1ull);

@@ -55,6 +55,8 @@ struct space_stats {
 	a64 refaults_total; /* brought back from a store */
 	a64 refaults_recent_total;
 	a64 refault_distance_total[SPACE_DISTANCES]; /* by refault_distance(); the last: or more */
+	a64 guard_alarms_total;   /* times that recency began to rule (mm/guard.h), */
+	a64 guard_refaults_total; /* ... and refaults while it did */
 	a64 rescues_total;
 	a64 shared_total;          /* evictions that found an equal page in the store ... */
 	a64 shared_bytes_total;    /* ... and what it did not need for that */

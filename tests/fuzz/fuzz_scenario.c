@@ -172,8 +172,9 @@ static void put_policy(struct out *o, const struct scenario *s)
 	put(o, "swappiness=%u\ndirect_rate=%u\nmin_ttl=%llums\nchaos=%u\ntrace=%s\n", s->swappiness,
 	    s->direct_rate, ull(s->min_ttl_ns / 1000000), s->chaos_every,
 	    s->trace_on ? "on" : "off");
-	put(o, "fault_touch=%s\ndemote=%s\nprobation=%s\nchunk=%u\n", s->fault_touch ? "yes" : "no",
-	    s->demote ? "yes" : "no", s->probation ? "yes" : "no", s->chunk);
+	put(o, "fault_touch=%s\ndemote=%s\nprobation=%s\nguard=%s\nchunk=%u\n",
+	    s->fault_touch ? "yes" : "no", s->demote ? "yes" : "no", s->probation ? "yes" : "no",
+	    s->guard ? "yes" : "no", s->chunk);
 	put_target(o, &s->target);
 }
 
@@ -239,6 +240,7 @@ static void check_same_policy(const struct scenario *a, const struct scenario *b
 	check(a->fault_touch == b->fault_touch && a->chunk == b->chunk);
 	check(a->demote == b->demote);
 	check(a->probation == b->probation);
+	check(a->guard == b->guard);
 	check(a->min_ttl_ns == b->min_ttl_ns && a->chaos_every == b->chaos_every);
 	check(a->trace_on == b->trace_on && a->direct_rate == b->direct_rate);
 	check_same_target(&a->target, &b->target);

@@ -142,6 +142,7 @@ static void test_command_settings(void **state)
 	        {"fault_touch", "yes", COMMAND_FAULT_TOUCH, 1},
 	        {"demote", "no", COMMAND_DEMOTE, 0},
 	        {"probation", "yes", COMMAND_PROBATION, 1},
+	        {"guard", "yes", COMMAND_GUARD, 1},
 	        {"chunk", "64", COMMAND_CHUNK, 64},
 	        {"swappiness", "200", COMMAND_SWAPPINESS, 200},
 	        {"direct_rate", "1000000", COMMAND_DIRECT_RATE, 1000000},

@@ -26,6 +26,8 @@ static void start(const struct host_machine *m)
 {
 	policy_init();
 	a32_store(&policy.probation, 1);
+	a32_store(&policy.guard,
+	          0); /* what pages do that recency would rather have is shown here */
 	host_vm_create(&vm, m, PAGES, 1);
 }
 

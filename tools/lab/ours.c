@@ -57,6 +57,7 @@ bool lab_ours_set(const char *name, u64 value)
 	        {"batch", &policy.batch},
 	        {"swappiness", &policy.swappiness},
 	        {"probation", &policy.probation},
+	        {"guard", &policy.guard},
 	        {"caps", &policy.caps},
 	};
 
