@@ -60,7 +60,7 @@ static inline bool policy_batch_valid(u32 batch)
 #define POLICY_CHUNK_PART     128u
 #define POLICY_FAULT_TOUCH    0u
 #define POLICY_PROBATION      1u
-#define POLICY_GUARD          0u
+#define POLICY_GUARD          1u
 
 struct policy {
 	a32 caps;       /* POLICY_CORE | ... */

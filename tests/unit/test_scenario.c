@@ -82,7 +82,7 @@ static void test_scenario_defaults_of_the_policy(void **state)
 	assert_int_equal(s.two_touch, a32_load(&policy.two_touch));
 	assert_int_equal(s.fault_touch, a32_load(&policy.fault_touch));
 	assert_int_equal(s.demote, a32_load(&policy.demote));
-	assert_true(s.probation && !s.guard);
+	assert_true(s.probation && s.guard);
 	assert_int_equal(s.chunk, a32_load(&policy.chunk));
 	assert_int_equal(s.swappiness, a32_load(&policy.swappiness));
 	assert_int_equal(s.locked, a32_load(&policy.locked));
@@ -109,7 +109,7 @@ static void test_scenario_keys_of_the_policy(void **state)
 	assert_loads("[host]\nmemory = 64M\nreclaim = locked\nlookaround = all\n"
 	             "flush = per-pass\nbatch = 64\ntwo_touch = no\nswappiness = 200\n"
 	             "direct_rate = 50\nswap = virtio\nswap_pool = 7\n"
-	             "fault_touch = yes\ndemote = no\nchunk = 63\nprobation = yes\nguard = yes\n"
+	             "fault_touch = yes\ndemote = no\nchunk = 63\nprobation = yes\nguard = no\n"
 	             "min_ttl = 1500ms\ntarget = free 8M\nchaos = 7\ntrace = on\n"
 	             "[vm a]\nimage = a\nmemory = 16M\nmin = 4M\nlow = 6M\nlimit = 8M\n"
 	             "min_ttl = 0s\nweight = 1000\ntarget = refaults 0.2%/min\npages = 2m\n"
@@ -123,7 +123,7 @@ static void test_scenario_keys_of_the_policy(void **state)
 	assert_int_equal(s.batch, 64);
 	assert_false(s.two_touch);
 	assert_true(s.fault_touch);
-	assert_false(s.demote || !s.probation || !s.guard);
+	assert_false(s.demote || !s.probation || s.guard);
 	assert_int_equal(s.chunk, 63);
 	assert_int_equal(s.swappiness, 200);
 	assert_int_equal(s.min_ttl_ns, 1500000000ull);

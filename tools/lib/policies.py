@@ -39,8 +39,8 @@ WORKS = (
 HOT = {25: 22, 50: 45, 75: 70}  # what else the guest and the hypervisor hold takes a percent or two of memory
 FLOOR = 0.95  # of twolist / mglru, on any of them
 TWOLIST = "twolist"
-# The first has the defaults, of which the figures are; one of the last two is the same.
-VARIANTS = (("mglru", ""), (TWOLIST, "host.policy=twolist"), ("mglru, probation", "host.probation=yes"), ("mglru, age alone", "host.probation=no"))
+# The first has the defaults, of which the figures are: pages of one use first, and the guard.
+VARIANTS = (("mglru", ""), (TWOLIST, "host.policy=twolist"), ("mglru, no guard", "host.guard=no"), ("mglru, age alone", "host.probation=no"))
 
 
 def words_of(work, percent):
