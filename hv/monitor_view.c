@@ -227,8 +227,7 @@ static void view_shadow(u64 word)
 {
 	say("  it went as %s, tier %llu%s, when generation %llu (of 4096) was the oldest",
 	    word & GFN_CLEAN ? "clean" : "dirty", (ull)(word & GFN_TIER) >> GFN_TIER_SHIFT,
-	    word & GFN_WORKINGSET ? ", of the working set" : "",
-	    (ull)(word & GFN_SEQ) >> GFN_SEQ_SHIFT);
+	    word & GFN_WORKINGSET ? ", of the working set" : "", (ull)gfn_word_seq(word));
 }
 
 /* What happened to it, as far as the trace goes back. */

@@ -163,7 +163,7 @@ static void audit_word(struct audit *a, const struct space *s, gfn_t g, u64 word
 		fault(a, "shadow of a page that is here", g.v, word, 0);
 	a->nr_objects += gfn_word_tag(word) == GFN_POOLED;
 	if (gfn_word_away(word))
-		t->gone[guard_index_locked(&s->lru, (word & GFN_SEQ) >> GFN_SEQ_SHIFT)]++;
+		t->gone[guard_index_locked(&s->lru, gfn_word_seq(word))]++;
 }
 
 static void audit_words(struct audit *a, struct space *s, struct tally *t)

@@ -51,7 +51,6 @@
 #include "mm/twolist.h"
 
 /* What a shadow keeps of a generation. */
-#define SEEN_MASK (GFN_SEQ >> GFN_SEQ_SHIFT)
 
 _Static_assert(POLICY_CHUNK_MAX == GEN_BATCH, "the largest chunk is a full one");
 
@@ -454,7 +453,7 @@ static void isolate_one_locked(struct lruvec *l, u32 frame, unsigned tier_limit,
 	} while (!a64_cas(&f->state, &state, state_unlisted(state) | FRAME_ISOLATED));
 	frame_list_remove(&l->list[gen_index(out->seq)][out->type], frame);
 	size_add(l, out->seq, out->type, -1);
-	out->seen[out->n] = (u16)(out->seq & SEEN_MASK);
+	out->seen[out->n] = (u16)(out->seq & GFN_SEQ_MASK);
 	out->frame[out->n++] = frame;
 	l->demoted_in_row = 0;
 }
@@ -558,7 +557,7 @@ bool gen_isolate_page(struct lruvec *l, u32 frame, u16 space_id, gfn_t g, struct
 		out->seq = twolist_in(l) ? twolist_stamp(l) : gen_seq_locked(l, state);
 		out->frame[out->n++] = frame;
 		out->scanned = 1;
-		out->seen[0] = (u16)(out->seq & SEEN_MASK);
+		out->seen[0] = (u16)(out->seq & GFN_SEQ_MASK);
 		leave_list_locked(l, frame, state);
 		size_add(l, gen_seq_locked(l, state), out->type, -1);
 	}

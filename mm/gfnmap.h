@@ -37,6 +37,7 @@ enum gfn_tag { GFN_NONE, GFN_RESIDENT, GFN_EVICTING, GFN_ZERO, GFN_FILLED, GFN_P
 #define GFN_TIER          BITS(7, 6)
 #define GFN_SEQ_SHIFT     8
 #define GFN_SEQ           BITS(19, 8)
+#define GFN_SEQ_MASK      (GFN_SEQ >> GFN_SEQ_SHIFT)
 #define GFN_PAYLOAD_SHIFT 20
 #define GFN_PAYLOAD_BITS  44
 #define GFN_SHADOW        (GFN_CLEAN | GFN_WORKINGSET | GFN_TIER | GFN_SEQ)
@@ -45,6 +46,12 @@ static inline enum gfn_tag gfn_word_tag(u64 word)
 {
 	return (enum gfn_tag)(word & GFN_TAG);
 }
+/* What the shadow of an away word says of the generation: the low bits, GFN_SEQ_MASK. */
+static inline u64 gfn_word_seq(u64 word)
+{
+	return (word & GFN_SEQ) >> GFN_SEQ_SHIFT;
+}
+
 static inline u64 gfn_word_payload(u64 word)
 {
 	return word >> GFN_PAYLOAD_SHIFT;

@@ -6,8 +6,6 @@
 #include "mm/policy.h"
 #include "mm/twolist.h"
 
-#define SEQ_MASK (GFN_SEQ >> GFN_SEQ_SHIFT)
-
 void guard_init(struct lruvec *l)
 {
 	l->guard.wary = GUARD_WARY;
@@ -31,7 +29,7 @@ bool guard_rules(const struct lruvec *l)
 /* Generations since the one that a shadow names. */
 static u64 age_of(const struct lruvec *l, u64 seen)
 {
-	return (a64_load(&l->max_seq) - seen) & SEQ_MASK;
+	return (a64_load(&l->max_seq) - seen) & GFN_SEQ_MASK;
 }
 
 unsigned guard_index_locked(const struct lruvec *l, u64 seen)
@@ -151,7 +149,7 @@ void guard_advance_locked(struct lruvec *l)
 
 	/* Those of GUARD_LABELS generations ago are forgotten. */
 	l->guard.gone[max % GUARD_LABELS] = 0;
-	l->guard.inexact |= max > SEQ_MASK;
+	l->guard.inexact |= max > GFN_SEQ_MASK;
 	find_cut_locked(l);
 }
 
@@ -172,13 +170,8 @@ void guard_gone(struct lruvec *l, const u16 *seen, unsigned n)
 		return;
 	spin_lock(&l->lock);
 	for (unsigned i = 0; i < n; i++)
-		count_locked(l, seen[i] & SEQ_MASK, 1);
+		count_locked(l, seen[i] & GFN_SEQ_MASK, 1);
 	spin_unlock(&l->lock);
-}
-
-static u64 seen_by(u64 word)
-{
-	return (word & GFN_SEQ) >> GFN_SEQ_SHIFT;
 }
 
 bool guard_came_back(struct lruvec *l, u64 word)
@@ -188,9 +181,9 @@ bool guard_came_back(struct lruvec *l, u64 word)
 	u64 label;
 
 	spin_lock(&l->lock);
-	count_locked(l, seen_by(word), -1);
+	count_locked(l, gfn_word_seq(word), -1);
 	if (!twolist_in(l)) {
-		label = label_of(l, seen_by(word));
+		label = label_of(l, gfn_word_seq(word));
 		if (!a32_load(&g->rules) && label >= g->cut)
 			g->loss += label > g->cut ? GUARD_ONE : g->away;
 		alarm = tick_locked(l);
@@ -202,7 +195,7 @@ bool guard_came_back(struct lruvec *l, u64 word)
 void guard_dropped(struct lruvec *l, u64 word)
 {
 	spin_lock(&l->lock);
-	count_locked(l, seen_by(word), -1);
+	count_locked(l, gfn_word_seq(word), -1);
 	spin_unlock(&l->lock);
 }
 
@@ -220,6 +213,6 @@ void guard_kept(struct lruvec *l, u16 seen)
 		return;
 	spin_lock(&l->lock);
 	if (!twolist_in(l))
-		guard_seen_locked(l, label_of(l, seen & SEQ_MASK), 1);
+		guard_seen_locked(l, label_of(l, seen & GFN_SEQ_MASK), 1);
 	spin_unlock(&l->lock);
 }

@@ -7,8 +7,6 @@
 #include "mm/refault.h"
 #include "mm/twolist.h"
 
-#define SEQ_MASK (GFN_SEQ >> GFN_SEQ_SHIFT)
-
 bool probation_first_locked(const struct lruvec *l, u64 last_seq)
 {
 	return last_seq == GEN_ANY_SEQ && l->on_probation;
@@ -71,7 +69,7 @@ static void isolate_one_locked(struct lruvec *l, u32 frame, unsigned tier_limit,
 	frame_list_remove(&l->probation[out->type], frame);
 	l->on_probation--;
 	size_add(l, seq, out->type, -1);
-	out->seen[out->n] = (u16)(gen_label_seq(state, a64_load(&l->max_seq)) & SEQ_MASK);
+	out->seen[out->n] = (u16)(gen_label_seq(state, a64_load(&l->max_seq)) & GFN_SEQ_MASK);
 	if (!(state & FRAME_TESTED))
 		out->seen[out->n] |= GEN_FIRST_PROBATION;
 	out->frame[out->n++] = frame;
@@ -128,9 +126,9 @@ void probation_left(struct lruvec *l)
 
 bool probation_in_test(const struct lruvec *l, u64 word)
 {
-	u64 max = a64_load(&l->max_seq), seen = (word & GFN_SEQ) >> GFN_SEQ_SHIFT;
+	u64 max = a64_load(&l->max_seq), seen = gfn_word_seq(word);
 
-	return ((max - seen) & SEQ_MASK) < max - a64_load(&l->probation_horizon);
+	return ((max - seen) & GFN_SEQ_MASK) < max - a64_load(&l->probation_horizon);
 }
 
 /* Pages that the list is to have. Half of all at the start; never more than all or less than its part of them. */

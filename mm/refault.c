@@ -4,8 +4,7 @@
 #include "mm/policy.h"
 #include "mm/twolist.h"
 
-#define TRUST    64u /* fewer refaults than this prove nothing */
-#define SEQ_MASK (GFN_SEQ >> GFN_SEQ_SHIFT)
+#define TRUST 64u /* fewer refaults than this prove nothing */
 
 unsigned refault_tier(u64 state)
 {
@@ -18,7 +17,8 @@ unsigned refault_tier(u64 state)
 
 u64 refault_shadow(u64 state, enum gen_type type, u64 seq)
 {
-	u64 shadow = (seq & SEQ_MASK) << GFN_SEQ_SHIFT | (u64)refault_tier(state) << GFN_TIER_SHIFT;
+	u64 shadow = (seq & GFN_SEQ_MASK) << GFN_SEQ_SHIFT | (u64)refault_tier(state)
+	                                                             << GFN_TIER_SHIFT;
 
 	if (state & FRAME_WORKINGSET)
 		shadow |= GFN_WORKINGSET;
@@ -27,11 +27,11 @@ u64 refault_shadow(u64 state, enum gen_type type, u64 seq)
 
 unsigned refault_distance(const struct lruvec *l, u64 word)
 {
-	u64 seq = (word & GFN_SEQ) >> GFN_SEQ_SHIFT;
+	u64 seq = gfn_word_seq(word);
 
 	if (twolist_on())
 		return twolist_distance(l, word);
-	return (unsigned)((a64_load(&l->max_seq) - seq) & SEQ_MASK);
+	return (unsigned)((a64_load(&l->max_seq) - seq) & GFN_SEQ_MASK);
 }
 
 bool refault_count(struct lruvec *l, u64 word)

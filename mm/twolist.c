@@ -9,7 +9,6 @@
 
 /* Steps of the count that 12 bits keep: all of memory is a quarter of what they can tell apart. */
 #define STAMPS_PER_MEMORY 1024u
-#define STAMP_MASK        (GFN_SEQ >> GFN_SEQ_SHIFT)
 
 static u64 size_of(const struct lruvec *l, u64 seq, enum gen_type type)
 {
@@ -47,13 +46,13 @@ unsigned twolist_distance(const struct lruvec *l, u64 word)
 {
 	enum gen_type type = word & GFN_CLEAN ? GEN_CLEAN : GEN_DIRTY;
 	enum gen_type other = type == GEN_CLEAN ? GEN_DIRTY : GEN_CLEAN;
-	u64 stamps = (twolist_stamp(l) - ((word & GFN_SEQ) >> GFN_SEQ_SHIFT)) & STAMP_MASK;
+	u64 stamps = (twolist_stamp(l) - gfn_word_seq(word)) & GFN_SEQ_MASK;
 	u64 rivals = size_of(l, twolist_active(l), GEN_CLEAN) +
 	             size_of(l, twolist_active(l), GEN_DIRTY) +
 	             size_of(l, twolist_inactive(l), other);
 	u64 quarters = (stamps << stamp_shift()) * GEN_MAX / (rivals + 1);
 
-	return (unsigned)min_of(quarters, (u64)STAMP_MASK);
+	return (unsigned)min_of(quarters, (u64)GFN_SEQ_MASK);
 }
 
 /* --- entering -------------------------------------------------------------------------------------- */
@@ -146,7 +145,7 @@ static void isolate_one_locked(struct lruvec *l, u32 frame, enum gen_type type,
 	} while (!a64_cas(&f->state, &state, state_unlisted(state) | FRAME_ISOLATED));
 	frame_list_remove(list_of(l, twolist_inactive(l), type), frame);
 	size_add(l, twolist_inactive(l), type, -1);
-	out->seen[out->n] = (u16)(out->seq & STAMP_MASK);
+	out->seen[out->n] = (u16)(out->seq & GFN_SEQ_MASK);
 	out->frame[out->n++] = frame;
 }
 
