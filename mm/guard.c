@@ -8,7 +8,6 @@
 
 void guard_init(struct lruvec *l)
 {
-	l->guard.wary = GUARD_WARY;
 	l->guard.rounds = GUARD_ROUNDS;
 	l->guard.ticks = GUARD_CALM * GUARD_TICKS;
 }
@@ -95,9 +94,14 @@ static void alarm_locked(struct guard *g)
 {
 	a32_store(&g->rules, 1);
 	g->ticks = g->rounds * GUARD_TICKS;
-	g->wary = min_of(g->wary * 2, GUARD_MAX);
+	g->trust = false;
 	g->rounds = min_of(g->rounds * 2, GUARD_MAX);
 	g->loss = g->gain = 0;
+}
+
+static bool alarming(const struct guard *g, u64 pages)
+{
+	return g->loss > g->gain + pages * GUARD_ONE * (g->trust ? GUARD_TRUST : 1u) / GUARD_SLACK;
 }
 
 /* Whether there is an alarm. */
@@ -111,11 +115,12 @@ static bool decide_locked(struct guard *g, u64 pages)
 			a32_store(&g->rules, 0);
 			g->ticks = GUARD_CALM * GUARD_TICKS;
 		}
-	} else if (guard_on() && g->loss > g->gain + pages * GUARD_ONE / GUARD_SLACK / g->wary) {
+	} else if (guard_on() && alarming(g, pages)) {
 		alarm_locked(g);
 		alarm = true;
 	} else if (!g->ticks) {
-		g->wary = g->rounds = 1;
+		g->trust = true;
+		g->rounds = 1;
 	}
 	return alarm;
 }

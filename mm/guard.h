@@ -16,7 +16,11 @@
  * Both fall by half while as many pages come back as there are. When losses exceed gains by the slack, recency
  * rules: nobody enters on probation, who is there joins the generations, the oldest generation goes, promoted or
  * not, and who comes back is as young as it is. That lasts while GUARD_ROUNDS memories of pages come back, and twice
- * as long the next time; the slack is less then. Trust comes with GUARD_CALM memories without an alarm.
+ * as long the next time. Trust, and twice the slack, comes with GUARD_CALM memories without an alarm.
+ *
+ * The slack is more than what any beginning costs. Probation has losses at once, and its gains a lap later, where all
+ * memory is gone through again and again: up to 1/50 of the pages, then gains of a tenth and more. Where the set
+ * moves, losses pass 1/20 before as many pages have come back as there are, and reach 1/4.
  *
  * All of it changes under the lruvec lock; whether recency rules is read without.
  */
@@ -29,10 +33,10 @@ struct lruvec;
 
 #define GUARD_LABELS 64u  /* generations whose pages are counted when they are gone: the youngest */
 #define GUARD_ONE    256u /* a page, in sums of losses and gains */
-#define GUARD_SLACK  20u  /* losses of 1/20 of the pages in excess of gains alarm who has trust, */
-#define GUARD_WARY   4u   /* ... of a quarter of that at first, */
-#define GUARD_MAX    8u /* ... and of an eighth at least; memories for which recency rules, at most, */
-#define GUARD_ROUNDS 2u  /* ... and the first time */
+#define GUARD_SLACK  40u  /* losses of 1/40 of the pages in excess of gains alarm, of 1/20 who has trust */
+#define GUARD_TRUST  2u
+#define GUARD_ROUNDS 2u  /* memories for which recency rules, the first time, */
+#define GUARD_MAX    8u  /* ... and at most */
 #define GUARD_CALM   2u  /* memories without an alarm, after which there is trust */
 #define GUARD_TICKS  16u /* looks at all that, in each memory of pages that come back */
 
@@ -44,7 +48,8 @@ struct guard {
 	u64 loss, gain;         /* GUARD_ONE for each page */
 	u64 until_tick;         /* pages to come back */
 	u32 ticks;              /* until there is trust, or recency ends */
-	u32 wary, rounds;
+	u32 rounds;
+	bool trust;
 	bool inexact; /* labels came round, or two lists left theirs: gone[] is not what a recount finds */
 };
 

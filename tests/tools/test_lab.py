@@ -312,6 +312,21 @@ class Ours(unittest.TestCase):
                 self.assertLess(by_use[trace]["ours"], 0.8 * by_age[trace]["ours"])
                 self.assertLess(by_use[trace]["ours"], 0.8 * by_use[trace]["lru"])
 
+    def test_the_guard_leaves_scans_alone_and_rules_where_sets_move(self):
+        """A walk through all memory costs before it gains: an alarm at 1/80 of memory took that for a set that moves."""
+        def refaults(guard):
+            rows = csv.DictReader(io.StringIO(lab("matrix", "guest-scan", "guest-scan-hot", "guest-phase-fit-50", "--capacities", "50,75",
+                                                  "--policies", "ours", "--set", "age=0", "--set", f"guard={guard}")))
+            return {(r["trace"], r["percent"]): int(r["refaults"]) for r in rows}
+
+        with_guard, without = refaults(1), refaults(0)
+        for cell in with_guard:
+            with self.subTest(cell=cell):
+                if "scan" in cell[0]:
+                    self.assertLess(with_guard[cell], 1.02 * without[cell])
+                else:
+                    self.assertLess(with_guard[cell], 0.9 * without[cell])
+
     def test_settings_of_a_variant_do_not_stay(self):
         both = ratios("zipf-0.99", "--capacities", "25", "--policies", "opt,ours-tuned,two-list,ours")
         alone = ratios("zipf-0.99", "--capacities", "25", "--policies", "opt,ours")

@@ -298,8 +298,8 @@ static void test_guard_alarm(void **state)
 	(void)state;
 	touch(0, LIMIT);
 	pass();
-	/* Wary at first, more so after an alarm; each time it lasts longer, and has an end. */
-	near(come_back(10000, true), LIMIT / GUARD_SLACK / GUARD_WARY, tick);
+	/* Each time it lasts longer, and has an end. */
+	near(come_back(10000, true), LIMIT / GUARD_SLACK, tick);
 	assert_true(rules());
 	near(come_back(10000, true), (u64)GUARD_ROUNDS * LIMIT, 2 * GUARD_ROUNDS * tick);
 	assert_false(rules());
@@ -310,9 +310,9 @@ static void test_guard_alarm(void **state)
 	assert_false(rules());
 	/* Trust, after two memories without one. */
 	assert_int_equal(come_back(LIMIT, false), LIMIT);
-	assert_int_equal(lru()->guard.wary, GUARD_MAX);
+	assert_false(lru()->guard.trust);
 	assert_int_equal(come_back(2 * LIMIT, false), 2 * LIMIT);
-	assert_int_equal(lru()->guard.wary, 1);
+	assert_true(lru()->guard.trust);
 	assert_int_equal(lru()->guard.rounds, 1);
 	/* Gains outweigh losses. */
 	lru()->guard.gain = 10000 * GUARD_ONE;
