@@ -151,7 +151,7 @@ static struct round run(enum ager lock)
 
 	do
 		r = run_once(lock);
-	while (!r.during);
+	while (r.during == 0);
 	return r;
 }
 

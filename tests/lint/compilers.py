@@ -68,6 +68,21 @@ def check_sparse(settings):
     return each(source.files(("mm", "hv/mmu"), (".c",)), look, settings)
 
 
+def check_clang_host(settings):
+    """What runs on the build machine, with its warnings by clang: the library below it is what the fuzzers are built of."""
+    gone = missing("clang", "clang")
+    if gone:
+        return gone
+    flags = make_variable(settings, "HOST_BASE")
+
+    def look(path):
+        status, output, _ = run(["clang", *flags, "-O1", "-fsyntax-only", path], 60, cwd=source.ROOT)
+        return [] if status == 0 else output.strip().splitlines() or [f"{path}: status {status}"]
+
+    paths = [p for name in ("UNIT", "MODEL", "TORTURE", "BENCH", "LAB") for p in make_variable(settings, name + "_SRC")]
+    return each(paths, look, settings)
+
+
 def check_build(settings, variables, folder):
     """A whole build with other variables, in a folder of its own."""
     command = settings.make.split() + ["--no-print-directory", f"-j{settings.jobs}", *variables,

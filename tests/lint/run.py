@@ -41,6 +41,7 @@ CHECKS = {
     "gcc-release": lambda s: compilers.check_build(s, ["CC=gcc", "DEBUG=0"], "release"),
     "indirect": binary.check_indirect,
     "clang": lambda s: compilers.check_build(s, ["CC=clang"], "clang"),
+    "clang-host": compilers.check_clang_host,
     "variants": compilers.check_variants,
     "reproducible": compilers.check_reproducible,
 }

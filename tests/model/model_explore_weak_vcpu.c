@@ -151,27 +151,30 @@ bool loader_load(struct vcpu *v)
 }
 
 /* What no scene comes to. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter"
 #define NOT_HERE(type, name, ...)                    \
 	type name(__VA_ARGS__)                       \
 	{                                            \
 		explorer_panic("%s: called", #name); \
 	}
-NOT_HERE(void, chaos_strike, bool)
-NOT_HERE(void, console_write, const char *, size_t)
-NOT_HERE(void, exit_cr, struct vcpu *)
-NOT_HERE(void, exit_fault, struct vcpu *, const struct vexit_fault *)
-NOT_HERE(void, exit_invlpg, struct vcpu *)
-NOT_HERE(void, exit_invpcid, struct vcpu *)
-NOT_HERE(bool, exit_paging_root, struct vcpu *)
-NOT_HERE(void, exit_rdmsr, struct vcpu *)
-NOT_HERE(void, exit_real_event, struct vcpu *)
-NOT_HERE(void, exit_real_gp, struct vcpu *)
-NOT_HERE(void, exit_real_unfit, struct vcpu *)
-NOT_HERE(void, exit_wrmsr, struct vcpu *)
-NOT_HERE(void, exit_xsetbv, struct vcpu *)
-NOT_HERE(const char *, loader_check, struct vm *)
-NOT_HERE(void, reclaimer_set_target, struct space *, const struct target *)
-NOT_HERE(void, stats_bench, const struct vm *, const char *)
+NOT_HERE(void, chaos_strike, bool flag)
+NOT_HERE(void, console_write, const char *text, size_t n)
+NOT_HERE(void, exit_cr, struct vcpu *v)
+NOT_HERE(void, exit_fault, struct vcpu *v, const struct vexit_fault *fault)
+NOT_HERE(void, exit_invlpg, struct vcpu *v)
+NOT_HERE(void, exit_invpcid, struct vcpu *v)
+NOT_HERE(bool, exit_paging_root, struct vcpu *v)
+NOT_HERE(void, exit_rdmsr, struct vcpu *v)
+NOT_HERE(void, exit_real_event, struct vcpu *v)
+NOT_HERE(void, exit_real_gp, struct vcpu *v)
+NOT_HERE(void, exit_real_unfit, struct vcpu *v)
+NOT_HERE(void, exit_wrmsr, struct vcpu *v)
+NOT_HERE(void, exit_xsetbv, struct vcpu *v)
+NOT_HERE(const char *, loader_check, struct vm *of)
+NOT_HERE(void, reclaimer_set_target, struct space *of, const struct target *target)
+NOT_HERE(void, stats_bench, const struct vm *of, const char *text)
+#pragma GCC diagnostic pop
 
 /* --- exits of which only the requests matter here --- */
 

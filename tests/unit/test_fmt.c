@@ -52,7 +52,7 @@ static void test_fmt_text(void **state)
 	SAME("plain");
 	SAME("%s", "text");
 	SAME("%8s|%-8s|%.2s|%8.2s|%-8.2s|%.0s", "text", "text", "text", "text", "text", "text");
-	SAME("%.*s", 3, "not terminated" + 4);
+	SAME("%.*s", 3, &"not terminated"[4]);
 	SAME("%c%c%3c|%-3c|", 'a', 'b', 'c', 'd');
 	SAME("100%%");
 	SAME("%p", (void *)0x1234abcd);
