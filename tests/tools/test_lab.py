@@ -263,6 +263,39 @@ class Guests(unittest.TestCase):
         self.assertEqual(len(found), 1600)
 
 
+class Added(unittest.TestCase):
+    """A policy of one's own is one file: the one in the laboratory's README, as it stands there."""
+
+    def build(self, own):
+        def variable(name):
+            done = subprocess.run(["make", "--no-print-directory", f"O={BUILD}", f"print-{name}"], cwd=ROOT, check=True, capture_output=True, text=True)
+            return done.stdout.split()
+
+        with open(os.path.join(HERE, "README.md"), encoding="utf-8") as f:
+            example = re.search(r"^```c\n(.*?)^```$", f.read(), re.M | re.S).group(1)
+        path = os.path.join(own, "random.c")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(example)
+        plain = os.path.join(BUILD, "host", "plain")
+        objects = [os.path.join(plain, "obj", s + ".o") for s in variable("LAB_SRC")]
+        subprocess.run([*variable("HOSTCC"), *variable("HOST_CFLAGS_plain"), "-o", os.path.join(own, "lab"), path, *objects,
+                        os.path.join(plain, "libvarve.a"), *variable("HOST_LIBS"), "-lz", "-lm"], cwd=ROOT, check=True)
+        return os.path.join(own, "lab")
+
+    def test_the_example_of_the_readme_is_a_policy(self):
+        with tempfile.TemporaryDirectory() as own:
+            program = self.build(own)
+            listed = subprocess.run([program, "list"], check=True, capture_output=True, text=True).stdout
+            rows = subprocess.run([program, "matrix", "zipf-0.99", "--capacities", "25"], check=True, capture_output=True, text=True).stdout
+        self.assertEqual(listed.replace("policy random     whoever is drawn\n", ""), lab("list"))
+        found = {(r["policy"], r["mode"]): int(r["refaults"]) for r in csv.DictReader(io.StringIO(rows))}
+        self.assertEqual({p for p, _ in found} - {"random"}, set(re.findall(r"^policy (\S+)", lab("list"), re.M)))
+        # It looks at no bits, is worse than who uses the past, and no worse than a few times OPT.
+        self.assertEqual(found["random", "order"], found["random", "bits"])
+        self.assertGreater(found["random", "order"], found["lru", "order"])
+        self.assertLess(found["random", "order"], 4 * found["opt", "order"])
+
+
 class Recorded(unittest.TestCase):
     """The two traces of the tree: what was measured with them stays."""
 

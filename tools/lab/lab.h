@@ -1,7 +1,7 @@
 /*
  * The policy laboratory: replays an access trace at a given capacity against one policy after the other.
  *
- * A policy is a const table of operations in one file of its own, and one line in policies.c. Two kinds:
+ * A policy is a const table of operations in one file of its own, which LAB_POLICY() adds. Two kinds:
  * a simple one sees which pages are touched and missed, and says which one to evict; it need not know
  * about Accessed bits, the replayer keeps them. One that brings its own memory (ours) takes each access
  * as hardware would, and answers whether the page was there.
@@ -89,7 +89,12 @@ struct lab_policy {
 	bool bits_only;
 	bool future; /* is told where each page is used next */
 };
-extern const struct lab_policy *const lab_policies[]; /* NULL at the end */
+/* In the file of a policy that policies.c does not name: it comes behind those. */
+#define LAB_POLICY(policy)                                   \
+	static const struct lab_policy *const policy##_added \
+	        __attribute__((used, section("lab_added"))) = &(policy)
+/* All of them, in the order of reports; NULL behind the last. */
+const struct lab_policy *lab_policy(unsigned number);
 const struct lab_policy *lab_policy_find(const char *name);
 
 struct lab_setup {

@@ -130,8 +130,8 @@ static void parse(struct options *o, int argc, char **argv)
 
 static void list(void)
 {
-	for (unsigned i = 0; lab_policies[i]; i++)
-		printf("policy %-10s %s\n", lab_policies[i]->name, lab_policies[i]->about);
+	for (unsigned i = 0; lab_policy(i); i++)
+		printf("policy %-10s %s\n", lab_policy(i)->name, lab_policy(i)->about);
 	for (unsigned i = 0; i < lab_nr_synths; i++)
 		printf("trace  %-10s %s\n", lab_synths[i].name, lab_synths[i].about);
 	for (unsigned i = 0; i < guest_nr_works; i++)

@@ -73,8 +73,8 @@ static void run_capacity(FILE *out, const struct lab_matrix *m, const struct lab
 			lab_die("there is no policy %s", policy[i]);
 		run_policy(out, m, t, p, percent, frames);
 	}
-	for (unsigned i = 0; !np && lab_policies[i]; i++)
-		run_policy(out, m, t, lab_policies[i], percent, frames);
+	for (unsigned i = 0; !np && lab_policy(i); i++)
+		run_policy(out, m, t, lab_policy(i), percent, frames);
 	free(policies);
 }
 
