@@ -5,6 +5,7 @@ import contextlib
 import csv
 import gzip
 import io
+import json
 import math
 import os
 import random
@@ -499,6 +500,25 @@ class Ring(unittest.TestCase):
         found = list(ring.lines(trace.Trace(events, 3, {1: "kv", 2: "idle"}, 0), "kv"))
         self.assertEqual(found[1:], ["7 w", "8 w", "9", "7"])
         self.assertIn("3 records were lost", found[0])
+
+    def test_a_folder_of_a_boot_becomes_a_trace(self):
+        rng = random.Random(5)
+        pages = [rng.randrange(20) for _ in range(400)]
+        events = [trace.Event(i, trace.NUMBERS["refault"], 0, 1, p, i % 2 << 20, 0) for i, p in enumerate(pages)]
+        records = b"".join(e.pack() for e in events).hex()
+        with tempfile.TemporaryDirectory() as own:
+            with open(os.path.join(own, "stats.jsonl"), "w", encoding="utf-8") as f:
+                f.write(json.dumps({"type": "boot", "version": 1, "vms": [{"vm": "kv", "space": 1}]}) + "\n")
+                f.write(json.dumps({"type": "trace", "version": trace.VERSION, "cpu": 0, "lost": 0, "records": records}) + "\n")
+            text, status = io.StringIO(), []
+            for least in (400, 401):
+                with contextlib.redirect_stdout(text), contextlib.redirect_stderr(io.StringIO()):
+                    status.append(ring.main([own, "--vm", "kv", "--at-least", str(least)]))
+            self.assertEqual(status, [0, 1])
+            path = os.path.join(own, "t")
+            lab("convert", "--text", "plain", "--output", path, text="".join(text.getvalue().splitlines(True)[:401]))
+            self.assertIn("pages=20 accesses=400 writes=200", lab("info", path))
+            self.assertEqual(lab("hits", path, "--policy", "lru", "--capacity", 20).count("m"), 20)
 
 
 if __name__ == "__main__":
