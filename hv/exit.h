@@ -37,6 +37,11 @@ void exit_real_unfit(struct vcpu *v);
 /* exit_fault.c: an access to what is no RAM. */
 void exit_no_memory(struct vcpu *v, gpa_t at, bool fetch);
 /*
+ * A write to a page that an experiment protects does not happen: the instruction is stepped over, whatever else
+ * it does, and counted.
+ */
+void exit_write_caught(struct vcpu *v);
+/*
  * Steps over the instruction that left the guest: its length is that of v->exit, or is found by
  * fetching and decoding it. False: not now (the guest executes it again), or not at all (the VM was
  * stopped with a line). So nothing of the instruction may have been carried out before.

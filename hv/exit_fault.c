@@ -150,22 +150,25 @@ static void no_memory_there(struct vcpu *v, const struct vexit_fault *fault)
 		exit_no_memory(v, fault->gpa, fault->fetch);
 }
 
-/*
- * A write to a page that an experiment protects does not happen: the instruction is stepped over, whatever else
- * it does, and counted. True if that was it.
- */
+void exit_write_caught(struct vcpu *v)
+{
+	v->exit.length = 0; /* hardware tells none with a fault: to be decoded */
+	if (exit_step(v))
+		a64_count(&v->vm->space->protect.caught_total, 1);
+}
+
+/* True if that was it. */
 static bool caught(struct vcpu *v, const struct vexit_fault *fault)
 {
 	struct vm *vm = v->vm;
 
-	v->exit.length = 0; /* hardware tells none with a fault: to be decoded */
 	if (likely(!fault->write || !space_write_protected(vm->space, gpa_gfn(fault->gpa))))
 		return false;
 	if (fault->walk)
 		vm_stop(vm, VM_STOPPED, "vCPU %u has a page table at 0x%llx, which it protects",
 		        v->index, (ull)fault->gpa.v);
-	else if (exit_step(v))
-		a64_count(&vm->space->protect.caught_total, 1);
+	else
+		exit_write_caught(v);
 	return true;
 }
 

@@ -72,6 +72,9 @@ void exit_page_fault(struct vcpu *v, const struct vexit_page_fault *fault)
 	case SHADOW_NO_SLOT:
 		exit_no_memory(v, out.gpa, fault->error & ERROR_FETCH);
 		break;
+	case SHADOW_PROTECTED:
+		exit_write_caught(v);
+		break;
 	default:
 		not_fixed(v, result, &out);
 		break;

@@ -123,7 +123,7 @@ static u32 run_slot_add(struct space *s, struct experiment *e)
 {
 	if (!in_window(e))
 		return EXPERIMENT_RANGE;
-	if (a32_load(&s->wants_huge) || !notifier_all_late_slots(s) ||
+	if (a32_load(&s->wants_huge) || !notifier_may_add_slot(s, gfn(e->arg[0]), e->arg[1]) ||
 	    !gfnmap_add(s, gfn(e->arg[0]), e->arg[1]))
 		return EXPERIMENT_REFUSED;
 	return EXPERIMENT_OK;

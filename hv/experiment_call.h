@@ -41,8 +41,9 @@
 #define EXPERIMENT_ZAP 3
 /*
  * Write-protects a range instead of the one before; an instruction that then writes there is stepped over and
- * counted. With 0 pages: nothing is protected any more. The hypervisor's own writes (devices) go through. REFUSED
- * with 2 MiB translations, and where an MMU does not know of it.
+ * counted. With 0 pages: nothing is protected any more. The hypervisor's own writes (devices; Accessed and Dirty in the
+ * guest's tables, where shadow tables translate) go through. REFUSED with 2 MiB translations, and where an MMU does not
+ * know of it.
  */
 #define EXPERIMENT_PROTECT 4
 /* Gives the pages of a range back: they read as zero afterwards. */

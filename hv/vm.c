@@ -6,6 +6,7 @@
 #include "arch/x86/fpu.h"
 #include "arch/x86/time.h"
 #include "arch/x86/vendor.h"
+#include "hv/experiment_call.h"
 #include "hv/loader.h"
 #include "hv/monitor.h"
 #include "hv/reclaimer.h"
@@ -100,6 +101,12 @@ static void set_limits(struct space *s, const struct scenario_vm *config)
 	sampler_switch(s, config->sampler);
 }
 
+static struct shadow_window shadow_window_of(const struct scenario_vm *config)
+{
+	return (struct shadow_window){.first = gfn(EXPERIMENT_WINDOW_FIRST),
+	                              .npages = config->experiments ? EXPERIMENT_WINDOW_PAGES : 0};
+}
+
 /* The order is that in which mm asks them. Every CPU has Accessed and Dirty bits in ordinary tables. */
 static bool make_mmus(struct vm *vm)
 {
@@ -111,7 +118,8 @@ static bool make_mmus(struct vm *vm)
 	vm->space->logs_writes = tdp && vendor_caps.logs_writes && vm_uses_ad(vm->config);
 	if (vm->mmu == SCENARIO_MMU_TDP)
 		return true;
-	if (!shadow_create(&vm->shadow, vm->space, spte_shadow_format(!vm->config->ad_off), tdp))
+	if (!shadow_create(&vm->shadow, vm->space, spte_shadow_format(!vm->config->ad_off), tdp,
+	                   shadow_window_of(vm->config)))
 		return false;
 	vm->mem.shadow = &vm->shadow;
 	return true;

@@ -23,11 +23,15 @@ bool notifier_all_protect(const struct space *s)
 	return true;
 }
 
-bool notifier_all_late_slots(const struct space *s)
+bool notifier_may_add_slot(const struct space *s, gfn_t first, u64 npages)
 {
-	for (u32 i = 0; i < space_notifiers(s); i++)
-		if (!s->notifier[i]->ops->late_slots)
+	for (u32 i = 0; i < space_notifiers(s); i++) {
+		struct notifier *n = s->notifier[i];
+
+		if (!n->ops->late_slots ||
+		    (n->ops->slot_fits && !n->ops->slot_fits(n, first, npages)))
 			return false;
+	}
 	return true;
 }
 

@@ -137,6 +137,8 @@ struct notifier_ops {
 	u64 (*shrink)(struct notifier *n, u64 want);
 	/* Is anything mapped at all? A racy no is fine. */
 	bool (*populated)(struct notifier *n);
+	/* With late_slots: may one be there? NULL: anywhere. */
+	bool (*slot_fits)(struct notifier *n, gfn_t first, u64 npages);
 	/* One audit line per fault found: present leaf that disagrees with the gfn map, I6. Space stopped. */
 	u64 (*audit)(struct notifier *n);
 };
@@ -169,8 +171,8 @@ bool notifier_any_fast(const struct space *s);
 bool notifier_all_fast(const struct space *s);
 /* Do all of them keep guests from writing what is write-protected? */
 bool notifier_all_protect(const struct space *s);
-/* May the space get another slot? */
-bool notifier_all_late_slots(const struct space *s);
+/* May the space get another slot, this one? */
+bool notifier_may_add_slot(const struct space *s, gfn_t first, u64 npages);
 /* Do all of them tell of writes? */
 bool notifier_all_log(const struct space *s);
 /* ops->log_protect of every MMU: bits are set of what one of them had. Enters the epoch by itself. */

@@ -18,12 +18,21 @@ static bool shadow_populated(struct notifier *n)
 	return a64_load(&shadow_of(n)->leaves) != 0;
 }
 
+static bool shadow_slot_fits(struct notifier *n, gfn_t first, u64 npages)
+{
+	const struct shadow_window *w = &shadow_of(n)->window;
+	u64 at = first.v - w->first.v;
+
+	return at < w->npages && npages <= w->npages - at;
+}
+
 /* Aging is fast where entries have Accessed bits that hardware sets; else it costs the guest a fault for each page. */
-#define SHADOW_OPS(fast)                                                             \
-	{                                                                            \
-		.name = "shadow", .profile = PROFILE_RMAP, .has_fast_aging = (fast), \
-		.age = shadow_age, .zap = shadow_zap, .shrink = shadow_shrink,       \
-		.populated = shadow_populated, .audit = shadow_audit,                \
+#define SHADOW_OPS(fast)                                                                    \
+	{                                                                                   \
+		.name = "shadow", .profile = PROFILE_RMAP, .has_fast_aging = (fast),        \
+		.protects = true, .late_slots = true, .age = shadow_age, .zap = shadow_zap, \
+		.shrink = shadow_shrink, .populated = shadow_populated,                     \
+		.slot_fits = shadow_slot_fits, .audit = shadow_audit,                       \
 	}
 static const struct notifier_ops ops_ad = SHADOW_OPS(true);
 static const struct notifier_ops ops_track = SHADOW_OPS(false);
@@ -33,16 +42,21 @@ static u64 mirrored_pages(const struct shadow_slot *slot)
 	return pages_for(SHADOW_SLOT_WORDS(slot->npages), sizeof(*slot->mirrored));
 }
 
+static void add_slot(struct shadow *sh, gfn_t base, u64 npages)
+{
+	sh->slot[sh->nr_slots++] = (struct shadow_slot){.base = base, .npages = npages};
+}
+
 static bool make_slots(struct shadow *sh, struct space *s)
 {
 	const struct slots *slots;
 
+	if (sh->window.npages)
+		add_slot(sh, sh->window.first, sh->window.npages);
 	epoch_enter();
 	slots = gfnmap_slots(s);
-	sh->nr_slots = slots->nr;
 	for (u32 i = 0; i < slots->nr; i++)
-		sh->slot[i] = (struct shadow_slot){.base = slots->slot[i].base,
-		                                   .npages = slots->slot[i].npages};
+		add_slot(sh, slots->slot[i].base, slots->slot[i].npages);
 	epoch_exit();
 	for (u32 i = 0; i < sh->nr_slots; i++) {
 		struct shadow_slot *slot = &sh->slot[i];
@@ -90,12 +104,13 @@ static void free_all(struct shadow *sh)
 }
 
 bool shadow_create(struct shadow *sh, struct space *s, const struct spte_format *format,
-                   struct tdp *tdp)
+                   struct tdp *tdp, struct shadow_window window)
 {
 	*sh = (struct shadow){
 	        .notifier = {.ops = spte_has_dirty(format) ? &ops_ad : &ops_track, .space = s},
 	        .format = format,
 	        .tdp = tdp,
+	        .window = window,
 	        .limit = max_of(s->pages / SHADOW_PAGES_PART, (u64)SHADOW_PAGES_MIN),
 	        .dead = FRAME_NONE,
 	        .leaving = FRAME_NONE,

@@ -83,13 +83,18 @@ struct shadow_page {
 	bool settling; /* unsync, but about to be tracked again: W is gone, the flush is under way */
 };
 
-/* The reverse maps of a slot. */
+/* The reverse maps of a slot, or of a window whether there are slots in it or not. */
 struct shadow_slot {
 	gfn_t base;
 	u64 npages;
 	struct rmap *rmap;
 	/* A bit for each page, set while a shadow page mirrors a table there. Written under the MMU lock, read without. */
 	a64 *mirrored;
+};
+/* Guest memory in which slots may come and go later. */
+struct shadow_window {
+	gfn_t first;
+	u64 npages;
 };
 #define SHADOW_SLOT_WORDS(npages) ((npages) / 64 + 2) /* a window of 64 bits may begin anywhere */
 
@@ -140,16 +145,19 @@ struct shadow {
 	struct shadow_page *structs;
 	struct rmap_pool pool;
 	u32 nr_slots;
-	struct shadow_slot slot[SLOTS_MAX]; /* those of the space when the MMU was made */
+	struct shadow_window window; /* or 0 pages */
+	struct shadow_slot
+	        slot[SLOTS_MAX + 1]; /* window; those of the space when the MMU was made */
 	struct shadow_stats stats;
 };
 
 /*
- * Registers the MMU with the space, whose slots are all there by now. `tdp`: the one that was registered before, or
- * NULL. False: no memory, nothing kept.
+ * Registers the MMU with the space, whose slots are all there by now, but for those that come in `window` (0 pages: none
+ * may; clear of the slots that there are). `tdp`: the one that was registered before, or NULL. False: no memory, nothing
+ * kept.
  */
 bool shadow_create(struct shadow *sh, struct space *s, const struct spte_format *format,
-                   struct tdp *tdp) must_check;
+                   struct tdp *tdp, struct shadow_window window) must_check;
 /* After space_drain(), and shadow_vcpu_destroy() of every vCPU. */
 void shadow_destroy(struct shadow *sh);
 
@@ -158,7 +166,7 @@ static inline struct shadow *shadow_of(struct notifier *n)
 	return container_of(n, struct shadow, notifier);
 }
 
-/* The slot that has the page, or NULL. Constant while the MMU is there. */
+/* The slot or window that has the page, or NULL. Constant while the MMU is there. */
 static inline const struct shadow_slot *shadow_slot(const struct shadow *sh, gfn_t g)
 {
 	for (u32 i = sh->nr_slots; i-- > 0;) /* the last is the largest, as a rule */
@@ -166,7 +174,7 @@ static inline const struct shadow_slot *shadow_slot(const struct shadow *sh, gfn
 			return &sh->slot[i];
 	return NULL;
 }
-/* Reverse map of a page, or NULL: in no slot. */
+/* Reverse map of a page, or NULL: in neither. */
 static inline struct rmap *shadow_rmap(const struct shadow *sh, gfn_t g)
 {
 	const struct shadow_slot *slot = shadow_slot(sh, g);

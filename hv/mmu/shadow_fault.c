@@ -179,6 +179,9 @@ static enum shadow_result find_page(struct fault *f, u32 *frame)
 	gfn_t g = gpa_gfn(f->walk.gpa);
 	bool write = f->access & GWALK_WRITE;
 
+	/* The lock makes it exact, or an invalidation is under way; what W there was, that takes. */
+	if (write && unlikely(space_write_protected(f->sh->notifier.space, g)))
+		return SHADOW_PROTECTED;
 	*frame = f->frame != FRAME_NONE && f->here ? f->frame : shadow_resident(f->sh, g);
 	if (*frame == FRAME_NONE) {
 		if (!shadow_has(f->sh, g))
@@ -280,7 +283,8 @@ static u64 leaf_rights(const struct fault *f, const struct shadow_want *want, u3
 	bool kernel_form = write && want->kernel_writes && !(f->access & GWALK_USER);
 	u64 rights = shadow_rights(want, role, kernel_form);
 
-	if (!write && (!may_be_written(frame) || shadow_tracks(f->sh, want->gfn)))
+	if (!write && (!may_be_written(frame) || shadow_tracks(f->sh, want->gfn) ||
+	               unlikely(space_write_protected(f->sh->notifier.space, want->gfn))))
 		rights &= ~(u64)SPTE_W;
 	return rights;
 }

@@ -61,6 +61,7 @@ enum shadow_result {
 	SHADOW_RETRY,        /* raced somebody: likewise, after a pause */
 	SHADOW_NO_MEMORY,    /* yield and enter again */
 	SHADOW_NO_SLOT,      /* outcome.gpa is no RAM: emulate */
+	SHADOW_PROTECTED,    /* a write to outcome.gpa, which space_write_protected() forbids */
 	SHADOW_NO_TABLE,     /* the guest's page table at outcome.gpa is not in RAM */
 	SHADOW_GUEST_FAULT,  /* inject #PF with outcome.error, CR2 = the address */
 	SHADOW_NONCANONICAL, /* inject #GP(0) */

@@ -57,7 +57,8 @@ int main(int argc, char **argv)
 	if (!store_init())
 		return 1;
 	host_vm_create(&vm, &host_machines[2], PAGES, 1);
-	if (both && !shadow_create(&beside, vm.space, &spte_shadow_ad, &vm.tdp))
+	if (both && !shadow_create(&beside, vm.space, &spte_shadow_ad, &vm.tdp,
+	                           (struct shadow_window){.npages = 0}))
 		return 1;
 	bench_populate(&vm, PAGES);
 	for (unsigned i = 0; i < WARM; i++) {

@@ -57,7 +57,8 @@ void machine_shadow_create(void)
 	memset(machine_guest.writers, 0, sizeof(machine_guest.writers));
 	memset(machine_guest.cpu, 0, sizeof(machine_guest.cpu));
 	if (!shadow_create(&machine.shadow, machine.vm.space, format,
-	                   p->mmu == MACHINE_BOTH ? &machine.vm.tdp : NULL))
+	                   p->mmu == MACHINE_BOTH ? &machine.vm.tdp : NULL,
+	                   (struct shadow_window){.npages = 0}))
 		machine_fail("no shadow MMU", 0, 1, 0);
 	machine.vm.drained = machine_shadow_destroy;
 	machine.shadow.limit = p->mix == OP_MIX_CALM ? SHADOW_PAGES_MIN : SHADOW_LIMIT;

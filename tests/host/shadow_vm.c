@@ -60,7 +60,9 @@ void shadow_vm_create(struct shadow_vm *vm, const struct spte_format *format, u6
 	*vm = (struct shadow_vm){.nr_vcpus = nr_vcpus};
 	vm->space = space_create("guest", &ops, vm);
 	ASSERT(vm->space && gfnmap_add(vm->space, gfn(0), npages));
-	ASSERT(shadow_create(&vm->shadow, vm->space, format, NULL));
+	ASSERT(shadow_create(&vm->shadow, vm->space, format, NULL,
+	                     (struct shadow_window){.first = gfn(SHADOW_VM_WINDOW),
+	                                            .npages = SHADOW_VM_WINDOW_PAGES}));
 	vm->mem = (struct guest_mem){.space = vm->space, .shadow = &vm->shadow};
 	for (unsigned i = 0; i < nr_vcpus; i++)
 		ASSERT(shadow_vcpu_create(&vm->vcpu[i].shadow, &vm->shadow));

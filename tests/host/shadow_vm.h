@@ -11,6 +11,9 @@
 #include "tests/host/cpu_walker.h"
 
 #define SHADOW_VM_VCPUS 4u
+/* Slots may come here later. */
+#define SHADOW_VM_WINDOW       0x80000u
+#define SHADOW_VM_WINDOW_PAGES 256u
 
 struct shadow_vm_vcpu {
 	struct shadow_vcpu shadow;

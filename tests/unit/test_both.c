@@ -40,7 +40,8 @@ static void start(const struct host_machine *m, const struct spte_format *format
 {
 	memset(&both, 0, sizeof(both));
 	host_vm_create(&both.tdp, m, PAGES, 1);
-	assert_true(shadow_create(&both.shadow, both.tdp.space, format, &both.tdp.tdp));
+	assert_true(shadow_create(&both.shadow, both.tdp.space, format, &both.tdp.tdp,
+	                          (struct shadow_window){.npages = 0}));
 	both.mem = (struct guest_mem){.space = both.tdp.space, .shadow = &both.shadow};
 	assert_true(shadow_vcpu_create(&both.vcpu, &both.shadow));
 }
