@@ -94,19 +94,30 @@ static void drop(struct object *o)
 	bytes_kept -= o->bytes;
 }
 
+static int by_handle(const void *a, const void *b)
+{
+	const u64 *one = a, *two = b;
+
+	return *one < *two ? -1 : *one > *two;
+}
+
+/* Each once, and no others. */
 static void check_handles(void)
 {
-	u64 cursor = 0, n = 0, handle;
+	u64 ours[OBJECTS], theirs[OBJECTS], cursor = 0, n = 0, handle;
 
 	while ((handle = pool_next(&cursor)) != POOL_NONE) {
-		unsigned owners = 0;
-
-		for (unsigned i = 0; i < OBJECTS; i++)
-			owners += object[i].handle == handle;
-		check(owners == 1);
-		n++;
+		check(n < objects);
+		theirs[n++] = handle;
 	}
 	check(n == objects);
+	n = 0;
+	for (unsigned i = 0; i < OBJECTS; i++)
+		if (object[i].handle != POOL_NONE)
+			ours[n++] = object[i].handle;
+	qsort(ours, n, sizeof(ours[0]), by_handle);
+	qsort(theirs, n, sizeof(theirs[0]), by_handle);
+	check(n == objects && !memcmp(ours, theirs, n * sizeof(ours[0])));
 }
 
 static void check_all(void)

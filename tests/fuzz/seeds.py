@@ -2,7 +2,7 @@
 """Writes the seeds of the fuzz targets whose inputs nobody would write by hand.
 
 decode: the encodings of the unit test. gwalk: each paging mode with each kind of tables and access.
-store: programs that put, get, drop and damage pages. exit: machines, each with a program of exits and of what comes
+store: programs that put, get, drop and damage pages. pool: the same of objects. emulate: each opcode. exit: machines, each with a program of exits and of what comes
 between. The same files every time.
 """
 
@@ -159,8 +159,40 @@ def exit_seeds():
         yield f"neutral-{i}", struct.pack("<HH", 0x0012, 0x7060 | i * 4) + steps
 
 
+def pool_step(op, number, how):
+    """As step() of fuzz_pool.c takes it."""
+    return struct.pack("<BBH", op, number & 0xFF, how & 0xFFFF)
+
+
+POOL_CHECK, POOL_LIMIT, POOL_GET, POOL_DROP, POOL_PUT = 0, 1, 2, 3, 5
+
+
+def pool_seeds():
+    rng = random.Random(4)
+    # 48 frames, two of these in each: the last ones find no room.
+    fill = b"".join(pool_step(POOL_PUT, i, 1500 + i) for i in range(100))
+    yield "full", fill + pool_step(POOL_CHECK, 0, 0)
+    holes = b"".join(pool_step(POOL_DROP, i, 0) for i in range(0, 100, 4))
+    yield "holes", fill + holes + b"".join(pool_step(POOL_PUT, i, 700 + i) for i in range(0, 100, 3)) + pool_step(POOL_CHECK, 0, 0)
+    yield "short", b"".join(pool_step(POOL_LIMIT, 0, 4 * (i % 3) + i % 2) + pool_step(POOL_PUT, i, rng.randrange(4028)) for i in range(40))
+    yield "mixed", b"".join(pool_step(rng.choice((POOL_PUT, POOL_PUT, POOL_GET, POOL_DROP)), rng.randrange(20), rng.getrandbits(16)) for _ in range(80))
+
+
+EMULATE_OPCODES, EMULATE_GROUPS = 59, (33, 34, 35, 44, 45, 46, 47, 48, 49, 54)  # numbers in the lists of fuzz_emulate.c; the middle of ModRM says which
+
+
+def emulate_seeds():
+    rng = random.Random(5)
+    for at in range(EMULATE_OPCODES):
+        for reg in range(8) if at in EMULATE_GROUPS else (rng.randrange(8),):
+            # [rbx + disp32], in a size that is drawn.
+            size, rex = rng.choice(((0, 0), (1, 0), (0, 0x88)))
+            yield f"{at:02}-{reg}", struct.pack("<IBBBB", rng.getrandbits(32), size, rex, at, 0x83 | reg << 3) + rng.randbytes(9) + bytes(3)
+
+
 def write_all(folder):
-    targets = (("decode", decode_seeds), ("gwalk", gwalk_seeds), ("store", store_seeds), ("exit", exit_seeds))
+    targets = (("decode", decode_seeds), ("gwalk", gwalk_seeds), ("store", store_seeds), ("pool", pool_seeds), ("emulate", emulate_seeds),
+               ("exit", exit_seeds))
     for target, seeds in targets:
         os.makedirs(os.path.join(folder, target), exist_ok=True)
         for name, data in seeds():
