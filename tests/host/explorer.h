@@ -15,6 +15,8 @@
  * Memory is sequentially consistent here. That is enough for what only changes by read-modify-writes
  * (entries are); a store that a later load of the same CPU may overtake is modelled by store buffers,
  * see explorer_store(); everything that C leaves open, by tests/host/weak.h.
+ *
+ * A program that spoils the code it explores, to see that this is found, has its main loop in tests/host/explorer_suite.h.
  */
 #pragma once
 

@@ -12,10 +12,9 @@
 #define hal_panic      explorer_panic
 #define hal_pause      explorer_pause
 
-#include "tests/host/explorer.h"
+#include "tests/host/explorer_suite.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "arch/hal.h"
@@ -39,7 +38,7 @@ static const char *const mutant_name[] = {
         "as it is",         "no look at a younger label", "max_seq published before there is room",
         "batches by index", "sizes stay behind",          "plain store of a state",
         "no lock"};
-static enum mutant mutant;
+static unsigned mutant; /* enum mutant */
 
 enum { PROMOTER, AGER, EVICTOR, ACTORS };
 
@@ -352,59 +351,35 @@ static void check_end(void)
 		explorer_panic("a generation is missing");
 }
 
-static bool explore(bool block, unsigned preemptions, struct explorer_result *r)
+static const struct explorer_scene *choose(unsigned number, char name[EXPLORER_NAME])
 {
-	const struct explorer_scene scene = {
-	        .name = "gen",
+	static const struct explorer_scene scene = {
 	        .setup = setup,
 	        .check = check_end,
 	        .actor = {[PROMOTER] = {"promoter", run_promoter},
 	                  [AGER] = {"ager", run_ager},
 	                  [EVICTOR] = {"evictor", run_evictor}},
 	        .nr_actors = ACTORS,
-	        .max_preemptions = preemptions,
 	        .max_steps = 1000,
 	};
 
-	by_block = block;
-	explorer_run(&scene, r);
-	return !r->failed && r->exhausted;
-}
-
-static bool explore_mutant(bool block)
-{
-	struct explorer_result r;
-
-	for (unsigned bound = 0; bound <= 3; bound++) {
-		(void)!explore(block, bound, &r);
-		if (!r.failed)
-			continue;
-		printf("%s: found in schedule %llu with %u preemptions: %s (%s)\n",
-		       mutant_name[mutant], (unsigned long long)r.schedules, bound, r.why, r.trace);
-		return true;
-	}
-	printf("%s: NOT found\n", mutant_name[mutant]);
-	return false;
+	(void)number;
+	snprintf(name, EXPLORER_NAME, "%s", by_block ? "a block" : "one by one");
+	return &scene;
 }
 
 int main(void)
 {
-	const char *bound = getenv("VARVE_PREEMPTIONS");
-	unsigned preemptions = bound ? (unsigned)atoi(bound) : 2;
-	bool good = true;
+	static const struct explorer_suite suite = {.choose = choose,
+	                                            .nr_scenes = 1,
+	                                            .mutant_name = mutant_name,
+	                                            .nr_mutants = MUTANTS,
+	                                            .mutant = &mutant,
+	                                            .mutant_preemptions = 3};
+	int status;
 
 	a32_store(&policy.probation, 0); /* the lists of generations are what is checked */
-	for (unsigned block = 0; block < 2; block++) {
-		struct explorer_result r;
-
-		mutant = NONE;
-		good &= explore(block, preemptions, &r);
-		printf("%s: %llu schedules of up to %u steps, all with up to %u preemptions: %s "
-		       "%s\n",
-		       block ? "a block" : "one by one", (unsigned long long)r.schedules, r.longest,
-		       preemptions, r.failed ? r.why : "none bad", r.failed ? r.trace : "");
-		for (mutant = NONE + 1; mutant < MUTANTS; mutant++)
-			good &= explore_mutant(block);
-	}
-	return good ? 0 : 1;
+	status = explorer_suite_main(&suite);
+	by_block = true;
+	return status | explorer_suite_main(&suite);
 }

@@ -9,10 +9,9 @@
 #define hal_panic      explorer_panic
 #define hal_pause      explorer_pause
 
-#include "tests/host/explorer.h"
+#include "tests/host/explorer_suite.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "lib/atomic.h"
@@ -35,7 +34,7 @@ static const char *const mutant_name[] = {"as it is",
                                           "no invalidate_begin",
                                           "no flush before the copy",
                                           "no grace period before a table is freed"};
-static enum mutant mutant;
+static unsigned mutant; /* enum mutant */
 
 static bool mutable_cas(a64 *a, u64 *expected, u64 desired)
 {
@@ -401,87 +400,44 @@ static void check(void)
 		hal_pages_free(world.tdp.spare, 1);
 }
 
-#define SCENE(text, ...)                                                                \
+#define SCENE(text, bound, ...)                                                         \
 	{                                                                               \
 		.name = (text), .setup = setup, .check = check, .actor = {__VA_ARGS__}, \
-		.nr_actors = 3                                                          \
+		.nr_actors = 3, .max_preemptions = (bound)                              \
 	}
 enum { SCENE_COLLAPSE = 3 };
 static const struct explorer_scene scenes[] = {
-        SCENE("split by a zap: vcpu, ager, zapper", {"vcpu", run_vcpu}, {"ager", run_ager},
+        SCENE("split by a zap: vcpu, ager, zapper", 0, {"vcpu", run_vcpu}, {"ager", run_ager},
               {"zapper", run_zapper}),
-        SCENE("vcpu on another page, ager, zapper", {"vcpu2", run_vcpu2}, {"ager", run_ager},
+        SCENE("vcpu on another page, ager, zapper", 0, {"vcpu2", run_vcpu2}, {"ager", run_ager},
               {"zapper", run_zapper}),
-        SCENE("two who split, vcpu", {"zapper", run_zapper}, {"splitter", run_splitter},
+        SCENE("two who split, vcpu", 0, {"zapper", run_zapper}, {"splitter", run_splitter},
               {"vcpu2", run_vcpu2}),
-        SCENE("collapse, vcpu, ager", {"collapse", run_collapse}, {"vcpu", run_vcpu},
+        /* The scan of a table makes it long. */
+        SCENE("collapse, vcpu, ager", 1, {"collapse", run_collapse}, {"vcpu", run_vcpu},
               {"ager", run_ager}),
 };
 
-static bool explore(unsigned which, unsigned machine, unsigned preemptions,
-                    struct explorer_result *r)
+static const struct explorer_scene *choose(unsigned number, char name[EXPLORER_NAME])
 {
-	struct explorer_scene scene = scenes[which];
+	unsigned which = number % ARRAY_SIZE(scenes), machine = number / ARRAY_SIZE(scenes);
 
-	scene.max_preemptions = preemptions;
 	scene_format = machines[machine].format;
 	scene_kind = machines[machine].kind;
 	scene_large = which != SCENE_COLLAPSE;
-	explorer_run(&scene, r);
-	return !r->failed && r->exhausted;
-}
-
-static bool explore_all(unsigned preemptions)
-{
-	struct explorer_result r;
-	bool good = true;
-
-	for (unsigned i = 0; i < ARRAY_SIZE(machines) * ARRAY_SIZE(scenes); i++) {
-		unsigned which = i % ARRAY_SIZE(scenes), machine = i / ARRAY_SIZE(scenes);
-		/* The scan of a table makes the collapse long. */
-		unsigned bound = which == SCENE_COLLAPSE ? 1 : preemptions;
-		bool one = explore(which, machine, bound, &r);
-
-		printf("%s, %s: %llu schedules of up to %u steps, all with up to %u preemptions: "
-		       "%s %s\n",
-		       scenes[which].name, machines[machine].format->name,
-		       (unsigned long long)r.schedules, r.longest, bound, one ? "none bad" : r.why,
-		       one ? "" : r.trace);
-		good &= one;
-	}
-	return good;
-}
-
-static bool explore_mutant(void)
-{
-	struct explorer_result r;
-
-	for (unsigned bound = 0; bound <= 2; bound++) {
-		for (unsigned i = 0; i < ARRAY_SIZE(scenes) * ARRAY_SIZE(machines); i++) {
-			unsigned which = i % ARRAY_SIZE(scenes);
-
-			if (which == SCENE_COLLAPSE && bound > 1)
-				continue;
-			(void)explore(which, i / ARRAY_SIZE(scenes), bound, &r);
-			if (!r.failed)
-				continue;
-			printf("%s: found on %s, %s, schedule %llu with %u preemptions: %s (%s)\n",
-			       mutant_name[mutant], machines[i / ARRAY_SIZE(scenes)].format->name,
-			       scenes[which].name, (unsigned long long)r.schedules, bound, r.why,
-			       r.trace);
-			return true;
-		}
-	}
-	printf("%s: NOT found\n", mutant_name[mutant]);
-	return false;
+	snprintf(name, EXPLORER_NAME, "%s, %s", scenes[which].name, scene_format->name);
+	return &scenes[which];
 }
 
 int main(void)
 {
-	const char *bound = getenv("VARVE_PREEMPTIONS");
-	bool good = explore_all(bound ? (unsigned)atoi(bound) : 2);
+	static const struct explorer_suite suite = {.choose = choose,
+	                                            .nr_scenes = ARRAY_SIZE(machines) *
+	                                                         ARRAY_SIZE(scenes),
+	                                            .mutant_name = mutant_name,
+	                                            .nr_mutants = MUTANTS,
+	                                            .mutant = &mutant,
+	                                            .mutant_preemptions = 2};
 
-	for (mutant = NONE + 1; !getenv("VARVE_AS_IS") && mutant < MUTANTS; mutant++)
-		good &= explore_mutant();
-	return good ? 0 : 1;
+	return explorer_suite_main(&suite);
 }

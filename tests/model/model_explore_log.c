@@ -12,10 +12,9 @@
 #define hal_panic      explorer_panic
 #define hal_pause      explorer_pause
 
-#include "tests/host/explorer.h"
+#include "tests/host/explorer_suite.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "lib/atomic.h"
@@ -50,7 +49,7 @@ static const char *const mutant_name[] = {"as it is",
                                           "left before what was written down is handed on",
                                           "vCPUs stay before a reading",
                                           "whether to log decided before the entry"};
-static enum mutant mutant;
+static unsigned mutant; /* enum mutant */
 
 static bool mutable_cas(a64 *a, u64 *expected, u64 desired)
 {
@@ -293,80 +292,36 @@ static const struct explorer_scene scenes[SCENES] = {
                 },
 };
 
-/* Scene, format, way of logging, and whether the page has a copy. False: there is no such thing. */
-static bool choose(unsigned i)
-{
-	unsigned machine = i / SCENES % ARRAY_SIZE(machines);
-
-	scene_nr = i % SCENES;
-	i /= SCENES * ARRAY_SIZE(machines);
-	scene_format = machines[machine].format;
-	scene_kind = machines[machine].kind;
-	scene_mode = DIRTY_LOG_PROTECT + i / 2;
-	scene_clean = i % 2;
-	if (scene_mode == DIRTY_LOG_HARDWARE)
-		return scene_kind == WALKER_EPT_AD;
-	return scene_mode == DIRTY_LOG_PROTECT || spte_has_dirty(scene_format);
-}
 #define CHOICES (SCENES * (unsigned)ARRAY_SIZE(machines) * (DIRTY_LOG_MODES - 1) * 2)
 
-static bool explore(unsigned i, unsigned preemptions, struct explorer_result *r)
+/* Scene, format, way of logging, and whether the page has a copy. */
+static const struct explorer_scene *choose(unsigned number, char name[EXPLORER_NAME])
 {
-	struct explorer_scene scene = scenes[i % SCENES];
+	unsigned machine = number / SCENES % ARRAY_SIZE(machines);
+	unsigned way = number / (SCENES * (unsigned)ARRAY_SIZE(machines));
 
-	scene.max_preemptions = preemptions;
-	explorer_run(&scene, r);
-	return !r->failed && r->exhausted;
-}
-
-static bool explore_all(unsigned preemptions)
-{
-	struct explorer_result r;
-	bool good = true;
-
-	for (unsigned i = 0; i < CHOICES; i++) {
-		bool one;
-
-		if (!choose(i))
-			continue;
-		one = explore(i, preemptions, &r);
-		printf("%s, %s, %s%s: %llu schedules of up to %u steps, all with up to %u "
-		       "preemptions: %s %s\n",
-		       scenes[i % SCENES].name, scene_format->name, dirty_log_names[scene_mode],
-		       scene_clean ? ", clean" : "", (unsigned long long)r.schedules, r.longest,
-		       preemptions, one ? "none bad" : r.why, one ? "" : r.trace);
-		good &= one;
-	}
-	return good;
-}
-
-static bool explore_mutant(void)
-{
-	struct explorer_result r;
-
-	for (unsigned bound = 0; bound <= 2; bound++) {
-		for (unsigned i = 0; i < CHOICES; i++) {
-			if (!choose(i))
-				continue;
-			(void)explore(i, bound, &r);
-			if (!r.failed)
-				continue;
-			printf("%s: found on %s, %s, schedule %llu with %u preemptions: %s (%s)\n",
-			       mutant_name[mutant], scene_format->name, dirty_log_names[scene_mode],
-			       (unsigned long long)r.schedules, bound, r.why, r.trace);
-			return true;
-		}
-	}
-	printf("%s: NOT found\n", mutant_name[mutant]);
-	return false;
+	scene_nr = number % SCENES;
+	scene_format = machines[machine].format;
+	scene_kind = machines[machine].kind;
+	scene_mode = DIRTY_LOG_PROTECT + way / 2;
+	scene_clean = way % 2;
+	if (scene_mode == DIRTY_LOG_HARDWARE
+	            ? scene_kind != WALKER_EPT_AD
+	            : scene_mode != DIRTY_LOG_PROTECT && !spte_has_dirty(scene_format))
+		return NULL;
+	snprintf(name, EXPLORER_NAME, "%s, %s, %s%s", scenes[scene_nr].name, scene_format->name,
+	         dirty_log_names[scene_mode], scene_clean ? ", clean" : "");
+	return &scenes[scene_nr];
 }
 
 int main(void)
 {
-	const char *bound = getenv("VARVE_PREEMPTIONS");
-	bool good = explore_all(bound ? (unsigned)atoi(bound) : 2);
+	static const struct explorer_suite suite = {.choose = choose,
+	                                            .nr_scenes = CHOICES,
+	                                            .mutant_name = mutant_name,
+	                                            .nr_mutants = MUTANTS,
+	                                            .mutant = &mutant,
+	                                            .mutant_preemptions = 2};
 
-	for (mutant = NONE + 1; !getenv("VARVE_AS_IS") && mutant < MUTANTS; mutant++)
-		good &= explore_mutant();
-	return good ? 0 : 1;
+	return explorer_suite_main(&suite);
 }

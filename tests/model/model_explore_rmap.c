@@ -9,11 +9,10 @@
 #define hal_panic      explorer_panic
 #define hal_pause      explorer_pause
 
-#include "tests/host/explorer.h"
+#include "tests/host/explorer_suite.h"
 #include "tests/host/weak.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "lib/lock.h"
@@ -33,7 +32,7 @@ static const char *const mutant_name[] = {"as it is",
                                           "no lock in who changes the map",
                                           "table freed before its entry is out",
                                           "lock dropped before the walk"};
-static enum mutant mutant;
+static unsigned mutant; /* enum mutant */
 
 /* Called when the lock is had, and before it is dropped: in between, the chain is read or changed. */
 static void chain_used(void);
@@ -403,63 +402,29 @@ static const struct {
           .nr_actors = 3}},
 };
 
-static bool explore(unsigned i, unsigned preemptions, struct explorer_result *r)
+static const struct explorer_scene *choose(unsigned number, char name[EXPLORER_NAME])
 {
-	struct explorer_scene scene = scenes[i].scene;
+	static struct explorer_scene scene;
 
-	at_first = scenes[i].at_first;
+	at_first = scenes[number].at_first;
+	scene = scenes[number].scene;
 	scene.setup = setup;
 	scene.check = check;
-	scene.max_preemptions = preemptions;
-	explorer_run(&scene, r);
-	return !r->failed && r->exhausted;
-}
-
-static bool explore_all(unsigned preemptions)
-{
-	struct explorer_result r;
-	bool good = true;
-
-	for (unsigned i = 0; i < ARRAY_SIZE(scenes); i++) {
-		/* Long chains and four actors take many steps. */
-		bool large = scenes[i].at_first > 3 || scenes[i].scene.nr_actors > 3;
-		unsigned bound = large ? min_of(preemptions, 2u) : preemptions;
-		bool one = explore(i, bound, &r);
-
-		printf("%s: %llu schedules of up to %u steps, all with up to %u preemptions: %s "
-		       "%s\n",
-		       scenes[i].scene.name, (unsigned long long)r.schedules, r.longest, bound,
-		       one ? "none bad" : r.why, one ? "" : r.trace);
-		good &= one;
-	}
-	return good;
-}
-
-static bool explore_mutant(void)
-{
-	struct explorer_result r;
-
-	for (unsigned bound = 0; bound <= 2; bound++) {
-		for (unsigned i = 0; i < ARRAY_SIZE(scenes); i++) {
-			(void)explore(i, bound, &r);
-			if (!r.failed)
-				continue;
-			printf("%s: found in \"%s\", schedule %llu with %u preemptions: %s (%s)\n",
-			       mutant_name[mutant], scenes[i].scene.name,
-			       (unsigned long long)r.schedules, bound, r.why, r.trace);
-			return true;
-		}
-	}
-	printf("%s: NOT found\n", mutant_name[mutant]);
-	return false;
+	/* Long chains and four actors take many steps. */
+	if (at_first > 3 || scene.nr_actors > 3)
+		scene.max_preemptions = 2;
+	snprintf(name, EXPLORER_NAME, "%s", scene.name);
+	return &scene;
 }
 
 int main(void)
 {
-	const char *bound = getenv("VARVE_PREEMPTIONS");
-	bool good = explore_all(bound ? (unsigned)atoi(bound) : 2);
+	static const struct explorer_suite suite = {.choose = choose,
+	                                            .nr_scenes = ARRAY_SIZE(scenes),
+	                                            .mutant_name = mutant_name,
+	                                            .nr_mutants = MUTANTS,
+	                                            .mutant = &mutant,
+	                                            .mutant_preemptions = 2};
 
-	for (mutant = NONE + 1; !getenv("VARVE_AS_IS") && mutant < MUTANTS; mutant++)
-		good &= explore_mutant();
-	return good ? 0 : 1;
+	return explorer_suite_main(&suite);
 }

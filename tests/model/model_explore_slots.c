@@ -11,10 +11,9 @@
 #define hal_pause      explorer_pause
 #define hal_cpu_id     explorer_self
 
-#include "tests/host/explorer.h"
+#include "tests/host/explorer_suite.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "lib/atomic.h"
@@ -32,7 +31,7 @@ enum mutant {
 static const char *const mutant_name[] = {
         "as it is", "words freed without a grace period", "arrays freed without a grace period",
         "two writers at once", "an array is published before it is filled in"};
-static enum mutant mutant;
+static unsigned mutant; /* enum mutant */
 
 #include "mm/epoch.c"
 
@@ -312,33 +311,21 @@ static const struct explorer_scene scenes[] = {
          .max_preemptions = 2},
 };
 
-static bool found(enum mutant m)
+static const struct explorer_scene *choose(unsigned number, char name[EXPLORER_NAME])
 {
-	bool failed = false;
-
-	mutant = m;
-	for (unsigned i = 0; i < ARRAY_SIZE(scenes) && !failed; i++) {
-		struct explorer_result r;
-
-		explorer_run(&scenes[i], &r);
-		failed = r.failed;
-		if (failed)
-			printf("%s: %s: %s after %llu schedules: %s\n", mutant_name[m],
-			       scenes[i].name, r.why, (unsigned long long)r.schedules, r.trace);
-	}
-	mutant = NONE;
-	if (!failed)
-		printf("%s: NOT found\n", mutant_name[m]);
-	return failed;
+	snprintf(name, EXPLORER_NAME, "%s", scenes[number].name);
+	return &scenes[number];
 }
 
 int main(void)
 {
-	int status;
+	static const struct explorer_suite suite = {.choose = choose,
+	                                            .nr_scenes = ARRAY_SIZE(scenes),
+	                                            .mutant_name = mutant_name,
+	                                            .nr_mutants = MUTANTS,
+	                                            .mutant = &mutant,
+	                                            .mutant_preemptions = 2};
 
 	host_cpu_count_set(3);
-	status = explorer_main(scenes, ARRAY_SIZE(scenes));
-	for (unsigned m = NONE + 1; m < MUTANTS && !getenv("VARVE_AS_IS"); m++)
-		status |= !found(m);
-	return status;
+	return explorer_suite_main(&suite);
 }

@@ -10,10 +10,9 @@
 #define hal_panic      explorer_panic
 #define hal_pause      explorer_pause
 
-#include "tests/host/explorer.h"
+#include "tests/host/explorer_suite.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "lib/atomic.h"
@@ -38,7 +37,7 @@ static const char *const mutant_name[] = {"as it is",
                                           "no read lock",
                                           "shadow MMU not told of a write",
                                           "write-protecting clears Dirty"};
-static enum mutant mutant;
+static unsigned mutant; /* enum mutant */
 
 static bool mutable_cas(a64 *a, u64 *expected, u64 desired)
 {
@@ -279,84 +278,45 @@ static const struct explorer_scene scenes[] = {
         {
                 .name = "vcpu, ager, shadow",
                 .setup = setup,
+                .check = check,
                 .actor = {{"vcpu", run_vcpu}, {"ager", run_ager}, {"shadow", run_shadow}},
                 .nr_actors = 3,
         },
         {
                 .name = "written page: vcpu, ager, shadow",
                 .setup = setup_written,
+                .check = check,
                 .actor = {{"vcpu", run_vcpu}, {"ager", run_ager}, {"shadow", run_shadow}},
                 .nr_actors = 3,
         },
         {
                 .name = "written page: two vcpus, shadow twice",
                 .setup = setup_written,
+                .check = check,
                 .actor = {{"vcpu", run_vcpu}, {"vcpu2", run_vcpu2}, {"shadow", run_shadow_twice}},
                 .nr_actors = 3,
         },
 };
 
-static bool explore(unsigned which, unsigned machine, unsigned preemptions,
-                    struct explorer_result *r)
+static const struct explorer_scene *choose(unsigned number, char name[EXPLORER_NAME])
 {
-	struct explorer_scene scene = scenes[which];
+	unsigned which = number % ARRAY_SIZE(scenes), machine = number / ARRAY_SIZE(scenes);
 
-	scene.check = check;
-	scene.max_preemptions = preemptions;
 	scene_format = machines[machine].format;
 	scene_kind = machines[machine].kind;
-	explorer_run(&scene, r);
-	return !r->failed && r->exhausted;
-}
-
-static bool explore_all(unsigned preemptions)
-{
-	struct explorer_result r;
-	bool good = true;
-
-	for (unsigned i = 0; i < ARRAY_SIZE(machines) * ARRAY_SIZE(scenes); i++) {
-		unsigned which = i % ARRAY_SIZE(scenes), machine = i / ARRAY_SIZE(scenes);
-		bool one = explore(which, machine, preemptions, &r);
-
-		printf("%s, %s: %llu schedules of up to %u steps, all with up to %u preemptions: "
-		       "%s %s\n",
-		       scenes[which].name, machines[machine].format->name,
-		       (unsigned long long)r.schedules, r.longest, preemptions,
-		       one ? "none bad" : r.why, one ? "" : r.trace);
-		good &= one;
-	}
-	return good;
-}
-
-static bool explore_mutant(void)
-{
-	struct explorer_result r;
-
-	for (unsigned bound = 0; bound <= 2; bound++) {
-		for (unsigned i = 0; i < ARRAY_SIZE(scenes) * ARRAY_SIZE(machines); i++) {
-			unsigned which = i % ARRAY_SIZE(scenes), machine = i / ARRAY_SIZE(scenes);
-
-			(void)explore(which, machine, bound, &r);
-			if (!r.failed)
-				continue;
-			printf("%s: found in \"%s\", %s, schedule %llu with %u preemptions: %s "
-			       "(%s)\n",
-			       mutant_name[mutant], scenes[which].name,
-			       machines[machine].format->name, (unsigned long long)r.schedules,
-			       bound, r.why, r.trace);
-			return true;
-		}
-	}
-	printf("%s: NOT found\n", mutant_name[mutant]);
-	return false;
+	snprintf(name, EXPLORER_NAME, "%s, %s", scenes[which].name, scene_format->name);
+	return &scenes[which];
 }
 
 int main(void)
 {
-	const char *bound = getenv("VARVE_PREEMPTIONS");
-	bool good = explore_all(bound ? (unsigned)atoi(bound) : 2);
+	static const struct explorer_suite suite = {.choose = choose,
+	                                            .nr_scenes = ARRAY_SIZE(machines) *
+	                                                         ARRAY_SIZE(scenes),
+	                                            .mutant_name = mutant_name,
+	                                            .nr_mutants = MUTANTS,
+	                                            .mutant = &mutant,
+	                                            .mutant_preemptions = 2};
 
-	for (mutant = NONE + 1; !getenv("VARVE_AS_IS") && mutant < MUTANTS; mutant++)
-		good &= explore_mutant();
-	return good ? 0 : 1;
+	return explorer_suite_main(&suite);
 }
