@@ -108,13 +108,15 @@ class ComparisonsTest(unittest.TestCase):
         self.assertEqual((scan["values"], scan["median"], scan["reach"], scan["reached"]), ([1.3, 1.2], 1.25, 1.2, True))
         self.assertEqual((least["values"], least["scenario"], least["reach"], least["reached"]), ([0.9], "policy-dense-25", 0.95, False))
         text = "\n".join(policies.markdown(results))
-        self.assertIn("| – | 1.25 (1.20 to 1.30) [150] | – | 1.2 |", text)
-        self.assertIn("| 0.90 [10] | – | – | 0.95 |", text)
+        self.assertIn("| – | 1.25 (1.20 to 1.30) [150] | – | – | 1.2 |", text)
+        self.assertIn("| 0.90 [10] | – | – | – | 0.95 |", text)
         self.assertEqual(text.count("| touches"), 1)
         results[0]["rows"].append({"label": policies.VARIANTS[2][0], "values": {policies.REFAULTS: [65, 240]}})
         text = "\n".join(policies.markdown(results))
         self.assertIn(f"| touches (`{policies.VARIANTS[2][1]}`)", text)
-        self.assertIn("| – | 1.50 (1.00 to 2.00) [152] | – | 1.2 |", text)
+        self.assertIn("| – | 1.50 (1.00 to 2.00) [152] | – | – | 1.2 |", text)
+        results += [self.compared("policy-scan-25", [10], [10]), self.compared("policy-scan-75", [10], [20])]
+        self.assertIn("| 1.00 [10] | 1.25 (1.20 to 1.30) [150] | 2.00 [10] | 1.36 | 1.2 |", "\n".join(policies.markdown(results)))
         xml.etree.ElementTree.fromstring(policies.draw(results))
         self.assertEqual((policies.figures([]), policies.markdown([]), policies.draw([])), ([], [], None))
 

@@ -105,17 +105,19 @@ def title(work):
 
 
 def _table(by_name, label, words):
-    lines = [f"| touches{f' ({chr(96)}{words}{chr(96)})' if words else ''} | {' | '.join(f'{percent} %' for percent, _ in MEMORY)} | to reach |",
-             "|---|" + "---|" * (len(MEMORY) + 1)]
+    lines = [f"| touches{f' ({chr(96)}{words}{chr(96)})' if words else ''} | {' | '.join(f'{percent} %' for percent, _ in MEMORY)} | together | to reach |",
+             "|---|" + "---|" * (len(MEMORY) + 2)]
     rows = 0
     for work in WORKS:
-        cells = []
+        cells, middles = [], []
         for percent, _ in MEMORY:
             result = by_name.get(COMPARISONS[work.name, percent].name)
             values = ratios(result, label) if result else []
+            middles += [statistics.median(values)] if values else []
             cells.append(f"{_cell(values)} [{number(statistics.median(refaults(result, label)))}]" if values else "–")
         rows += any(c != "–" for c in cells)
-        lines.append(f"| {title(work)} | {' | '.join(cells)} | {work.reach or FLOOR} |")
+        together = f"{statistics.geometric_mean(middles):.2f}" if len(middles) == len(MEMORY) and all(middles) else "–"
+        lines.append(f"| {title(work)} | {' | '.join(cells)} | {together} | {work.reach or FLOOR} |")
     return lines if rows else []
 
 
@@ -127,7 +129,7 @@ def markdown(results):
         return []
     lines = ["**Two lists against generations: refaults of two lists ÷ those of generations, by memory for so many of the pages** "
              f"(`make bench BENCH=policy-`; icount; {MEASURED} touches after {WARM} that are not measured; medians over orders of pages, least and most; "
-             "refaults of generations in brackets; the figures are those of the first table, the defaults)"]
+             "refaults of generations in brackets; together: the geometric mean of the sizes; the figures are those of the first table, the defaults)"]
     for table in filter(None, tables):
         lines += ["", *table]
     return lines
