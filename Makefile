@@ -229,9 +229,9 @@ coverage: ## what host tests and a few boots reach: out/coverage/report.md and d
 	$(Q)$(again) O=$(O)/cover COVERAGE=1 all
 	$(Q)tools/coverage --build $(O) --make '$(MAKE)' --jobs $(JOBS) --boots $(O)/cover --keep docs/coverage.md
 
-mutants: ## every ordering, flush and bracket left out, one at a time: out/mutants/report.md
+mutants: ## every ordering, flush and bracket left out, one at a time: out/mutants/report.md (TRUST=1: not those with a proof)
 	$(Q)tools/setup unit
-	$(Q)tools/mutants --build $(O) --make '$(MAKE)' --jobs $(JOBS)
+	$(Q)tools/mutants --build $(O) --make '$(MAKE)' --jobs $(JOBS) $(if $(TRUST),--trust)
 
 fuzz: ## every fuzz target for a while (SECONDS_EACH=60)
 	$(Q)tools/setup fuzz
