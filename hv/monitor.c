@@ -281,6 +281,17 @@ static void show_pressure(const struct vm *vm)
 	        (ull)a64_load(&st->direct_refused_total));
 }
 
+/* mm/guard.h: how often recency began to rule, and how many pages came back meanwhile. */
+static void show_guard(const struct vm *vm)
+{
+	const struct space_stats *st = vm_stats(vm);
+
+	if (a64_load(&st->refaults_total))
+		hal_log(HAL_INFO, "vm %s: guard: %llu alarms; recency ruled for %llu refaults",
+		        vm->name, (ull)a64_load(&st->guard_alarms_total),
+		        (ull)a64_load(&st->guard_refaults_total));
+}
+
 static void show_walks(const struct vm *vm)
 {
 	const struct space_stats *st = vm_stats(vm);
@@ -318,6 +329,7 @@ static void show_results(void)
 		        (ull)a64_load(&st->fault_ns.max) / 1000,
 		        (ull)a64_load(&st->evictions_total), (ull)a64_load(&st->refaults_total));
 		show_pressure(vm);
+		show_guard(vm);
 		show_walks(vm);
 		show_huge(vm);
 	}
