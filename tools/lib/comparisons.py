@@ -28,6 +28,7 @@ class Comparison:
     mem_mib: int = 512
     words: str = ""  # for all variants
     multi: bool = False  # two CPUs at once and wall-clock time, not icount on one
+    series: tuple = ()  # what is shown over time: (name of x, name of y, how a folder says [(x, y)])
 
 
 class Unreadable(Exception):
@@ -58,6 +59,15 @@ def _last(folder, key):
     return sum(r[key] for r in last.values())
 
 
+def _rescues(folder):
+    """[(round, rescued so far ÷ evicted so far)] that the guest sink tells."""
+    with open(os.path.join(folder, "console.log"), encoding="utf-8", errors="replace") as f:
+        found = re.findall(r"\bbench sink round=(\d+) .*\brescued=(\d+) evicted=(\d+)", f.read())
+    if not found:
+        raise Unreadable(f"{folder}: no round of sink")
+    return [(int(number), _share(int(rescued), int(evicted))) for number, rescued, evicted in found]
+
+
 def _share(part, whole):
     return part / whole if whole else 0.0
 
@@ -85,6 +95,13 @@ VALUES = {
     "fault p99": ("us", False, lambda d: _last(d, "fault_p99_ns") / 1000),
     # What the seeds' guests say themselves, of the part that they measure.
     "run 2": ("ms", False, lambda d: _console(d, r"\bmax_memory run=2 ns=(\d+)") / 1e6),
+    "run 1": ("ms", False, lambda d: _console(d, r"\bmax_memory run=1 ns=(\d+)") / 1e6),
+    "reset": ("ms", False, lambda d: _console(d, r"\bmax_memory reset ns=(\d+)") / 1e6),
+    # The stages of mmu_stress, and the writes that were caught.
+    **{name: ("ms", False, lambda d, stage=stage: _console(d, rf"\bmmu_stress stage={stage} ns=(\d+)") / 1e6)
+       for name, stage in (("write", "run1"), ("zap", "zap"), ("write again", "run2"), ("read", "read"), ("write in vain", "ro"), ("write until it works", "rw"),
+                           ("slots", "slots"))},
+    "caught": ("", None, lambda d: _console(d, r"\bmmu_stress caught=(\d+)")),
     "rescued / evicted": ("", False, lambda d: _console(d, r"\brescues_per_evicted_permille=(\d+)") / 1000),
     # Runs of max_memory beside the hypervisor's own ager (guest-tests/max_memory): the last of each kind.
     "alone": ("ms", False, lambda d: _console(d, r"\bmax_memory_beside run=(?:\d+) work=none (?s:.)*?max_memory run=(?!1 )\d+ ns=(\d+)") / 1e6),
@@ -98,6 +115,7 @@ VALUES = {
     "lock wait": ("ms", False, lambda d: _console(d, r"\bwork=passes .*\block_wait_ns=(\d+)") / 1e6),
     # access_tracking -p: the last round beside the ager, and all of them.
     "fault beside / alone": ("", False, lambda d: _console(d, r"\baccess_tracking_p total .*\bfault_ratio_permille=(\d+)") / 1000),
+    "passes beside": ("", None, lambda d: _console(d, r"\baccess_tracking_p_beside .*\bwork=passes .*\bpasses=(\d+)")),
     "a fault": ("ns", False, lambda d: _console(d, r"\baccess_tracking_p_beside .*\bwork=passes .*\bmean_ns=(\d+)")),
     "faults' p99.9": ("ns", False, lambda d: _console(d, r"\baccess_tracking_p_beside .*\bwork=passes .*\bp999_ns=(\d+)")),
     # The line of totals of kv, as the seed has it.
@@ -134,6 +152,7 @@ MMUS = (
     ("TDP, access-tracked", "vm.kv.mmu=tdp vm.kv.ad=off"),
     ("shadow, access-tracked", "vm.kv.mmu=shadow vm.kv.ad=off"),
 )
+STAGES = ("write again", "write", "zap", "read", "write in vain", "caught", "write until it works", "slots")
 VCPUS = tuple((f"{n}, lockless", f"vm.track.vcpus={n}") for n in (1, 2, 4, 8)) + tuple(
     (f"{n}, locked per table", f"vm.track.vcpus={n} host.reclaim=locked") for n in (1, 2, 4, 8))
 MMU_VALUES = ("ops/s", "p99", "p99.9", "fault p99", "worst fault", "refaults", "evictions", "aging")
@@ -176,11 +195,14 @@ COMPARISONS = (
     Comparison("kv-mmu", "kv as above, by what translates for the guest, and how it is aged", "kv", "value=2048 zipf=0.99 ops=15000 seed={seed}", "kv",
                MMUS, MMU_VALUES, 3, "Without Accessed bits a look at a page costs the guest a fault."),
     Comparison("max-memory", "every page of twice the memory written again by two vCPUs", "max-memory", "zap", "max",
-               (PAIR[0], PAIR[1], POLICIES[10], PAIR[3]), ("run 2", "refaults", "rejected / evicted", "aging"), 1,
+               (PAIR[0], PAIR[1], POLICIES[10], PAIR[3]), ("run 2", "run 1", "reset", "refaults", "rejected / evicted", "aging"), 1,
                "Seed 002, 64 vCPUs: 50 s against 600 s with the lock and 250 s with two lists. One CPU has nobody to wait for: here the lock "
                "costs its instructions."),
+    Comparison("mmu-stress", "mmu_stress: what happens to an MMU, stage by stage, with ager and evictor at work", "mmu-stress", "all rounds=2", "stress",
+               tuple((label, words.replace("vm.kv.", "vm.stress.")) for label, words in MMUS), STAGES, 1,
+               "Seed 000 names the test and that it was run with TDP and without, and no figures."),
     Comparison("vcpus", "access_tracking -p: memory faulted in for the first time by so many vCPUs, beside the hypervisor's own ager (92 % asked)",
-               "access-tracking-p", "mode=p duty=92 rounds=2", "track", VCPUS, ("fault beside / alone", "a fault", "faults' p99.9", "a pass"), 1,
+               "access-tracking-p", "mode=p duty=92 rounds=2", "track", VCPUS, ("fault beside / alone", "a fault", "faults' p99.9", "a pass", "passes beside", "duty had"), 1,
                "The reference, TDP, wall time with aging ÷ without, and a pass, before and after its optimisation: 1 vCPU 1.07 and 1.04, 8.2 and 7.3 ms; 2: 1.07 and "
                "1.05, 18 and 14 ms; 8: 1.08 and 1.02, 227 and 64 ms; 32: 1.19 and 1.01, 4.3 and 0.25 s; 112: 1.20 and 1.05, 13 and 2.3 s. One CPU runs the vCPUs by turns "
                "here, and under icount: what a fault and a pass cost in instructions is all that can be shown, and it does not depend on the number. That vCPUs queue for a "
@@ -193,7 +215,8 @@ COMPARISONS = (
                "What counts natively is the table by duty.", words="vm.max.vcpus=1", multi=True),
     Comparison("sink", "a quarter of the pages used all the time, through second-level tables only", "sink", "rounds=12", "sink",
                (("walks", "host.caps=0xf"), ("no walks", "host.caps=0xd")), ("rescued / evicted", "rejected", "promoted so", "aging"), 1,
-               "Seed 003: pages of VMs always sink to the oldest generation, where the evictor rescues them."),
+               "Seed 003: pages of VMs always sink to the oldest generation, where the evictor rescues them.",
+               series=("round", "rescued / evicted so far", _rescues)),
 )
 
 
@@ -222,8 +245,12 @@ def measure(comparison, boot, rounds=None, jobs=1):
     for (row, *_), folder in zip(turns, folders):
         for name in comparison.values:
             row.values.setdefault(name, []).append(VALUES[name][2](folder))
-    return {"name": comparison.name, "title": comparison.title, "said": comparison.said, "how": "multi" if comparison.multi else "icount",
-            "rows": [{"label": row.label, "values": row.values} for row in table]}
+    result = {"name": comparison.name, "title": comparison.title, "said": comparison.said, "how": "multi" if comparison.multi else "icount",
+              "rows": [{"label": row.label, "values": row.values} for row in table]}
+    if comparison.series:
+        x_name, y_name, read = comparison.series
+        result["series"] = {"x": x_name, "y": y_name, "of": {row.label: read(folder) for row, folder in zip(table, folders)}}
+    return result
 
 
 def ratios(result, row, name):
@@ -241,6 +268,16 @@ def _cell(values):
     return middle if len(values) < 2 or min(values) == max(values) else f"{middle} ({number(min(values))} to {number(max(values))})"
 
 
+def _over_time(series):
+    """Of the first round of boots."""
+    xs = sorted({x for points in series["of"].values() for x, _ in points})
+    lines = [f"| {series['y']}, by {series['x']} | {' | '.join(map(str, xs))} |", "|---|" + "---|" * len(xs)]
+    for label, points in series["of"].items():
+        at = dict(map(tuple, points))
+        lines.append(f"| {label} | {' | '.join(number(at[x]) if x in at else '–' for x in xs)} |")
+    return lines
+
+
 def markdown(result):
     names = list(result["rows"][0]["values"])
     first = names[0]
@@ -256,4 +293,6 @@ def markdown(result):
         lines.append(f"| {row['label']} | {' | '.join(cells)} | {_cell(ratios(result, row, first))} |")
     if result["said"]:
         lines += ["", result["said"]]
+    if result.get("series"):
+        lines += ["", *_over_time(result["series"])]
     return "\n".join(lines) + "\n"

@@ -29,9 +29,9 @@ def markdown(rows):
     for r in rows:
         cells = [r["ager"]] + [number(r.get(k, 0.0)) for k in ("hot", "asked", "duty", "wall_ms", "p50", "p99", "p999", "max_us", "pass_us", "wait_ms")]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "Seed 002 shows max_guest_memory_test on an arm64 server with 112 vCPUs: 600 s with the aging of 2024 under the lock, 50 s with "
-              "none, 250 s with the old two lists: per-walk, lockless and per-page here. Two CPUs can show the shape (who waits for the ager waits for the share of time "
-              "that it holds the lock), and for one who waits. They cannot carry the trend from 1 to 112 vCPUs: there each that waits for the lock makes the next wait "
+    lines += ["", "Seed 002 shows max_guest_memory_test on a workstation with 64 CPUs and as many vCPUs: 600 s where the accessed bit is asked for under the lock, 50 s "
+              "where it is not, 250 s with the old two lists: per-walk, lockless and per-page here. Two CPUs can show the shape (who waits for the ager waits for the share of time "
+              "that it holds the lock), and for one who waits. They cannot carry the trend to 64 vCPUs, or 112: there each that waits for the lock makes the next wait "
               "longer, here nobody queues behind the one; nor the swap device, which makes evictions as dear as the lock there."]
     return lines
 

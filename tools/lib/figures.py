@@ -81,7 +81,7 @@ FIGURES = (
     Figure("a first touch with nothing around it: nested fault, page cleared, entry written (the same)", "instructions", None, "", "bench-fault", 1, True,
            "bare:floor-fault"),
     native("all memory written again, lock held for each walk / lockless, duty 92 %", "times", None, DUTIES_OF_FIGURES, "bench_line:duty-92-wall-per-walk"),
-    native("the same, duty 95 %", "times", 9, DUTIES_OF_FIGURES, "bench_line:duty-95-wall-per-walk", "seed 002, 112 vCPUs: 600 s / 50 s", at_least=True),
+    native("the same, duty 95 %", "times", 9, DUTIES_OF_FIGURES, "bench_line:duty-95-wall-per-walk", "seed 002, 64 vCPUs: 600 s / 50 s", at_least=True),
     native("the same, lockless / without an ager, duty 95 %", "times", 1.05, DUTIES_OF_FIGURES, "bench_line:duty-95-wall-lockless", "1.054 to 1.074"),
     native("longest fault while a walk is on, 256 MiB touched since the last; lock held for the walk / lockless", "times", 100, STALL,
            "bench_line:walk-longest-per-walk", at_least=True),

@@ -37,26 +37,37 @@ def bars(title, unit, rows):
     return _document(width, 46 + len(rows) * step, parts)
 
 
-def lines(title, x_name, y_name, series):
-    """Lines with a logarithmic y. `series`: {label: [(x, y > 0)]}, x rising."""
+def _decades(ys):
+    """(place of y between 0 and 1, [where lines are drawn]) with a logarithmic y."""
+    low, high = math.floor(math.log10(min(ys))), math.ceil(math.log10(max(ys)) + 1e-9)
+    high = max(high, low + 1)
+    return (lambda y: (math.log10(y) - low) / (high - low)), [10.0 ** decade for decade in range(low, high + 1)]
+
+
+def _fifths(ys):
+    most = max(ys) or 1
+    return (lambda y: y / most), [most * i / 5 for i in range(6)]
+
+
+def lines(title, x_name, y_name, series, log=True):
+    """Lines, with a logarithmic y or one from 0. `series`: {label: [(x, y)]}, x rising; logarithmic: y > 0."""
     left, top, width, height = 70, 36, 760, 420
     right, bottom = width - 150, height - 46
     xs = [x for points in series.values() for x, _ in points]
     ys = [y for points in series.values() for _, y in points]
-    low, high = math.floor(math.log10(min(ys))), math.ceil(math.log10(max(ys)) + 1e-9)
-    high = max(high, low + 1)
+    place, marks = _decades(ys) if log else _fifths(ys)
     span = (max(xs) - min(xs)) or 1
 
     def at(x, y):
-        return left + (x - min(xs)) / span * (right - left), bottom - (math.log10(y) - low) / (high - low) * (bottom - top)
+        return left + (x - min(xs)) / span * (right - left), bottom - place(y) * (bottom - top)
 
     parts = [_text(10, 20, title, extra='font-weight="bold"'), _text((left + right) / 2, height - 8, x_name, "middle"),
              _text(left, top - 4, y_name)]
-    for decade in range(low, high + 1):
-        _, y = at(min(xs), 10.0 ** decade)
-        parts += [f'<line x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dddddd"/>', _text(left - 6, y + 4, f"{10.0 ** decade:g}", "end")]
+    for mark in marks:
+        _, y = at(min(xs), mark)
+        parts += [f'<line x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dddddd"/>', _text(left - 6, y + 4, f"{mark:g}", "end")]
     for x in sorted(set(xs)):
-        parts.append(_text(at(x, 10.0 ** low)[0], bottom + 16, f"{x:g}", "middle"))
+        parts.append(_text(at(x, marks[-1])[0], bottom + 16, f"{x:g}", "middle"))
     for i, (label, points) in enumerate(series.items()):
         colour = COLOURS[i % len(COLOURS)]
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in (at(x, y) for x, y in points))
