@@ -1,5 +1,7 @@
 """How tools/bench reads figures and writes them down."""
 
+import contextlib
+import io
 import json
 import os
 import tempfile
@@ -123,6 +125,22 @@ class BenchTest(unittest.TestCase):
         bench.add_policies(results)
         bench.add_policies(results)
         self.assertEqual([(f["name"][:8], f.get("median")) for f in results["figures"]], [("f", None), ("twolist ", 1.3), ("twolist ", 1.3)])
+
+    def test_report_says_what_another_varve_was_measured_with(self):
+        figures = [{"name": "f", "scenario": "old", "commit": "111"}, {"name": "g", "scenario": "new", "commit": "222"}, {"name": "h", "scenario": "unknown"}]
+        results = {"environment": {"commit": "222"}, "figures": figures, "comparisons": [{"name": "kv", "commit": "111"}]}
+        self.assertEqual(bench.measured_apart(results), " With Varve 111: `kv`, `old`.")
+
+    def test_what_programs_print_is_kept(self):
+        self.assertEqual(bench.keep_raw(self.folder, "bench-x-0", "raw\n"), "raw\n")
+        with open(os.path.join(self.folder, "native", "bench-x-0.txt"), encoding="utf-8") as f:
+            self.assertEqual(f.read(), "raw\n")
+
+    def test_a_name_of_nothing_is_an_error(self):
+        with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(io.StringIO()):
+            self.assertEqual(bench.main(["--only", "no-such-name", "--out", self.folder]), 2)
+        self.assertIn("no-such-name", said.getvalue())
+        self.assertFalse(os.path.exists(os.path.join(self.folder, "results.json")))
 
     def test_figures_have_names_of_their_own(self):
         names = [f.name for f in bench.FIGURES]

@@ -127,6 +127,50 @@ class ComparisonsTest(unittest.TestCase):
             self.assertTrue(set(c.values) <= set(comparisons.VALUES))
         self.assertEqual(len(policies.COMPARISONS), len(policies.WORKS) * len(policies.MEMORY))
 
+    def test_rescues_are_told_by_round(self):
+        c = next(c for c in comparisons.COMPARISONS if c.name == "sink")
+
+        def boot(_, words, number):
+            path = os.path.join(self.temporary.name, number)
+            os.makedirs(path)
+            rescued = 0 if "0xf" in words else 30
+            with open(os.path.join(path, "console.log"), "w", encoding="utf-8") as f:
+                f.write(f"[sink] bench sink round=1 gen0=0 rescued=0 evicted=0\n[sink] bench sink round=2 gen0=0 rescued={rescued} evicted=20\n"
+                        "[sink] bench sink total hot=9 rescued=1 evicted=2 rescues_per_evicted_permille=500 refaults=0\n")
+            with open(os.path.join(path, "stats.jsonl"), "w", encoding="utf-8") as f:
+                f.write('{"type": "vm", "vm": "sink", "rejected_total": 1, "lookaround_promoted_total": 1, "aging_ns_total": 1}\n')
+            return path
+
+        result = comparisons.measure(c, boot)
+        self.assertEqual(result["series"]["of"], {"walks": [(1, 0.0), (2, 0.0)], "no walks": [(1, 0.0), (2, 1.5)]})
+        self.assertIn("| no walks | 0 | 1.5 |", comparisons.markdown(result))
+        bench.draw({"comparisons": [result]}, self.temporary.name)
+        xml.etree.ElementTree.parse(os.path.join(self.temporary.name, "sink-over-time.svg"))
+
+    def test_shares_of_spans_count_the_outermost(self):
+        def node(name, total, *children):
+            return {"name": name, "total": total, "children": list(children)}
+
+        tree = node("reclaim", 200, node("evict", 150, node("check", 50, node("notifier", 40, node("lock", 10)), node("around", 20)), node("lock", 10)))
+        self.assertEqual([profile.share_of_spans(tree, names) for names in (("evict",), ("check", "around"), ("lock",), ("rmap",))], [75, 25, 10, 0])
+        text = "\n".join(profile.beside_the_seed({"tree": tree, "others": [{"label": "two lists", "tree": tree}]}))
+        self.assertIn("| 31.33 | 7.08 | 19.35 + 26.23 | 25.00 | 25.00 |", text)
+
+    def test_tables_of_the_seeds_stand_beside_ours(self):
+        def compared(name, labels, values):
+            return {"name": name, "rows": [{"label": label, "values": {v: [1.5] for v in values}} for label in labels]}
+
+        aging = compared("vcpus", ["2, lockless", "2, locked per table"], ["fault beside / alone", "a pass"])
+        text = "\n".join(seeds.table_of_aging({"comparisons": [aging]}))
+        self.assertIn("| 2 | 1.07 | 1.05 | 18 | 14 | 1.5 | 1.5 | 1.5 | 1.5 |", text)
+        self.assertIn("| 112 | 1.2 | 1.05 | 13474 | 2292 | – | – | – | – |", text)
+        text = "\n".join(seeds.table_of_kv({"comparisons": [compared("kv-gets", ["batch 64", "batch 1"], seeds.KV_HEADS)]}))
+        self.assertIn("| seed 003, 1 entry a call | 968210 | 412444 | 14304 |", text)
+        self.assertIn("| here, batch 1 | 1.5 | 1.5 |", text)
+        self.assertEqual((seeds.table_of_aging({}), seeds.table_of_kv({})), ([], []))
+        self.assertTrue(set(seeds.KV_HEADS) <= set(next(c for c in comparisons.COMPARISONS if c.name == "kv-gets").values))
+        self.assertTrue({"fault beside / alone", "a pass"} <= set(next(c for c in comparisons.COMPARISONS if c.name == "vcpus").values))
+
     def test_seeds_stand_beside_what_was_measured(self):
         rows = [{"label": label, "values": {"ops/s": ops, "p99": [1, 1], "p99.9": [4, 4]}} for label, ops in (("batch 64", [12, 30]), ("batch 1", [10, 20]))]
         results = {"figures": [{"name": "a fault beside an ager that has 92 % ...", "median": 0.999}], "comparisons": [{"name": "kv-gets", "rows": rows}],
@@ -196,7 +240,7 @@ class ComparisonsTest(unittest.TestCase):
 
     def test_drawings_are_xml_and_repeat(self):
         def drawings():
-            return [svg.bars("a < b", "1/s", [("base", 10, 9, 11), ("other", 20, 20, 20)]), svg.lines("t", "x", "y", {"a": [(10, 1.0), (95, 12.5)]}),
+            return [svg.lines("t", "x", "y", {"a": [(1, 0.0), (2, 3.0)]}, log=False), svg.bars("a < b", "1/s", [("base", 10, 9, 11), ("other", 20, 20, 20)]), svg.lines("t", "x", "y", {"a": [(10, 1.0), (95, 12.5)]}),
                     svg.flame("f", ("root", 100, [("a", 60, []), ("b", 40, [("c", 10, [])])]))]
 
         for text, again in zip(drawings(), drawings()):
