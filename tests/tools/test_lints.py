@@ -1,9 +1,14 @@
 """The lints find what they are there for."""
 
+import os
+import shutil
+import tempfile
 import unittest
+from unittest import mock
 
 from tests.lib import cmocka
-from tests.lint import binary, docs, layers, locks, source, text
+from tests.lint import binary, compilers, docs, layers, locks, source, text
+from tests.lint.run import Settings
 from tests.system import badimages
 from tests.system import run as system
 
@@ -108,6 +113,75 @@ class DocsTest(unittest.TestCase):
     def test_feature_rows(self):
         table = "| # | status | shown by |\n|---|---|---|\n| 1 | yes | `a` |\n\n| other |\n|---|\n| x |\n"
         self.assertEqual(docs.feature_rows(table), [(3, "yes", "`a`")])
+
+
+class PlantedTest(unittest.TestCase):
+    """A tree of a few files, in which one thing at a time is wrong."""
+
+    TREE = {
+        "mm/a.c": '/* ord E1: pairs with ord E2 */\n',
+        "hv/b.c": '/* ord E2: pairs with ord E1 */\n',
+        "docs/ordering.md": "| tag | what |\n|---|---|\n| E1 | a |\n| `E2` | b |\n",
+        "docs/reading.md": "`mm/a.c`, then `hv/b.c`\n",
+        "docs/features.md": "| # | status | shown by |\n|---|---|---|\n| 1 | yes | `test_it` |\n| 2 | no | |\n",
+        "tests/unit/test_x.c": "static void test_it(void **state)\n",
+    }
+    REAL = source.ROOT
+
+    def found(self, check, path=None, content=None):
+        with tempfile.TemporaryDirectory() as root:
+            for name, of in {**self.TREE, **({path: content} if path else {})}.items():
+                os.makedirs(os.path.join(root, os.path.dirname(name)), exist_ok=True)
+                with open(os.path.join(root, name), "w", encoding="utf-8") as f:
+                    f.write(of)
+            with mock.patch.object(source, "ROOT", root):
+                return check()
+
+    def plant(self, check, *planted):
+        self.assertEqual(self.found(check), [])
+        for path, content, said in planted:
+            found = self.found(check, path, content)
+            self.assertTrue(len(found) == 1 and said in found[0], f"{path}: {content}: {found}")
+
+    def test_ordering_tags_come_in_pairs_and_are_tabled(self):
+        table = self.TREE["docs/ordering.md"]
+        self.plant(text.check_ordering,
+                   ("hv/c.c", "/* ord E3 */\n/* ord E3 */\n", "E3 is not tabled"),
+                   ("docs/ordering.md", table + "| E4 | c |\n", "E4 is in no source"))
+        found = self.found(text.check_ordering, "hv/b.c", "/* ord E2 */\n")
+        self.assertEqual(len(found), 1)
+        self.assertIn("E1 has no partner", found[0])
+
+    def test_reading_order_names_every_source_once(self):
+        self.plant(docs.check_reading,
+                   ("mm/new.c", "", "mm/new.c is missing"),
+                   ("docs/reading.md", "`mm/a.c`, `hv/b.c`, `mm/a.c`\n", "mm/a.c stands there 2 times"),
+                   ("docs/reading.md", "`mm/a.c`, `hv/b.c`, `mm/gone.c`\n", "mm/gone.c does not exist"))
+
+    def test_feature_rows_name_what_there_is(self):
+        head = "| # | status | shown by |\n|---|---|---|\n"
+        self.plant(docs.check_features,
+                   ("docs/features.md", head + "| 1 | yes | `test_gone` |\n", "test_gone is no test"),
+                   ("docs/features.md", head + "| 1 | partly | looks good |\n", "nothing shows it"),
+                   ("docs/features.md", head + "| 1 | soon | `test_it` |\n", "status 'soon'"),
+                   ("docs/features.md", "no table\n", "has no table"))
+
+    def compiled(self, check, path, content):
+        """What a check finds that compiles with the flags of the project; only what was planted is looked at."""
+        flags = [f"-I{self.REAL}", "-std=gnu17", "-ffreestanding", "-m64", "-Werror", "-DVARVE_DEBUG"]
+        with mock.patch.object(compilers, "make_variable", lambda settings, name: flags):
+            return [f for f in self.found(lambda: check(Settings("build")), path, content) if f]
+
+    @unittest.skipUnless(shutil.which("sparse"), "needs sparse")
+    def test_sparse_tells_numbers_of_pages_and_addresses_apart(self):
+        text_of = '#include "lib/types.h"\npfn_t f(%s x);\npfn_t f(%s x)\n{\n\treturn %s;\n}\n'
+        self.assertEqual(self.compiled(compilers.check_sparse, "mm/p.c", text_of % ("hpa_t", "hpa_t", "hpa_pfn(x)")), [])
+        for mixed in (("gfn_t", "gfn_t", "x"), ("gpa_t", "gpa_t", "hpa_pfn(x)"), ("u64", "u64", "x")):
+            self.assertTrue(self.compiled(compilers.check_sparse, "mm/p.c", text_of % mixed), mixed)
+
+    def test_a_header_that_needs_another_is_found(self):
+        self.assertEqual(self.compiled(compilers.check_headers, "mm/h.h", '#pragma once\n#include "lib/types.h"\nstruct s {\n\tu64 a;\n};\n'), [])
+        self.assertIn("does not compile alone", self.compiled(compilers.check_headers, "mm/h.h", "#pragma once\nstruct s {\n\tu64 a;\n};\n")[0])
 
 
 class SystemListTest(unittest.TestCase):
