@@ -3,8 +3,8 @@
  * loads go ahead. A vCPU enters its guest twice; somebody unmaps a page, requests a flush, waits, and
  * gives the frame away. No access may reach the frame after that.
  *
- * The handshake is written out here, as hv/run.c has it (mode, flush.wanted, flushed_gen), because that
- * file knows the machine.
+ * The handshake is written out here (mode, flush.wanted, flushed_gen), so that it can be spoilt step by step and
+ * read on one page. hv/run.c itself, with mm/notifier.c, is in model_explore_weak_run.
  */
 #include <stdio.h>
 #include <string.h>
