@@ -162,13 +162,14 @@ static u32 run_slot_remove(struct space *s, struct experiment *e)
 static u32 run_reclaim(struct space *s, struct experiment *e)
 {
 	u64 freed = 0, n;
+	bool more;
 
 	if (!e->arg[0] || e->arg[0] > EXPERIMENT_PAGES_MAX)
 		return EXPERIMENT_RANGE;
 	do {
-		n = reclaim_self(s, (int)a32_load(&policy.swappiness));
+		more = reclaim_self(s, (int)a32_load(&policy.swappiness), &n);
 		freed += n;
-	} while (n && freed < e->arg[0]);
+	} while (more && freed < e->arg[0]);
 	e->result[0] = freed;
 	return EXPERIMENT_OK;
 }

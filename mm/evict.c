@@ -221,14 +221,17 @@ static bool word_is_evicting(struct space *s, u32 frame)
 	return word == gfn_word(GFN_EVICTING, frame);
 }
 
-static void put_back(struct batch *b, u32 frame, enum store_result why)
+/* `state` is what the word said before the store was asked. */
+static void put_back(struct batch *b, u32 frame, u64 state, enum store_result why)
 {
 	struct space *s = b->space;
 
 	/* If it fails, the page was rescued: resident either way. */
 	(void)word_leave_evicting(s, frame, gfn_word(GFN_RESIDENT, frame));
-	if (why == STORE_INCOMPRESSIBLE)
+	if (why == STORE_INCOMPRESSIBLE) {
+		b->result->declined += !(state & FRAME_UNPACKABLE);
 		frame_state_change(frame, 0, FRAME_UNPACKABLE);
+	}
 	gen_insert(&s->lru, frame, GEN_ENTER_UNPACKABLE);
 	a64_count(&s->stats.store_full_total, 1);
 	b->result->store_full++;
@@ -251,7 +254,7 @@ static void pack(struct batch *b, unsigned i)
 	result = keep(s, frame, state, copy, &word);
 	profile_end(PROFILE_PACK);
 	if (result != STORE_OK) {
-		put_back(b, frame, result);
+		put_back(b, frame, state, result);
 		return;
 	}
 	word = (word & ~GFN_SHADOW) | refault_shadow(state, b->chunk.type, b->chunk.seen[i]);
@@ -364,7 +367,8 @@ struct evict_result evict_space(struct space *s, struct evict_request request)
 	a32_store(&s->lru.chunk, chunk_frames(s));
 	a32_fetch_add(&at_work, 1);
 	profile_begin(PROFILE_EVICT);
-	while (result.freed < request.target && result.scanned < budget && !a32_load(&s->dying)) {
+	while (result.freed < request.target && result.scanned < budget &&
+	       result.declined < EVICT_DECLINED_MAX && !a32_load(&s->dying)) {
 		if (twolist_on())
 			twolist_balance(s);
 		if (request.last_seq == EVICT_ANY_SEQ)

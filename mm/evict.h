@@ -3,6 +3,7 @@
 
 #include "lib/types.h"
 #include "lib/util.h"
+#include "mm/gen.h"
 
 struct space;
 
@@ -28,10 +29,13 @@ struct evict_result {
 	u64 rejected;     /* found young by the accurate question */
 	u64 freed;        /* frames that went back to the allocator */
 	u64 store_full;   /* not packed: no room or incompressible */
+	u64 declined;     /* of these, packed in vain: incompressible, and not known to be */
 	u64 dirty;        /* had no valid copy, so that a store was asked to take them */
 	u64 dirty_chunks; /* chunks in which all were */
 	bool need_aging;  /* only the two youngest generations are left */
 };
+/* A call ends with the chunk in which it has packed so many pages in vain: nobody else has a turn on its CPU meanwhile. */
+#define EVICT_DECLINED_MAX (4 * GEN_BATCH)
 /*
  * Tries to free frames of a space in chunks of GEN_BATCH. Order of each chunk: isolate >
  * ask (accurate) > invalidate_begin > zap by exchange > resident->evicting > invalidate_end > shoot

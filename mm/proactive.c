@@ -95,10 +95,11 @@ enum proactive_result proactive_clear_references(struct space *s, u64 *young)
 
 static u64 reclaim_from_one(struct space *s, u64 nr, int swappiness)
 {
-	u64 freed = 0, got = 1;
+	u64 freed = 0, got;
+	bool more = true;
 
-	while (freed < nr && got) {
-		got = reclaim_self(s, swappiness);
+	while (freed < nr && more) {
+		more = reclaim_self(s, swappiness, &got);
 		freed += got;
 		reclaim_yield();
 	}

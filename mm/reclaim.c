@@ -7,6 +7,21 @@
  *   2 spaces that hold more than their low
  *   3 only when that brought nothing: those that hold more than their min
  *
+ * What does not pack at all may be met before what does. A call of the evictor ends when it has packed so much in
+ * vain (EVICT_DECLINED_MAX), and then it is not known yet what the space has: it is *searched*. Nothing follows
+ * from its having given nothing: no page of those below their low goes, no idle space is passed over the next
+ * time, no VM is named that has to go. A vCPU that helps itself leaves the space to its next try, for nobody
+ * else has a turn on its CPU; who lets others run goes on with it.
+ *
+ * That ends. Only pages count that were not marked (FRAME_UNPACKABLE), of which each time that a space is found
+ * searched leaves EVICT_DECLINED_MAX fewer, unless the guest writes to others. If it does so for ever, the space is searched
+ * until as many were declined as it has: what one call without the bound looked at. From then on it
+ * counts as one that gave nothing, until it gives a frame or a try declines none; the latter is a try that
+ * counts. So between two that do, a pass finds each space searched a bounded number of times, and ends. Where none
+ * rewrites what does not pack, it finds a bounded number for ever, so hope ends too; where some do, the time
+ * without a frame after which a VM is named stands still for no more pages than there are. A full pool (STORE_FULL)
+ * marks nothing and is no search.
+ *
  * A space that gives nothing is aged, tried again at the end of the round, and as often as it takes for what
  * was young at the beginning to be cold. Generations younger than min_ttl are not touched: that is policy
  * and no sign that nothing is left, so before a VM is named that has to go, the pool is let go to the disk if there is
@@ -34,6 +49,7 @@
 #include "mm/store.h"
 #include "mm/swap.h"
 #include "mm/twolist.h"
+#include "mm/victim.h"
 #include "mm/vmlru.h"
 
 #define ROUNDS            (GEN_MAX + 1u) /* agings after which what was young at the start is cold */
@@ -48,6 +64,7 @@ static a32 failures; /* direct reclaims in a row that found nothing to hope for 
 static a32 victim;   /* id of the space that is being stopped, 0 = none */
 static a64 quiet_until_ns;
 static a64 fruitless_since_ns; /* direct reclaim frees nothing since then; 0: it does */
+static a64 fruitless_declined; /* pages that it packed in vain since then */
 static a32 ttl_kept;     /* the last pass that freed nothing met pages younger than min_ttl only */
 static a64 copy_cursor;  /* frames that give_up_copies() has looked at */
 static a32 writers_wait; /* a faulting vCPU met a chunk of dirty pages only */
@@ -60,6 +77,7 @@ void reclaim_init(const struct reclaim_ops *reclaim_ops)
 	direct_init();
 	a64_store(&quiet_until_ns, 0);
 	a64_store(&fruitless_since_ns, 0);
+	a64_store(&fruitless_declined, 0);
 	a32_store(&ttl_kept, 0);
 	a32_store(&writers_wait, 0);
 }
@@ -96,7 +114,10 @@ struct pass {
 	bool waited; /* ... and somebody only waits for its turn: ahead of those who gave nothing */
 	bool hope;   /* something moved: it may be worth trying again */
 	bool ttl;    /* min_ttl kept something */
+	bool search; /* somebody is searched, who may have what packs behind what does not */
 	bool all_dirty; /* a chunk was packed of which no page had a copy */
+	u64 declined;   /* pages packed in vain */
+	u64 in_vain;    /* ... since somebody was found searched */
 	u64 size;       /* frames that spaces hold above their floors */
 	u8 tried[SPACE_MAX];
 };
@@ -135,30 +156,62 @@ static bool pass_done(const struct pass *p)
 	       (p->background && frame_free_count() >= frame_marks.high + GEN_BATCH);
 }
 
-static u64 evict_once(struct space *s, u64 last_seq, struct pass *p, bool *need_aging)
+/* What a try at a space brought. */
+struct taken {
+	u64 freed;
+	u64 declined;
+	bool aged; /* it gave nothing before it was */
+	bool searched;
+};
+
+/* May it have what packs, behind what was declined until now? */
+static bool is_searched(struct space *s, u64 declined, struct pass *p)
+{
+	p->declined += declined;
+	p->in_vain += declined;
+	if (!declined || p->in_vain < EVICT_DECLINED_MAX)
+		return false;
+	p->in_vain = 0;
+	return a64_load(&s->declined) <= gen_total(&s->lru);
+}
+
+/* After a try: how much may be declined before it counts as one that gave nothing? As much as there is once more. */
+static void settle(struct space *s, const struct taken *t)
+{
+	if ((t->freed || (!t->declined && !t->searched)) && a64_load(&s->declined))
+		a64_store(&s->declined, 0);
+}
+
+/* Returns whether the space needs aging. */
+static bool evict_once(struct space *s, u64 last_seq, struct pass *p, struct taken *t)
 {
 	/* Target 1: returns after the first chunk that frees anything. */
 	const struct evict_request request = {1, p->swappiness, last_seq};
 	struct evict_result r = evict_space(s, request);
 
-	*need_aging = r.need_aging;
-	p->hope |= r.freed || r.rejected || r.sorted || r.protected_;
+	t->freed = r.freed;
+	t->declined += r.declined;
+	a64_count(&s->declined, r.declined);
+	t->searched = !r.freed && is_searched(s, r.declined, p);
+	p->search |= t->searched;
+	p->hope |= r.freed || r.rejected || r.sorted || r.protected_ || t->searched;
 	p->all_dirty |= r.dirty_chunks != 0;
-	return r.freed;
+	return r.need_aging;
 }
 
 /* One chunk of at most GEN_BATCH frames, if need be after an aging. */
-static u64 evict_chunk(struct space *s, u64 last_seq, struct pass *p, bool *aged)
+static struct taken evict_chunk(struct space *s, u64 last_seq, struct pass *p)
 {
 	u64 max_seq = a64_load(&s->lru.max_seq);
-	bool need_aging;
-	u64 freed = evict_once(s, last_seq, p, &need_aging);
+	struct taken t = {.freed = 0};
+	bool need_aging = evict_once(s, last_seq, p, &t);
 
-	*aged = !freed && need_aging;
-	if (!*aged)
-		return freed;
+	t.aged = !t.freed && !t.searched && need_aging;
+	if (!t.aged)
+		return t;
 	p->hope |= age_space(s, max_seq, false).promoted != 0;
-	return evict_once(s, last_seq, p, &need_aging);
+	(void)evict_once(s, last_seq, p, &t);
+	return t;
 }
 
 /*
@@ -181,24 +234,34 @@ static u64 shrink_tables(struct space *s)
  * Aging an idle space costs no walk, and there is nothing to wait for: its pages are made as old as it
  * takes. Accessed bits from before it went to sleep are still there: the evictor rejects each page once.
  */
-static u64 evict_idle(struct space *s, u64 last_seq, struct pass *p)
+static struct taken evict_idle(struct space *s, u64 last_seq, struct pass *p)
 {
-	u64 freed = 0;
-	bool aged;
+	struct taken t = {.freed = 0};
 
-	for (unsigned i = 0; i < 2 * ROUNDS && !freed; i++)
-		freed = evict_chunk(s, last_seq, p, &aged);
-	if (!freed)
+	for (unsigned i = 0; i < 2 * ROUNDS && !t.freed && !t.searched; i++)
+		t = evict_chunk(s, last_seq, p);
+	if (!t.freed && !t.searched)
 		a32_store(&s->barren, 1);
-	return freed;
+	t.aged = true;
+	return t;
+}
+
+/* How often it was tried, after one more time that brought this. */
+static u8 tries_after(const struct pass *p, u8 tried, const struct taken *t)
+{
+	if (t->freed)
+		return 0;
+	if (t->searched)
+		return p->background || p->asked ? tried : ROUNDS;
+	return (u8)(tried + 1);
 }
 
 static void take_chunk(struct space *s, u64 floor, bool idle, struct pass *p)
 {
 	u64 budget = idle ? 0 : limits_budget(s, floor, p->size, p->target);
 	u8 *tried = &p->tried[s->id - 1];
-	bool aged = true;
-	u64 last_seq, freed;
+	u64 last_seq, tables;
+	struct taken t;
 
 	switch (vmlru_turn(s, floor, budget)) {
 	case VMLRU_PROTECTED:
@@ -215,11 +278,13 @@ static void take_chunk(struct space *s, u64 floor, bool idle, struct pass *p)
 		vmlru_taken(s, 0, true);
 		return;
 	}
-	freed = shrink_tables(s);
-	freed += idle ? evict_idle(s, last_seq, p) : evict_chunk(s, last_seq, p, &aged);
-	vmlru_taken(s, freed, aged);
-	p->freed += freed;
-	*tried = freed ? 0 : (u8)(*tried + 1);
+	tables = shrink_tables(s);
+	t = idle ? evict_idle(s, last_seq, p) : evict_chunk(s, last_seq, p);
+	t.freed += tables;
+	vmlru_taken(s, t.freed, t.aged);
+	p->freed += t.freed;
+	settle(s, &t);
+	*tried = tries_after(p, *tried, &t);
 	p->open = true;
 }
 
@@ -278,7 +343,7 @@ static void walk_until_done(struct pass *p)
 static void run_pass(struct pass *p)
 {
 	walk_until_done(p);
-	if (!p->freed && p->lows) {
+	if (!p->freed && p->lows && !p->search) {
 		p->last = true;
 		memset(p->tried, 0, sizeof(p->tried));
 		walk_until_done(p);
@@ -297,8 +362,14 @@ static void count_progress(const struct pass *p)
 		a32_store(&failures, 0);
 	else
 		a32_count(&failures, 1);
-	if (p->freed)
+	if (p->freed) {
 		a64_store(&fruitless_since_ns, 0);
+		a64_store(&fruitless_declined, 0);
+		return;
+	}
+	a64_count(&fruitless_declined, p->declined);
+	if (p->search && a64_load(&fruitless_declined) <= frame_total())
+		a64_store(&fruitless_since_ns, hal_time_ns());
 	else
 		a64_cas(&fruitless_since_ns, &none, hal_time_ns());
 }
@@ -367,22 +438,28 @@ u64 reclaim_asked(u64 frames, int swappiness)
 
 /* --- limits ---------------------------------------------------------------------------------------- */
 
-u64 reclaim_self(struct space *s, int swappiness)
+bool reclaim_self(struct space *s, int swappiness, u64 *freed)
 {
 	struct pass p = {.swappiness = swappiness};
-	u64 freed = shrink_tables(s);
-	bool aged;
+	struct taken t = {.freed = 0};
 
-	for (unsigned round = 0; round < ROUNDS && !freed; round++)
-		freed = evict_chunk(s, EVICT_ANY_SEQ, &p, &aged);
+	*freed = shrink_tables(s);
+	for (unsigned round = 0; round < ROUNDS && !*freed && !t.searched; round++) {
+		t = evict_chunk(s, EVICT_ANY_SEQ, &p);
+		*freed += t.freed;
+	}
+	settle(s, &t);
 	epoch_poll();
-	return freed;
+	return *freed || t.searched;
 }
 
 void reclaim_at_limit(struct space *s)
 {
+	u64 freed;
+
 	a64_count(&s->stats.limit_reclaims_total, 1);
-	if (!reclaim_self(s, EVICT_SWAPPINESS_POLICY))
+	(void)reclaim_self(s, EVICT_SWAPPINESS_POLICY, &freed);
+	if (!freed)
 		a64_count(&s->stats.over_limit_total, 1);
 }
 
@@ -390,14 +467,15 @@ void reclaim_at_limit(struct space *s)
 static bool reduce_to_limit(u16 id)
 {
 	struct space *s = space_get_id(id);
-	u64 freed = 0;
+	bool more = false;
+	u64 freed;
 
 	if (!s)
 		return false;
 	if (limits_over(s))
-		freed = reclaim_self(s, EVICT_SWAPPINESS_POLICY);
+		more = reclaim_self(s, EVICT_SWAPPINESS_POLICY, &freed);
 	space_put(s);
-	return freed != 0;
+	return more;
 }
 
 void reclaim_limits(void)
@@ -431,56 +509,6 @@ void reclaim_age_periodic(u64 now_ns, u64 period_ns)
 }
 
 /* --- who has to go --------------------------------------------------------------------------------- */
-
-struct holding {
-	u64 frames; /* resident, and its part of the pool */
-	u64 pages;
-	u64 pooled;
-};
-
-static struct holding holding_of(u16 id)
-{
-	struct holding h = {.frames = 0};
-	struct space *s;
-
-	epoch_enter();
-	s = space_at(id);
-	if (s && !a32_load(&s->dying))
-		h = (struct holding){a64_load(&s->resident), s->pages, a64_load(&s->pooled)};
-	epoch_exit();
-	return h;
-}
-
-/* Id of the space with the largest excess, 0 if there is none; `share` and `held` in frames. */
-static u16 choose_victim(u64 *share, u64 *held)
-{
-	u64 pages = 0, pooled = 0;
-	s64 worst = INT64_MIN;
-	u16 chosen = 0;
-
-	for (u16 id = 1; id <= SPACE_MAX; id++) {
-		struct holding h = holding_of(id);
-
-		pages += h.pages;
-		pooled += h.pooled;
-	}
-	for (u16 id = 1; id <= SPACE_MAX; id++) {
-		struct holding h = holding_of(id);
-		u64 part;
-
-		if (!h.pages || !h.frames)
-			continue;
-		h.frames += pooled ? h.pooled * frame_pool_count() / pooled : 0;
-		part = frame_total() * h.pages / pages;
-		if ((s64)(h.frames - part) <= worst)
-			continue;
-		worst = (s64)(h.frames - part);
-		chosen = id;
-		*share = part;
-		*held = h.frames;
-	}
-	return chosen;
-}
 
 /*
  * Copies that the pool keeps of resident pages save the next eviction some work; memory they save none.
@@ -531,7 +559,7 @@ bool reclaim_out_of_memory(void)
 	}
 	if (balloon_before_kill())
 		return false;
-	id = choose_victim(&share, &held);
+	id = victim_choose(&share, &held);
 	s = id ? space_get_id(id) : NULL;
 	if (!s)
 		return false;

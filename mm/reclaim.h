@@ -53,10 +53,12 @@ u64 reclaim_direct(struct space *for_whom);
 /* Somebody asked for frames, without need. From all, as above; may take long, lets others run. */
 u64 reclaim_asked(u64 frames, int swappiness);
 /*
- * A chunk from one space, whatever it is promised, aged as often as it takes; frames freed. The caller
- * pinned it or is one of its vCPUs. No lock held, not in an epoch section.
+ * A chunk from one space, whatever it is promised, aged as often as it takes; *freed: frames. False: it has nothing more
+ * to give. True without a frame: not known yet, for EVICT_DECLINED_MAX pages were packed in vain, and others may want
+ * this CPU before the next call; that comes to an end. The caller
+ * pinned the space or is one of its vCPUs. No lock held, not in an epoch section.
  */
-u64 reclaim_self(struct space *s, int swappiness);
+bool reclaim_self(struct space *s, int swappiness, u64 *freed);
 /* See reclaim_before_fault(). */
 void reclaim_at_limit(struct space *s);
 /*

@@ -179,9 +179,10 @@ struct space {
 	bool logs_writes; /* the CPU can write down what vCPUs write, from their next entry on; set by the creator */
 	struct direct_bucket direct;
 	struct stall stall;
-	a64 ran_ns; /* when a question last found that it had run, or it was created */
-	a32 barren; /* idle, and found to have nothing to give: not asked first until it ran */
-	a32 users;  /* reclaimers at work in it: drain waits until there are none */
+	a64 ran_ns;   /* when a question last found that it had run, or it was created */
+	a32 barren;   /* idle, and found to have nothing to give: not asked first until it ran */
+	a64 declined; /* pages packed in vain while it is searched: mm/reclaim.c; a hint */
+	a32 users;    /* reclaimers at work in it: drain waits until there are none */
 	struct space_stats stats aligned_to(64);
 	struct epoch_node node; /* through which the space is freed */
 };
