@@ -33,12 +33,12 @@ struct lruvec;
 
 #define GUARD_LABELS 64u  /* generations whose pages are counted when they are gone: the youngest */
 #define GUARD_ONE    256u /* a page, in sums of losses and gains */
-#define GUARD_SLACK  40u  /* losses of 1/40 of the pages in excess of gains alarm, of 1/20 who has trust */
-#define GUARD_TRUST  2u
-#define GUARD_ROUNDS 2u  /* memories for which recency rules, the first time, */
-#define GUARD_MAX    8u  /* ... and at most */
-#define GUARD_CALM   2u  /* memories without an alarm, after which there is trust */
-#define GUARD_TICKS  16u /* looks at all that, in each memory of pages that come back */
+#define GUARD_SLACK  40u  /* losses beyond gains that alarm: 1/40 of the pages, */
+#define GUARD_TRUST  2u   /* ... and twice that of who has trust */
+#define GUARD_ROUNDS 2u   /* memories for which recency rules, the first time, */
+#define GUARD_MAX    8u   /* ... and at most */
+#define GUARD_CALM   2u   /* memories without an alarm, after which there is trust */
+#define GUARD_TICKS  16u  /* looks at all that, in each memory of pages that come back */
 
 struct guard {
 	s64 gone[GUARD_LABELS]; /* pages, by label modulo; < 0: labels that tell nothing, see inexact */
