@@ -151,7 +151,7 @@ MODEL := $(foreach m,$(MODEL_SRC:tests/model/%.c=%),$(O)/host/$(if $(findstring 
 # What `make coverage` runs: not the explorers, which have copies of the code in them.
 COVERED := $(UNIT_SRC:tests/unit/%.c=$(O)/host/cov/%) \
 	$(foreach m,$(MODEL_SRC:tests/model/%.c=%),$(if $(findstring explore,$m),,$(O)/host/cov/$m))
-BENCH := $(BENCH_SRC:tests/bench/%.c=$(O)/host/bench/%)
+BENCHMARKS := $(BENCH_SRC:tests/bench/%.c=$(O)/host/bench/%)
 FUZZERS := $(FUZZ_SRC:tests/fuzz/%.c=$(O)/host/fuzz/%)
 
 # --- targets ---------------------------------------------------------------------------------------
@@ -366,7 +366,7 @@ $(eval $(call host-lab,bench))
 
 host-tests: $(O)/host/plain/lab $(UNIT_plain) $(UNIT_asan) $(TORTURE) $(MODEL)
 fuzzers: $(FUZZERS)
-benchmarks: $(BENCH)
+benchmarks: $(BENCHMARKS)
 
 ifeq ($(filter clean help,$(MAKECMDGOALS)),)
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

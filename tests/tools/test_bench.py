@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import subprocess
 import tempfile
 import unittest
 
@@ -30,6 +31,16 @@ class BenchTest(unittest.TestCase):
         self.assertEqual(bench.read_bench_line(self.folder, "cpuid"), 731)
         with self.assertRaises(bench.Failed):
             bench.read_bench_line(self.folder, "fault")
+
+    def test_make_bench_measures_all_unless_told_what(self):
+        """The Makefile had a variable of that name, so that `make bench` asked for figures called like its own programs."""
+        def command(*settings):
+            done = subprocess.run(["make", "-n", "--no-print-directory", "bench", *settings], cwd=bench.ROOT, capture_output=True, text=True, check=True,
+                                  env={k: v for k, v in os.environ.items() if k not in ("BENCH", "MAKEFLAGS", "MAKEOVERRIDES")})
+            return next(line for line in done.stdout.splitlines() if line.startswith("tools/bench "))
+
+        self.assertNotIn("--only", command())
+        self.assertIn("--only 'kv-gets'", command("BENCH=kv-gets"))
 
     def test_memory_figures(self):
         self.write([{"type": "boot", "vms": [{"frames": 100}, {"frames": 300}]},
