@@ -41,7 +41,6 @@
 #include "mm/fault.h"
 #include "mm/frame.h"
 #include "mm/gen.h"
-#include "mm/gfnmap.h"
 #include "mm/limits.h"
 #include "mm/notifier.h"
 #include "mm/policy.h"
@@ -66,7 +65,6 @@ static a64 quiet_until_ns;
 static a64 fruitless_since_ns; /* direct reclaim frees nothing since then; 0: it does */
 static a64 fruitless_declined; /* pages that it packed in vain since then */
 static a32 ttl_kept;     /* the last pass that freed nothing met pages younger than min_ttl only */
-static a64 copy_cursor;  /* frames that give_up_copies() has looked at */
 static a32 writers_wait; /* a faulting vCPU met a chunk of dirty pages only */
 
 void reclaim_init(const struct reclaim_ops *reclaim_ops)
@@ -510,38 +508,6 @@ void reclaim_age_periodic(u64 now_ns, u64 period_ns)
 
 /* --- who has to go --------------------------------------------------------------------------------- */
 
-/*
- * Copies that the pool keeps of resident pages save the next eviction some work; memory they save none.
- * Gives up those of some frames, from where the last call ended; false: there are none.
- */
-static bool give_up_copy(u32 number)
-{
-	struct frame *f = frame_at(number);
-	u64 state = a64_load(&f->state);
-	struct space *s;
-
-	if (frame_use(state) != FRAME_GUEST || state & (FRAME_DIRTY | FRAME_ISOLATED) ||
-	    gfn_word_tag(a64_load(&f->copy)) != GFN_POOLED)
-		return false;
-	s = space_get_id(frame_space_id(f));
-	if (!s)
-		return false;
-	/* If the frame became another page's meanwhile, that one loses its copy. */
-	(void)fault_make_dirty(s, frame_gfn(f));
-	space_put(s);
-	return true;
-}
-
-static bool give_up_copies(void)
-{
-	u64 before = frame_pool_count(), total = frame_total();
-	bool some = false;
-
-	for (u64 i = 0; i < total && frame_pool_count() + GEN_BATCH > before; i++)
-		some |= give_up_copy((u32)(a64_fetch_add(&copy_cursor, 1) % total));
-	return some;
-}
-
 bool reclaim_out_of_memory(void)
 {
 	u64 share = 0, held = 0;
@@ -552,7 +518,7 @@ bool reclaim_out_of_memory(void)
 
 	if (a32_load(&victim) || !exhausted())
 		return false;
-	if (swap_makes_room() || give_up_copies()) {
+	if (swap_makes_room() || victim_copies_first()) {
 		a32_store(&failures, 0);
 		a64_store(&fruitless_since_ns, 0);
 		return false;

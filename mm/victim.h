@@ -9,3 +9,8 @@
  * epoch section.
  */
 u16 victim_choose(u64 *share, u64 *held);
+/*
+ * Before that: copies that the pool keeps of resident pages save the next eviction some work; memory they save none.
+ * Gives up those of some frames, from where the last call ended; false: there are none. Context as above.
+ */
+bool victim_copies_first(void);
