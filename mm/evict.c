@@ -343,17 +343,16 @@ static unsigned swappiness_of(struct evict_request request)
 }
 
 /*
- * All of a chunk goes before the page that needs the first of its frames comes: with a limit of a few hundred
- * frames, a full chunk would be an eighth of memory that nobody uses.
+ * All of a chunk goes before the page that needs the first of its frames comes: with a few hundred frames, a
+ * full chunk would be an eighth of memory that nobody uses. What a space without a limit has is what it holds.
  */
 static u32 chunk_frames(const struct space *s)
 {
 	u64 limit = a64_load(&s->limits.limit);
+	u64 memory = limit ? limit : gen_total(&s->lru);
+	u64 frames = max_of(memory / POLICY_CHUNK_PART, 1ull) + limits_over(s);
 
-	if (!limit)
-		return GEN_BATCH;
-	limit = max_of(limit / POLICY_CHUNK_PART, 1ull) + limits_over(s);
-	return (u32)min_of(limit, (u64)GEN_BATCH);
+	return (u32)min_of(frames, (u64)GEN_BATCH);
 }
 
 struct evict_result evict_space(struct space *s, struct evict_request request)
@@ -374,7 +373,8 @@ struct evict_result evict_space(struct space *s, struct evict_request request)
 		if (request.last_seq == EVICT_ANY_SEQ)
 			probation_balance(s);
 		profile_begin(PROFILE_LISTS);
-		gen_isolate(&s->lru, swappiness_of(request), request.last_seq, &b.chunk);
+		gen_isolate(&s->lru, swappiness_of(request), request.last_seq, request.most,
+		            &b.chunk);
 		profile_end(PROFILE_LISTS);
 		count_isolated(&b);
 		if (b.chunk.n)

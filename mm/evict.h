@@ -12,13 +12,15 @@ struct evict_request {
 	u64 target;     /* frames to free */
 	int swappiness; /* 0 .. POLICY_SWAPPINESS_MAX; EVICT_SWAPPINESS_POLICY: policy.swappiness */
 	u64 last_seq;   /* only from generations up to this one; EVICT_ANY_SEQ: no matter */
+	unsigned
+	        most; /* frames of a chunk at most: 1 .. GEN_BATCH. Fewer than `target` and a chunk go beyond it */
 };
 #define EVICT_SWAPPINESS_POLICY (-1)
 #define EVICT_ANY_SEQ           (~0ull) /* GEN_ANY_SEQ */
 
 static inline struct evict_request evict_any(u64 target)
 {
-	return (struct evict_request){target, EVICT_SWAPPINESS_POLICY, EVICT_ANY_SEQ};
+	return (struct evict_request){target, EVICT_SWAPPINESS_POLICY, EVICT_ANY_SEQ, GEN_BATCH};
 }
 
 struct evict_result {

@@ -473,13 +473,12 @@ static void isolate_type_locked(struct lruvec *l, enum gen_type type, u64 last_s
 	u64 seq = l->min_seq[type];
 	struct frame_list *list = &l->list[gen_index(seq)][type];
 	unsigned tier_limit = refault_tier_limit_locked(l, type);
-	unsigned chunk = gen_chunk_frames(l);
 
 	out->type = type;
 	out->seq = seq;
 	if (!evictable_locked(l, type) || seq > last_seq)
 		return;
-	for (; list->tail != FRAME_NONE && out->n < chunk && out->scanned < GEN_MAX_BATCH;
+	for (; list->tail != FRAME_NONE && out->n < out->most && out->scanned < GEN_MAX_BATCH;
 	     out->scanned++)
 		isolate_one_locked(l, list->tail, tier_limit, out);
 }
@@ -516,9 +515,11 @@ static void lock_drained(struct lruvec *l, bool probation)
 	}
 }
 
-void gen_isolate(struct lruvec *l, unsigned swappiness, u64 last_seq, struct gen_chunk *out)
+void gen_isolate(struct lruvec *l, unsigned swappiness, u64 last_seq, unsigned most,
+                 struct gen_chunk *out)
 {
 	out->n = 0;
+	out->most = min_of(most, gen_chunk_frames(l));
 	out->scanned = out->sorted = out->protected_ = out->rotated = out->demoted = 0;
 	/* Who asks for generations wants what is in them. */
 	out->demote = a32_load(&policy.demote) && last_seq == GEN_ANY_SEQ && !guard_rules(l);

@@ -167,6 +167,7 @@ struct gen_chunk {
 	u64 rotated;    /* pinned, or resting because a store declined it: the same */
 	u64 seq;        /* generation they come from (twolist: twolist_stamp()), and its type */
 	enum gen_type type;
+	unsigned most; /* frames that were wanted at most: 1 .. GEN_BATCH */
 	bool demote; /* promoted pages have another turn: the policy, and any generation will do */
 	bool probation;  /* they are of mm/probation.h, so a first sighting is none */
 	bool need_aging; /* no type that may be evicted has more than the two youngest generations */
@@ -174,12 +175,13 @@ struct gen_chunk {
 /* Frames of a chunk now: policy.chunk, or what the lruvec says; 1 .. GEN_BATCH. */
 unsigned gen_chunk_frames(const struct lruvec *l);
 /*
- * Takes up to gen_chunk_frames() frames from the eviction end of the oldest generation of one type. Which one, says
+ * Takes up to `most`, at most gen_chunk_frames(), frames from the eviction end of the oldest generation of one type. Which one, says
  * the controller (mm/refault.h), biased by `swappiness` 0 .. POLICY_SWAPPINESS_MAX: 0 takes clean frames
  * only, POLICY_SWAPPINESS_MAX dirty ones as long as there are any. Generations younger than `last_seq` are
  * left alone. Takes the lruvec lock, moves at most GEN_MAX_BATCH frames.
  */
-void gen_isolate(struct lruvec *l, unsigned swappiness, u64 last_seq, struct gen_chunk *out);
+void gen_isolate(struct lruvec *l, unsigned swappiness, u64 last_seq, unsigned most,
+                 struct gen_chunk *out);
 
 /*
  * Takes this one frame, whatever its generation, if it is listed and the space's page `g`, and not pinned;

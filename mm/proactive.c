@@ -25,7 +25,7 @@ enum proactive_result proactive_age(struct space *s, u64 max_gen, u32 swappiness
 /* One chunk of at most GEN_BATCH frames from generations <= newest. */
 static struct evict_result evict_chunk(struct space *s, u64 newest, u32 swappiness)
 {
-	const struct evict_request request = {1, (int)swappiness, newest};
+	const struct evict_request request = {1, (int)swappiness, newest, GEN_BATCH};
 
 	return evict_space(s, request);
 }

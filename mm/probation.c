@@ -79,10 +79,9 @@ static void isolate_type_locked(struct lruvec *l, enum gen_type type, struct gen
 {
 	const struct frame_list *list = &l->probation[type];
 	unsigned tier_limit = refault_tier_limit_locked(l, type);
-	unsigned chunk = gen_chunk_frames(l);
 
 	out->type = type;
-	for (; list->tail != FRAME_NONE && out->n < chunk && out->scanned < GEN_MAX_BATCH;
+	for (; list->tail != FRAME_NONE && out->n < out->most && out->scanned < GEN_MAX_BATCH;
 	     out->scanned++)
 		isolate_one_locked(l, list->tail, tier_limit, out);
 }

@@ -158,7 +158,7 @@ static bool pass_done(const struct pass *p)
 struct taken {
 	u64 freed;
 	u64 declined;
-	bool aged; /* it gave nothing before it was */
+	bool aged; /* a chunk gave nothing before it was */
 	bool searched;
 };
 
@@ -184,10 +184,11 @@ static void settle(struct space *s, const struct taken *t)
 static bool evict_once(struct space *s, u64 last_seq, struct pass *p, struct taken *t)
 {
 	/* Target 1: returns after the first chunk that frees anything. */
-	const struct evict_request request = {1, p->swappiness, last_seq};
+	const struct evict_request request = {1, p->swappiness, last_seq,
+	                                      GEN_BATCH - (unsigned)t->freed};
 	struct evict_result r = evict_space(s, request);
 
-	t->freed = r.freed;
+	t->freed += r.freed;
 	t->declined += r.declined;
 	a64_count(&s->declined, r.declined);
 	t->searched = !r.freed && is_searched(s, r.declined, p);
@@ -197,18 +198,30 @@ static bool evict_once(struct space *s, u64 last_seq, struct pass *p, struct tak
 	return r.need_aging;
 }
 
-/* One chunk of at most GEN_BATCH frames, if need be after an aging. */
-static struct taken evict_chunk(struct space *s, u64 last_seq, struct pass *p)
+/*
+ * At most GEN_BATCH frames, which is what vmlru_turn() counts on; where a chunk gives nothing, once more after an
+ * aging. Chunks are small where memory is (mm/evict.c): if each were a visit of its own, those that have nothing
+ * to give would be aged several times while others give. Without a pass: the first chunk that frees anything.
+ */
+static struct taken evict_visit(struct space *s, u64 last_seq, struct pass *p)
 {
-	u64 max_seq = a64_load(&s->lru.max_seq);
 	struct taken t = {.freed = 0};
-	bool need_aging = evict_once(s, last_seq, p, &t);
+	bool more = true;
 
-	t.aged = !t.freed && !t.searched && need_aging;
-	if (!t.aged)
-		return t;
-	p->hope |= age_space(s, max_seq, false).promoted != 0;
-	(void)evict_once(s, last_seq, p, &t);
+	while (more) {
+		u64 max_seq = a64_load(&s->lru.max_seq), before = t.freed;
+		bool need_aging = evict_once(s, last_seq, p, &t);
+
+		if (t.freed > before) {
+			more = p->freed + t.freed < p->target && t.freed < GEN_BATCH;
+			continue;
+		}
+		more = need_aging && !t.aged && !t.searched;
+		if (!more)
+			break;
+		t.aged = true;
+		p->hope |= age_space(s, max_seq, false).promoted != 0;
+	}
 	return t;
 }
 
@@ -237,7 +250,7 @@ static struct taken evict_idle(struct space *s, u64 last_seq, struct pass *p)
 	struct taken t = {.freed = 0};
 
 	for (unsigned i = 0; i < 2 * ROUNDS && !t.freed && !t.searched; i++)
-		t = evict_chunk(s, last_seq, p);
+		t = evict_visit(s, last_seq, p);
 	if (!t.freed && !t.searched)
 		a32_store(&s->barren, 1);
 	t.aged = true;
@@ -277,7 +290,7 @@ static void take_chunk(struct space *s, u64 floor, bool idle, struct pass *p)
 		return;
 	}
 	tables = shrink_tables(s);
-	t = idle ? evict_idle(s, last_seq, p) : evict_chunk(s, last_seq, p);
+	t = idle ? evict_idle(s, last_seq, p) : evict_visit(s, last_seq, p);
 	t.freed += tables;
 	vmlru_taken(s, t.freed, t.aged);
 	p->freed += t.freed;
@@ -443,7 +456,7 @@ bool reclaim_self(struct space *s, int swappiness, u64 *freed)
 
 	*freed = shrink_tables(s);
 	for (unsigned round = 0; round < ROUNDS && !*freed && !t.searched; round++) {
-		t = evict_chunk(s, EVICT_ANY_SEQ, &p);
+		t = evict_visit(s, EVICT_ANY_SEQ, &p);
 		*freed += t.freed;
 	}
 	settle(s, &t);

@@ -157,7 +157,7 @@ static void isolate_type_locked(struct lruvec *l, enum gen_type type, struct gen
 	bool last = false;
 
 	out->type = type;
-	while (list->tail != FRAME_NONE && !last && out->n < gen_chunk_frames(l) &&
+	while (list->tail != FRAME_NONE && !last && out->n < out->most &&
 	       out->scanned < GEN_MAX_BATCH) {
 		last = list->tail == end;
 		isolate_one_locked(l, list->tail, type, out);

@@ -338,7 +338,7 @@ static void run_evictor(void)
 {
 	struct gen_chunk chunk;
 
-	gen_isolate(&world.l, POLICY_SWAPPINESS_MAX / 2, ~0ull, &chunk);
+	gen_isolate(&world.l, POLICY_SWAPPINESS_MAX / 2, ~0ull, GEN_BATCH, &chunk);
 	for (unsigned i = 0; i < chunk.n; i++)
 		gen_insert(&world.l, chunk.frame[i], GEN_ENTER_REFAULT_HOT);
 }

@@ -246,7 +246,7 @@ static void run_evict_page(void)
 
 static void run_evict_space(void)
 {
-	(void)evict_space(space, (struct evict_request){.target = 1});
+	(void)evict_space(space, (struct evict_request){.target = 1, .most = GEN_BATCH});
 }
 
 static void setup_empty(void)

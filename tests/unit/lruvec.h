@@ -89,6 +89,6 @@ static inline struct gen_chunk isolate(unsigned swappiness)
 {
 	struct gen_chunk chunk;
 
-	gen_isolate(&l, swappiness, EVICT_ANY_SEQ, &chunk);
+	gen_isolate(&l, swappiness, EVICT_ANY_SEQ, GEN_BATCH, &chunk);
 	return chunk;
 }

@@ -12,6 +12,7 @@
 #include "mm/frame.h"
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
+#include "mm/policy.h"
 #include "tests/host/fake/store.c"
 #include "tests/host/fake_mmu.h"
 #include "tests/host/hal.h"
@@ -302,5 +303,6 @@ int main(void)
 	        T(test_audit_retired_frames_are_expected),
 	};
 
+	a32_store(&policy.chunk, GEN_BATCH); /* what is counted here are full chunks */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

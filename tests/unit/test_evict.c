@@ -38,7 +38,8 @@ static int setup(void **state)
 {
 	(void)state;
 	policy_init();
-	a32_store(&policy.probation, 0); /* what is tested here goes by age alone */
+	a32_store(&policy.chunk, GEN_BATCH); /* what is counted here are full chunks */
+	a32_store(&policy.probation, 0);     /* what is tested here goes by age alone */
 	fake_frames_create(FRAMES);
 	return !store_init();
 }

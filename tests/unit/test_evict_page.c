@@ -501,6 +501,7 @@ int main(void)
 	        T(test_trace_rejected_and_rescued),
 	};
 
-	a32_store(&policy.probation, 0); /* what is tested here goes by age alone */
+	a32_store(&policy.probation, 0);     /* what is tested here goes by age alone */
+	a32_store(&policy.chunk, GEN_BATCH); /* what is counted here are full chunks */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -71,7 +71,8 @@ static void ten_of_each(void)
 
 static struct evict_result evict(int swappiness, u64 last_seq)
 {
-	return evict_space(guest.space, (struct evict_request){20, swappiness, last_seq});
+	return evict_space(guest.space,
+	                   (struct evict_request){20, swappiness, last_seq, GEN_BATCH});
 }
 
 static void test_evict_request_swappiness(void **state)

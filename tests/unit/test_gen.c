@@ -89,7 +89,7 @@ static void advance(void)
 
 static void isolate(struct gen_chunk *chunk)
 {
-	gen_isolate(&l, POLICY_SWAPPINESS_MAX / 2, EVICT_ANY_SEQ, chunk);
+	gen_isolate(&l, POLICY_SWAPPINESS_MAX / 2, EVICT_ANY_SEQ, GEN_BATCH, chunk);
 }
 
 /* Sizes by the lists' state words agree with the counters. */

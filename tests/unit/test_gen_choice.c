@@ -158,7 +158,7 @@ static void test_gen_promoted_page_goes_where_it_is_asked_for(void **state)
 	assert_true(state_of(hot) & FRAME_WORKINGSET);
 	frame_unpin(hot);
 	advance();
-	gen_isolate(&l, NEUTRAL, max_seq() - GEN_MIN, &chunk);
+	gen_isolate(&l, NEUTRAL, max_seq() - GEN_MIN, GEN_BATCH, &chunk);
 	assert_int_equal(chunk.n, 1);
 	a32_store(&policy.demote, 0);
 	(void)frame_listed(FRAME_DIRTY | FRAME_WORKINGSET, GEN_ENTER_REFAULT);
@@ -180,17 +180,21 @@ static void test_gen_isolate_takes_what_policy_calls_a_chunk(void **state)
 		(void)frame_listed(FRAME_DIRTY, GEN_ENTER_REFAULT);
 	for (unsigned i = 0; i < ARRAY_SIZE(chunks); i++) {
 		a32_store(&policy.chunk, chunks[i]);
-		gen_isolate(&l, NEUTRAL, EVICT_ANY_SEQ, &chunk);
+		gen_isolate(&l, NEUTRAL, EVICT_ANY_SEQ, GEN_BATCH, &chunk);
 		assert_int_equal(chunk.n, chunks[i] ? min_of(chunks[i], GEN_BATCH) : GEN_BATCH);
 		assert_int_equal(chunk.scanned, chunk.n);
 	}
 	/* Left open, it is the space's. */
 	a32_store(&l.chunk, 7);
-	gen_isolate(&l, NEUTRAL, EVICT_ANY_SEQ, &chunk);
+	gen_isolate(&l, NEUTRAL, EVICT_ANY_SEQ, GEN_BATCH, &chunk);
 	assert_int_equal(chunk.n, 7);
 	a32_store(&policy.chunk, 2);
-	gen_isolate(&l, NEUTRAL, EVICT_ANY_SEQ, &chunk);
+	gen_isolate(&l, NEUTRAL, EVICT_ANY_SEQ, GEN_BATCH, &chunk);
 	assert_int_equal(chunk.n, 2);
+	/* Who has taken some already takes no more than the rest. */
+	a32_store(&policy.chunk, GEN_BATCH);
+	gen_isolate(&l, NEUTRAL, EVICT_ANY_SEQ, 3, &chunk);
+	assert_int_equal(chunk.n, 3);
 }
 
 /* --- tiers ----------------------------------------------------------------------------------------- */
@@ -453,15 +457,15 @@ static void test_gen_isolate_leaves_what_is_younger_than_asked(void **state)
 	(void)frame_listed(FRAME_DIRTY, GEN_ENTER_FRESH); /* 2 */
 	(void)frame_listed(0, GEN_ENTER_REFAULT);         /* 1 */
 	advance();
-	gen_isolate(&l, NEUTRAL, 0, &chunk);
+	gen_isolate(&l, NEUTRAL, 0, GEN_BATCH, &chunk);
 	assert_int_equal(chunk.scanned, 0);
-	gen_isolate(&l, POLICY_SWAPPINESS_MAX, 1, &chunk);
+	gen_isolate(&l, POLICY_SWAPPINESS_MAX, 1, GEN_BATCH, &chunk);
 	assert_int_equal(chunk.n, 1);
 	assert_int_equal(chunk.seq, 1);
-	gen_isolate(&l, NEUTRAL, 1, &chunk);
+	gen_isolate(&l, NEUTRAL, 1, GEN_BATCH, &chunk);
 	assert_int_equal(chunk.scanned, 0);
 	assert_false(chunk.need_aging);
-	gen_isolate(&l, NEUTRAL, 2, &chunk);
+	gen_isolate(&l, NEUTRAL, 2, GEN_BATCH, &chunk);
 	assert_int_equal(chunk.n, 1);
 	assert_int_equal(chunk.seq, 2);
 }

@@ -142,7 +142,7 @@ static void do_isolate(void)
 	struct gen_chunk chunk;
 
 	gen_isolate(&l, (unsigned)below(POLICY_SWAPPINESS_MAX + 1),
-	            below(2) ? EVICT_ANY_SEQ : max_seq() - below(5), &chunk);
+	            below(2) ? EVICT_ANY_SEQ : max_seq() - below(5), GEN_BATCH, &chunk);
 	sorted += chunk.sorted;
 	moved += chunk.protected_ + chunk.rotated + chunk.demoted;
 	assert_int_equal(chunk.scanned,

@@ -87,7 +87,7 @@ static void evict(u64 n)
 {
 	u64 freed = 0;
 
-	for (unsigned i = 0; i < 4 && freed < n; i++)
+	for (unsigned i = 0; i < 64 && freed < n; i++)
 		freed += evict_space(guest.space, evict_any(n - freed)).freed;
 	assert_true(freed >= n);
 }
@@ -347,7 +347,7 @@ static void test_guard_by_age(void **state)
 	a32_store(&lru()->guard.rules, 1);
 	lru()->guard.ticks = 1000;
 	touch(300, 10);
-	gen_isolate(lru(), POLICY_SWAPPINESS, GEN_ANY_SEQ, &chunk);
+	gen_isolate(lru(), POLICY_SWAPPINESS, GEN_ANY_SEQ, GEN_BATCH, &chunk);
 	assert_int_equal(lru()->on_probation, 0);
 	assert_int_equal(chunk.demoted, 0);
 	assert_true(chunk.n > 0);

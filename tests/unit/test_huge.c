@@ -572,6 +572,7 @@ int main(void)
 	        cmocka_unit_test(test_huge_audit_finds_planted_faults),
 	};
 
-	a32_store(&policy.probation, 0); /* what is tested here goes by age alone */
+	a32_store(&policy.probation, 0);     /* what is tested here goes by age alone */
+	a32_store(&policy.chunk, GEN_BATCH); /* what is counted here are full chunks */
 	return vm_group_run(tests, FRAMES);
 }

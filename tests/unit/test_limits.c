@@ -244,6 +244,21 @@ static void test_limits_fault_at_the_limit_gives_first(void **state)
 		assert_int_equal(fake_read(&guests[0], 0, page, 5), page + 1);
 }
 
+/* ... and without a limit, of what it has: of 640 pages, 64 would be a tenth that nobody uses. */
+static void test_limits_chunks_are_a_part_of_memory(void **state)
+{
+	(void)state;
+	start("small", 640);
+	write_pages(0, 640);
+	fake_make_cold(&guests[0]);
+	assert_int_equal(evict_space(guests[0].space, evict_any(1)).freed, 640 / POLICY_CHUNK_PART);
+	limits_set_limit(guests[0].space, 1ull << 20);
+	assert_int_equal(evict_space(guests[0].space, evict_any(1)).freed, GEN_BATCH);
+	limits_set_limit(guests[0].space, 0);
+	a32_store(&policy.chunk, 9);
+	assert_int_equal(evict_space(guests[0].space, evict_any(1)).freed, 9);
+}
+
 static void test_limits_lowered_live(void **state)
 {
 	(void)state;
@@ -523,6 +538,7 @@ int main(void)
 	        T(test_limits_min_is_never_taken),
 	        T(test_limits_low_is_taken_last),
 	        T(test_limits_fault_at_the_limit_gives_first),
+	        T(test_limits_chunks_are_a_part_of_memory),
 	        T(test_limits_lowered_live),
 	        T(test_limits_tables_count_and_shrink),
 	        T(test_limits_tables_shrink_in_a_pass),

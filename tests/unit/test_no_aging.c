@@ -13,6 +13,7 @@
 #include "mm/audit.h"
 #include "mm/evict.h"
 #include "mm/frame.h"
+#include "mm/policy.h"
 #include "mm/proactive.h"
 #include "tests/host/fake/store.c"
 #include "tests/host/fake_mmu.h"
@@ -165,5 +166,6 @@ int main(void)
 	        T(test_no_aging_written_again_is_packed_again),
 	};
 
+	a32_store(&policy.chunk, GEN_BATCH); /* what is counted here are full chunks */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,6 +25,7 @@ static struct host_vm vm;
 static void start(const struct host_machine *m)
 {
 	policy_init();
+	a32_store(&policy.chunk, GEN_BATCH); /* what is counted here are full chunks */
 	a32_store(&policy.probation, 1);
 	a32_store(&policy.guard,
 	          0); /* what pages do that recency would rather have is shown here */
@@ -415,7 +416,7 @@ static void test_probation_keeps_contents(void **state)
 /* With swappiness 0, a VM was stopped for memory while clean pages were in its generations: only dirty ones were on probation. */
 static void test_probation_of_the_other_type_leaves_the_generations(void **state)
 {
-	const struct evict_request clean_only = {10, 0, EVICT_ANY_SEQ};
+	const struct evict_request clean_only = {10, 0, EVICT_ANY_SEQ, GEN_BATCH};
 	u64 value;
 
 	(void)state;

@@ -200,7 +200,7 @@ static void test_profile_has_bounds(void **state)
 static void test_profile_of_reclaim(void **state)
 {
 	struct host_vm vm;
-	struct evict_request request = {16, EVICT_SWAPPINESS_POLICY, EVICT_ANY_SEQ};
+	struct evict_request request = {16, EVICT_SWAPPINESS_POLICY, EVICT_ANY_SEQ, GEN_BATCH};
 
 	(void)state;
 	host_time_set(HOST_TIME_REAL);

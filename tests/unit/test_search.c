@@ -188,7 +188,7 @@ static void test_reclaim_background_goes_past_what_does_not_pack(void **state)
 	(void)reclaim_background();
 	assert_false(reclaim_needed());
 	assert_in_range(frame_free_count(), frame_marks.high, FRAMES);
-	assert_true(yields >= (n - 200) / (EVICT_DECLINED_MAX + GEN_BATCH));
+	assert_true(yields >= (n - 200) / (2 * EVICT_DECLINED_MAX + GEN_BATCH));
 	assert_in_range(tries, n - 200, n);
 }
 

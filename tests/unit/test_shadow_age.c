@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "mm/evict.h"
+#include "mm/policy.h"
 #include "tests/unit/shadow_guest.h"
 
 #define FRAMES 1024u
@@ -370,5 +371,6 @@ int main(void)
 	        cmocka_unit_test(test_shadow_age_the_walk_marks_tables),
 	};
 
+	a32_store(&policy.chunk, GEN_BATCH); /* what is counted here are full chunks */
 	return vm_group_run(tests, FRAMES);
 }

@@ -10,6 +10,7 @@
 #include "mm/epoch.h"
 #include "mm/evict.h"
 #include "mm/frame.h"
+#include "mm/policy.h"
 #include "mm/store.h"
 #include "tests/host/hal.h"
 #include "tests/host/shadow_vm.h"
@@ -585,5 +586,6 @@ int main(void)
 	        cmocka_unit_test(test_shadow_sync_smap_without_write_protect),
 	};
 
+	a32_store(&policy.chunk, GEN_BATCH); /* what is counted here are full chunks */
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
