@@ -16,6 +16,7 @@
 #include "lib/fmt.h"
 #include "lib/string.h"
 #include "mm/age.h"
+#include "mm/limits.h"
 
 #define LOW_RAM_END       0xa0000u
 #define HIGH_RAM          0x100000u
@@ -93,7 +94,7 @@ static void set_limits(struct space *s, const struct scenario_vm *config)
 {
 	a64_store(&s->limits.min, config->min_bytes >> PAGE_SHIFT);
 	a64_store(&s->limits.low, config->low_bytes >> PAGE_SHIFT);
-	a64_store(&s->limits.limit, config->limit_bytes >> PAGE_SHIFT);
+	limits_set_limit(s, config->limit_bytes >> PAGE_SHIFT);
 	a64_store(&s->limits.min_ttl_ns, config->min_ttl_ns);
 	a32_store(&s->limits.weight, config->weight);
 	a32_store(&s->walk, config->walk);

@@ -45,6 +45,7 @@ struct lruvec {
 	u32 unpackable_met; /* meetings of evictors with such pages; lruvec lock */
 	/* mm/twolist.c: pages evicted or activated, and each type's claim to be evicted from; lruvec lock */
 	a64 turnover;
+	a32 stamp_shift; /* ... of them make a step of a stamp: a power of two */
 	s64 credit[GEN_TYPES];
 	/* mm/probation.c: pages that are to prove themselves; lruvec lock but for the a64 */
 	struct frame_list probation[GEN_TYPES];

@@ -1,10 +1,12 @@
 #include "mm/limits.h"
 
 #include "mm/evict.h"
+#include "mm/frame.h"
 #include "mm/gen.h"
 #include "mm/policy.h"
 #include "mm/reclaim.h"
 #include "mm/space.h"
+#include "mm/twolist.h"
 #include "mm/vmlru.h"
 
 #define WORDS_PER_PAGE (PAGE_SIZE / sizeof(u64))
@@ -27,6 +29,7 @@ void limits_set_low(struct space *s, u64 frames)
 void limits_set_limit(struct space *s, u64 frames)
 {
 	a64_store(&s->limits.limit, frames);
+	twolist_set_memory(&s->lru, frames ? min_of(frames, frame_total()) : frame_total());
 	if (limits_over(s))
 		reclaim_wake();
 }

@@ -8,6 +8,7 @@
 #include "mm/policy.h"
 #include "mm/reclaim.h"
 #include "mm/store.h"
+#include "mm/twolist.h"
 #include "mm/zap.h"
 
 #define DROP_BATCH 64u
@@ -59,6 +60,7 @@ struct space *space_create(const char *name, const struct space_ops *ops, void *
 	a32_store(&s->limits.weight, SPACE_WEIGHT);
 	a32_store(&s->walk, WALK_FAST);
 	gen_init(&s->lru);
+	twolist_set_memory(&s->lru, frame_total());
 	age_flush_init(&s->age_flush);
 	bloom_init(&s->bloom);
 	sampler_init(&s->sampler);

@@ -7,8 +7,11 @@
 #include "mm/notifier.h"
 #include "mm/space.h"
 
-/* Steps of the count that 12 bits keep: all of memory is a quarter of what they can tell apart. */
-#define STAMPS_PER_MEMORY 1024u
+/*
+ * Steps of the count that make all of memory, at most. 12 bits keep 4096 of them: what comes back after so many
+ * is taken for recent again, so it has to be many memories, and a step a small part of one.
+ */
+#define STAMPS_PER_MEMORY 256u
 
 static u64 size_of(const struct lruvec *l, u64 seq, enum gen_type type)
 {
@@ -29,17 +32,16 @@ void twolist_count(struct lruvec *l)
 	a64_count(&l->turnover, 1);
 }
 
-/* Pages for one step of a stamp: a power of two. */
-static unsigned stamp_shift(void)
+void twolist_set_memory(struct lruvec *l, u64 frames)
 {
-	u64 n = frame_total() / STAMPS_PER_MEMORY;
+	u64 n = frames / STAMPS_PER_MEMORY;
 
-	return n ? 64 - (unsigned)__builtin_clzll(n) : 0;
+	a32_store(&l->stamp_shift, n ? 64 - (u32)__builtin_clzll(n) : 0);
 }
 
 u64 twolist_stamp(const struct lruvec *l)
 {
-	return a64_load(&l->turnover) >> stamp_shift();
+	return a64_load(&l->turnover) >> a32_load(&l->stamp_shift);
 }
 
 unsigned twolist_distance(const struct lruvec *l, u64 word)
@@ -50,7 +52,7 @@ unsigned twolist_distance(const struct lruvec *l, u64 word)
 	u64 rivals = size_of(l, twolist_active(l), GEN_CLEAN) +
 	             size_of(l, twolist_active(l), GEN_DIRTY) +
 	             size_of(l, twolist_inactive(l), other);
-	u64 quarters = (stamps << stamp_shift()) * GEN_MAX / (rivals + 1);
+	u64 quarters = (stamps << a32_load(&l->stamp_shift)) * GEN_MAX / (rivals + 1);
 
 	return (unsigned)min_of(quarters, (u64)GFN_SEQ_MASK);
 }

@@ -50,6 +50,11 @@ static inline bool twolist_on(void)
 /* Two lists for an lruvec that has no frames yet. */
 void twolist_init(struct lruvec *l);
 /*
+ * How many frames the space may have: refault distances are kept in steps of a small part of that. Shadows of
+ * before mean something else after a change. Any context, lockless.
+ */
+void twolist_set_memory(struct lruvec *l, u64 frames);
+/*
  * Where a frame with this state word enters; *state gets the flags that go with it. lruvec lock held; what it says
  * goes for any state word, the caller exchanges it.
  */

@@ -12,6 +12,7 @@
 #include "mm/frame.h"
 #include "mm/gen_view.h"
 #include "mm/gfnmap.h"
+#include "mm/limits.h"
 #include "mm/policy.h"
 #include "mm/proactive.h"
 #include "mm/refault.h"
@@ -238,6 +239,7 @@ static void test_twolist_distance_in_quarters(void **state)
 	a32_store(&policy.twolist, 1);
 	memset(&l, 0, sizeof(l));
 	gen_init(&l);
+	twolist_set_memory(&l, 1000);
 	a64_store(&l.size[gen_index(twolist_active(&l))][GEN_DIRTY], 300);
 	a64_store(&l.size[gen_index(twolist_active(&l))][GEN_CLEAN], 60);
 	a64_store(&l.size[gen_index(twolist_inactive(&l))][GEN_CLEAN], 39);
@@ -250,6 +252,50 @@ static void test_twolist_distance_in_quarters(void **state)
 		assert_int_equal(refault_distance(&l, word), n / 100);
 	}
 	a32_store(&policy.twolist, 0);
+}
+
+/* Where a space may have little of a large machine, and where pages are away for many memories. */
+static void test_twolist_distance_is_of_the_spaces_memory(void **state)
+{
+	const u64 machine = 1ull << 22, memory = 1000;
+	struct lruvec l;
+	u64 word;
+
+	(void)state;
+	a32_store(&policy.twolist, 1);
+	memset(&l, 0, sizeof(l));
+	gen_init(&l);
+	a64_store(&l.size[gen_index(twolist_active(&l))][GEN_DIRTY], memory / 2);
+	twolist_set_memory(&l, machine);
+	word = refault_shadow(0, GEN_DIRTY, twolist_stamp(&l)) | gfn_word(GFN_ZERO, 0);
+	a64_store(&l.turnover, memory);
+	assert_int_equal(refault_distance(&l, word), 0); /* too coarse to tell */
+	twolist_set_memory(&l, memory);
+	for (u64 n = 1; n <= 15; n++) {
+		a64_store(&l.turnover, n * memory);
+		assert_true(refault_distance(&l, word) >= GEN_MAX);
+	}
+	a32_store(&policy.twolist, 0);
+}
+
+/* A limit is a space's memory, and without one it is the machine's. */
+static void test_twolist_memory_is_the_limit(void **state)
+{
+	(void)state;
+	start(&host_machines[0]);
+	assert_int_equal(a32_load(&vm.space->lru.stamp_shift),
+	                 64 - __builtin_clzll(frame_total() / 256));
+	limits_set_limit(vm.space, 256 * 4);
+	assert_int_equal(a32_load(&vm.space->lru.stamp_shift), 3);
+	limits_set_limit(vm.space, 100);
+	assert_int_equal(a32_load(&vm.space->lru.stamp_shift), 0);
+	limits_set_limit(vm.space, 1ull << 50);
+	assert_int_equal(a32_load(&vm.space->lru.stamp_shift),
+	                 64 - __builtin_clzll(frame_total() / 256));
+	limits_set_limit(vm.space, 0);
+	assert_int_equal(a32_load(&vm.space->lru.stamp_shift),
+	                 64 - __builtin_clzll(frame_total() / 256));
+	stop();
 }
 
 static void test_twolist_both_types_in_proportion(void **state)
@@ -358,6 +404,8 @@ int main(void)
 	        cmocka_unit_test(test_twolist_balance_deactivates_the_oldest),
 	        cmocka_unit_test(test_twolist_refault_distance_decides),
 	        cmocka_unit_test(test_twolist_distance_in_quarters),
+	        cmocka_unit_test(test_twolist_distance_is_of_the_spaces_memory),
+	        cmocka_unit_test(test_twolist_memory_is_the_limit),
 	        cmocka_unit_test(test_twolist_both_types_in_proportion),
 	        cmocka_unit_test(test_twolist_sorts_what_was_promoted),
 	        cmocka_unit_test(test_twolist_ages_nothing),

@@ -15,6 +15,7 @@
 #include "mm/epoch.h"
 #include "mm/frame.h"
 #include "mm/gen.h"
+#include "mm/limits.h"
 #include "mm/policy.h"
 #include "mm/reclaim.h"
 #include "mm/store.h"
@@ -95,7 +96,7 @@ static void *ours_create(struct lab_env *e)
 		lab_die("a capacity of %u frames is too much", e->capacity);
 	p->e = e;
 	fake_guest_create(&p->g, &c);
-	a64_store(&p->g.space->limits.limit, e->capacity);
+	limits_set_limit(p->g.space, e->capacity);
 	/* Its TLB is always empty: there is nothing to flush. */
 	a64_store(&p->g.vcpu[0].flushed, ~0ull);
 	return p;
