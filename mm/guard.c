@@ -101,7 +101,7 @@ static void alarm_locked(struct guard *g)
 
 static bool alarming(const struct guard *g, u64 pages)
 {
-	return g->loss > g->gain + pages * GUARD_ONE * (g->trust ? GUARD_TRUST : 1u) / GUARD_SLACK;
+	return g->loss > g->gain + pages * GUARD_ONE / (g->trust ? GUARD_TRUST : GUARD_SLACK);
 }
 
 /* Whether there is an alarm. */
@@ -113,6 +113,7 @@ static bool decide_locked(struct guard *g, u64 pages)
 	if (a32_load(&g->rules)) {
 		if (!g->ticks) {
 			a32_store(&g->rules, 0);
+			g->trust = true;
 			g->ticks = GUARD_CALM * GUARD_TICKS;
 		}
 	} else if (guard_on() && alarming(g, pages)) {

@@ -16,11 +16,13 @@
  * Both fall by half while as many pages come back as there are. When losses exceed gains by the slack, recency
  * rules: nobody enters on probation, who is there joins the generations, the oldest generation goes, promoted or
  * not, and who comes back is as young as it is. That lasts while GUARD_ROUNDS memories of pages come back, and twice
- * as long the next time. Trust, and twice the slack, comes with GUARD_CALM memories without an alarm.
+ * as long the next time. Then, as after GUARD_CALM memories without an alarm, there is trust, and more slack: probation
+ * begins once more with all pages in generations, and if that alarmed again, recency would rule for good.
  *
- * The slack is more than what any beginning costs. Probation has losses at once, and its gains a lap later, where all
- * memory is gone through again and again: up to 1/50 of the pages, then gains of a tenth and more. Where the set
- * moves, losses pass 1/20 before as many pages have come back as there are, and reach 1/4.
+ * The slack. Probation has losses at once, and its gains a lap later, where all memory is gone through again and
+ * again: up to 1/50 of the pages the first time, then gains of a tenth and more. Where the set moves, losses pass 1/20
+ * before as many pages have come back as there are, and reach 1/4; but where little comes back at all, they are small
+ * for long. So the first slack is less than the former: an alarm for nothing costs GUARD_ROUNDS memories, once.
  *
  * All of it changes under the lruvec lock; whether recency rules is read without.
  */
@@ -33,12 +35,13 @@ struct lruvec;
 
 #define GUARD_LABELS 64u  /* generations whose pages are counted when they are gone: the youngest */
 #define GUARD_ONE    256u /* a page, in sums of losses and gains */
-#define GUARD_SLACK  40u  /* losses beyond gains that alarm: 1/40 of the pages, */
-#define GUARD_TRUST  2u   /* ... and twice that of who has trust */
+#define GUARD_SLACK  80u  /* losses beyond gains that alarm: 1/80 of the pages, */
+#define GUARD_TRUST  30u  /* ... and 1/30 where there is trust */
 #define GUARD_ROUNDS 2u   /* memories for which recency rules, the first time, */
 #define GUARD_MAX    8u   /* ... and at most */
-#define GUARD_CALM   2u   /* memories without an alarm, after which there is trust */
-#define GUARD_TICKS  16u  /* looks at all that, in each memory of pages that come back */
+#define GUARD_CALM \
+	2u /* memories without an alarm, after which there is trust, and rounds are short */
+#define GUARD_TICKS 16u /* looks at all that, in each memory of pages that come back */
 
 struct guard {
 	s64 gone[GUARD_LABELS]; /* pages, by label modulo; < 0: labels that tell nothing, see inexact */

@@ -346,8 +346,8 @@ class Ours(unittest.TestCase):
                 self.assertLess(by_use[trace]["ours"], 0.8 * by_age[trace]["ours"])
                 self.assertLess(by_use[trace]["ours"], 0.8 * by_use[trace]["lru"])
 
-    def test_the_guard_leaves_scans_alone_and_rules_where_sets_move(self):
-        """A walk through all memory costs before it gains: an alarm at 1/80 of memory took that for a set that moves."""
+    def test_the_guard_rules_where_sets_move_and_a_scan_once_at_most(self):
+        """A walk through all memory costs before it gains, so it may alarm; not again when probation begins anew, which cost up to 1.7 times the refaults."""
         def refaults(guard):
             rows = csv.DictReader(io.StringIO(lab("matrix", "guest-scan", "guest-scan-hot", "guest-phase-fit-50", "--capacities", "50,75",
                                                   "--policies", "ours", "--set", "age=0", "--set", f"guard={guard}")))
@@ -357,7 +357,7 @@ class Ours(unittest.TestCase):
         for cell in with_guard:
             with self.subTest(cell=cell):
                 if "scan" in cell[0]:
-                    self.assertLess(with_guard[cell], 1.02 * without[cell])
+                    self.assertLess(with_guard[cell], 1.35 * without[cell])
                 else:
                     self.assertLess(with_guard[cell], 0.9 * without[cell])
 
