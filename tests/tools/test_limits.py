@@ -60,9 +60,9 @@ class Replays(unittest.TestCase):
 
 class Table(unittest.TestCase):
     def test_who_is_best_is_picked_for_each_cell_and_bold_where_it_is_enough(self):
-        won, lost = compared("scan", {policies.REFAULTS: [100, 100]}), compared("phase", {policies.REFAULTS: [100, 200]})
-        won[limits.KEY] = [order(120, 130, 30, arc=100, sieve=20), order(120, 110, 60, arc=96, sieve=200), order(130, 130, 65, arc=100, sieve=260)]
-        lost[limits.KEY] = [order(119, 100, 70, arc=100)]
+        won, lost = compared("scan", {policies.REFAULTS: [120, 120, 130]}), compared("phase", {policies.REFAULTS: [119]})
+        won[limits.KEY] = [order(144, 130, 30, arc=100, sieve=20), order(120, 110, 60, arc=96, sieve=200), order(130, 130, 65, arc=100, sieve=260)]
+        lost[limits.KEY] = [order(125, 100, 70, arc=100)]
         floor = compared("zipf", {policies.REFAULTS: [100]})
         floor[limits.KEY] = [order(100, 50, 25, lru=50)]
         text = "\n".join(limits.markdown([won, lost, floor, {"name": "other", "rows": []}]))

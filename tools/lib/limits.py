@@ -46,8 +46,8 @@ def measure(result, work, percent, lab):
 
 
 def ratios(result, label):
-    """Refaults of two lists ÷ those of somebody, both in the laboratory, for each order of pages."""
-    return [order[TWOLIST] / order[label] if order[label] else 0.0 for order in result[KEY]]
+    """Refaults of the guest's two lists ÷ those of somebody in the laboratory, for each order of pages: what the guest's ratio would be with that."""
+    return [boot / order[label] if order[label] else 0.0 for order, boot in zip(result[KEY], policies.refaults(result, policies.TWOLIST))]
 
 
 def best(result):
@@ -98,7 +98,7 @@ def markdown(results):
             rows.append(f"| {policies.title(work)} | {' | '.join(cells)} | {work.reach or policies.FLOOR} |")
     if not rows:
         return []
-    return ["**What was to be had there: refaults of two lists ÷ those of LRU, which sees every touch / of the best of "
+    return ["**What was to be had there: refaults of the guests' two lists ÷ those of LRU, which sees every touch / of the best of "
             f"{len(BITS)} policies, with Accessed bits / of one that knows the future** (the same touches with the frames that the guests had, replayed by "
             "[the laboratory](../tools/lab/README.md); medians over the same orders; known policies, and learned hazards)", "", _said(by_name), "",
             f"| touches | {' | '.join(f'{percent} %' for percent, _ in policies.MEMORY)} | to reach |", "|---|" + "---|" * (len(policies.MEMORY) + 1), *rows]
