@@ -12,8 +12,7 @@ struct evict_request {
 	u64 target;     /* frames to free */
 	int swappiness; /* 0 .. POLICY_SWAPPINESS_MAX; EVICT_SWAPPINESS_POLICY: policy.swappiness */
 	u64 last_seq;   /* only from generations up to this one; EVICT_ANY_SEQ: no matter */
-	unsigned
-	        most; /* frames of a chunk at most: 1 .. GEN_BATCH. Fewer than `target` and a chunk go beyond it */
+	unsigned most;  /* frames of a chunk, at most: 1 .. GEN_BATCH */
 };
 #define EVICT_SWAPPINESS_POLICY (-1)
 #define EVICT_ANY_SEQ           (~0ull) /* GEN_ANY_SEQ */
@@ -39,7 +38,7 @@ struct evict_result {
 /* A call ends with the chunk in which it has packed so many pages in vain: nobody else has a turn on its CPU meanwhile. */
 #define EVICT_DECLINED_MAX (4 * GEN_BATCH)
 /*
- * Tries to free frames of a space in chunks of GEN_BATCH. Order of each chunk: isolate >
+ * Tries to free frames of a space in chunks of at most GEN_BATCH. Order of each chunk: isolate >
  * ask (accurate) > invalidate_begin > zap by exchange > resident->evicting > invalidate_end > shoot
  * down > store > evicting->away (fails if rescued) > free after the epoch. No lock held, not in an
  * epoch section; the caller pinned the space with space_get().
