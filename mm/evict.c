@@ -362,7 +362,7 @@ struct evict_result evict_space(struct space *s, struct evict_request request)
 	/* Fixed at the start: what is rejected or brought back meanwhile does not prolong it. */
 	u64 budget = gen_total(&s->lru) + GEN_BATCH;
 
-	DEBUG_ASSERT(!epoch_active());
+	DEBUG_ASSERT(!epoch_active() && request.most);
 	a32_store(&s->lru.chunk, chunk_frames(s));
 	a32_fetch_add(&at_work, 1);
 	profile_begin(PROFILE_EVICT);

@@ -45,7 +45,7 @@ struct lruvec {
 	u32 unpackable_met; /* meetings of evictors with such pages; lruvec lock */
 	/* mm/twolist.c: pages evicted or activated, and each type's claim to be evicted from; lruvec lock */
 	a64 turnover;
-	a32 stamp_shift; /* ... of them make a step of a stamp: a power of two */
+	a32 stamp_shift; /* ... for a step of a stamp, a power of two; without the lock */
 	s64 credit[GEN_TYPES];
 	/* mm/probation.c: pages that are to prove themselves; lruvec lock but for the a64 */
 	struct frame_list probation[GEN_TYPES];
@@ -176,8 +176,8 @@ struct gen_chunk {
 /* Frames of a chunk now: policy.chunk, or what the lruvec says; 1 .. GEN_BATCH. */
 unsigned gen_chunk_frames(const struct lruvec *l);
 /*
- * Takes up to `most`, at most gen_chunk_frames(), frames from the eviction end of the oldest generation of one type. Which one, says
- * the controller (mm/refault.h), biased by `swappiness` 0 .. POLICY_SWAPPINESS_MAX: 0 takes clean frames
+ * Takes frames, `most` or gen_chunk_frames() if that is less, from the eviction end of the oldest generation of one
+ * type. Which one, says the controller (mm/refault.h), biased by `swappiness` 0 .. POLICY_SWAPPINESS_MAX: 0 takes clean frames
  * only, POLICY_SWAPPINESS_MAX dirty ones as long as there are any. Generations younger than `last_seq` are
  * left alone. Takes the lruvec lock, moves at most GEN_MAX_BATCH frames.
  */

@@ -1,7 +1,7 @@
 /*
  * From whom: the VM-LRU says whose turn it is. A pass wants so many frames; what a turn is worth is fixed
- * when the pass begins, from what everybody holds above what is promised to it. It takes chunk by chunk and
- * looks after each whether it may stop. In order:
+ * when the pass begins, from what everybody holds above what is promised to it. It takes visit by visit, of
+ * at most GEN_BATCH frames, and looks after each whether it may stop. In order:
  *
  *   1 spaces that are idle stand first, and give without regard to their account
  *   2 spaces that hold more than their low
@@ -104,7 +104,7 @@ void reclaim_wake(void)
 struct pass {
 	u64 target, freed;
 	int swappiness;
-	bool background; /* others may run between chunks; ends when free memory is well above the mark */
+	bool background; /* others may run between visits; ends when free memory is well above the mark */
 	bool asked;  /* the former only */
 	bool last;   /* nobody has anything above its low */
 	bool lows;   /* somebody has a low above its min */
@@ -206,23 +206,21 @@ static bool evict_once(struct space *s, u64 last_seq, struct pass *p, struct tak
 static struct taken evict_visit(struct space *s, u64 last_seq, struct pass *p)
 {
 	struct taken t = {.freed = 0};
-	bool more = true;
 
-	while (more) {
+	for (;;) {
 		u64 max_seq = a64_load(&s->lru.max_seq), before = t.freed;
 		bool need_aging = evict_once(s, last_seq, p, &t);
 
 		if (t.freed > before) {
-			more = p->freed + t.freed < p->target && t.freed < GEN_BATCH;
+			if (t.freed >= GEN_BATCH || p->freed + t.freed >= p->target)
+				return t;
 			continue;
 		}
-		more = need_aging && !t.aged && !t.searched;
-		if (!more)
-			break;
+		if (!need_aging || t.aged || t.searched)
+			return t;
 		t.aged = true;
 		p->hope |= age_space(s, max_seq, false).promoted != 0;
 	}
-	return t;
 }
 
 /*
@@ -267,7 +265,7 @@ static u8 tries_after(const struct pass *p, u8 tried, const struct taken *t)
 	return (u8)(tried + 1);
 }
 
-static void take_chunk(struct space *s, u64 floor, bool idle, struct pass *p)
+static void visit(struct space *s, u64 floor, bool idle, struct pass *p)
 {
 	u64 budget = idle ? 0 : limits_budget(s, floor, p->size, p->target);
 	u8 *tried = &p->tried[s->id - 1];
@@ -310,7 +308,7 @@ static void meet(struct space *s, bool behind, struct pass *p)
 		vmlru_rotate(s, VMLRU_YOUNG);
 		return;
 	}
-	take_chunk(s, floor, gives_first(s), p);
+	visit(s, floor, gives_first(s), p);
 }
 
 static void walk_once(struct pass *p)
