@@ -13,6 +13,7 @@
 #include "mm/gen.h"
 #include "mm/gfnmap.h"
 #include "mm/guard.h"
+#include "mm/limits.h"
 #include "mm/policy.h"
 #include "mm/policy_switch.h"
 #include "mm/reclaim.h"
@@ -422,7 +423,7 @@ static void access_page(u64 page, unsigned i)
 
 static void start_limited(void)
 {
-	a64_store(&guest.space->limits.limit, LIMIT);
+	limits_set_limit(guest.space, LIMIT);
 	a64_store(&guest.vcpu[0].flushed, ~0ull);
 	for (u64 page = 0; page < PAGES; page++)
 		access_page(page, (unsigned)page);

@@ -271,8 +271,9 @@ static void test_twolist_distance_is_of_the_spaces_memory(void **state)
 	a64_store(&l.turnover, memory);
 	assert_int_equal(refault_distance(&l, word), 0); /* too coarse to tell */
 	twolist_set_memory(&l, memory);
-	for (u64 n = 1; n <= 15; n++) {
-		a64_store(&l.turnover, n * memory);
+	/* Steps of a tenth of one, so that wherever the count came round, some would look recent. */
+	for (u64 n = memory; n <= 15 * memory; n += memory / 10) {
+		a64_store(&l.turnover, n);
 		assert_true(refault_distance(&l, word) >= GEN_MAX);
 	}
 	a32_store(&policy.twolist, 0);
