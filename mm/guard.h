@@ -22,7 +22,8 @@
  * The slack. Probation has losses at once, and its gains a lap later, where all memory is gone through again and
  * again: up to 1/50 of the pages the first time, then gains of a tenth and more. Where the set moves, losses pass 1/20
  * before as many pages have come back as there are, and reach 1/4; but where little comes back at all, they are small
- * for long. So the first slack is less than the former: an alarm for nothing costs GUARD_ROUNDS memories, once.
+ * for long. So the first slack is less than the former: an alarm for nothing costs GUARD_ROUNDS memories,
+ * and seldom comes again.
  *
  * All of it changes under the lruvec lock; whether recency rules is read without.
  */
@@ -39,9 +40,8 @@ struct lruvec;
 #define GUARD_TRUST  30u  /* ... and 1/30 where there is trust */
 #define GUARD_ROUNDS 2u   /* memories for which recency rules, the first time, */
 #define GUARD_MAX    8u   /* ... and at most */
-#define GUARD_CALM \
-	2u /* memories without an alarm, after which there is trust, and rounds are short */
-#define GUARD_TICKS 16u /* looks at all that, in each memory of pages that come back */
+#define GUARD_CALM   2u   /* memories without an alarm: then there is trust, and rounds are short */
+#define GUARD_TICKS  16u  /* looks at all that, in each memory of pages that come back */
 
 struct guard {
 	s64 gone[GUARD_LABELS]; /* pages, by label modulo; < 0: labels that tell nothing, see inexact */

@@ -346,8 +346,8 @@ class Ours(unittest.TestCase):
                 self.assertLess(by_use[trace]["ours"], 0.8 * by_age[trace]["ours"])
                 self.assertLess(by_use[trace]["ours"], 0.8 * by_use[trace]["lru"])
 
-    def test_the_guard_rules_where_sets_move_and_a_scan_once_at_most(self):
-        """A walk through all memory costs before it gains, so it may alarm; not again when probation begins anew, which cost up to 1.7 times the refaults."""
+    def test_the_guard_rules_where_sets_move_and_what_it_costs_scans_is_bounded(self):
+        """A walk through all memory costs before it gains, so it may alarm, which costs it up to 1.32 times the refaults. That it seldom does again: row guard-scan."""
         def refaults(guard):
             rows = csv.DictReader(io.StringIO(lab("matrix", "guest-scan", "guest-scan-hot", "guest-phase-fit-50", "--capacities", "50,75",
                                                   "--policies", "ours", "--set", "age=0", "--set", f"guard={guard}")))
